@@ -1,0 +1,34 @@
+"""Fabric 3 tasks that deploy Django projects over SSH, without root and without downtime."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .plan import Deployment, Recipe, Step, once
+from .recipe import DEPLOY, ROLLBACK
+from .settings import Health, Process, Settings
+from .shell import Shell, sh
+
+if TYPE_CHECKING:
+    from .tasks import collection
+
+__all__ = [
+    "DEPLOY",
+    "ROLLBACK",
+    "Deployment",
+    "Health",
+    "Process",
+    "Recipe",
+    "Settings",
+    "Shell",
+    "Step",
+    "collection",
+    "once",
+    "sh",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Fabric is imported only by those who use its tasks: our own tools read the settings without it.
+    if name == "collection":
+        return import_module(".tasks", __name__).collection
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

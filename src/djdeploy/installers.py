@@ -1,0 +1,58 @@
+"""How requirements are installed: uv or pip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .shell import Shell, sh
+
+
+class Installer(Protocol):
+    """Makes virtualenvs and installs pinned requirements into them."""
+
+    @property
+    def name(self) -> str:
+        """Part of the environment's digest: another installer makes another environment."""
+
+    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+        """Shell that makes an empty virtualenv where it will live."""
+
+    def install(self, virtualenv: Shell, words: Shell) -> Shell:
+        """Shell that installs what the words, written as for pip, ask for."""
+
+
+@dataclass(frozen=True)
+class Uv:
+    """uv: hard links from its cache where it can.
+
+    Args:
+        program: its path on the server.
+    """
+
+    program: str
+    name: str = "uv"
+
+    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+        options = Shell("--system-site-packages" if system_site_packages else "")
+        template = "{uv} venv -q --no-project --python {python} {options} {virtualenv}"
+        return sh(template, uv=self.program, python=python, options=options, virtualenv=virtualenv)
+
+    def install(self, virtualenv: Shell, words: Shell) -> Shell:
+        template = "{uv} pip install --python {virtualenv}/bin/python {words}"
+        return sh(template, uv=self.program, virtualenv=virtualenv, words=words)
+
+
+@dataclass(frozen=True)
+class Pip:
+    """The pip that `python -m venv` brings: nothing else is needed on the server."""
+
+    name: str = "pip"
+
+    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+        options = Shell("--system-site-packages" if system_site_packages else "")
+        return sh("{python} -m venv {options} {virtualenv}", python=python, options=options, virtualenv=virtualenv)
+
+    def install(self, virtualenv: Shell, words: Shell) -> Shell:
+        template = "{virtualenv}/bin/python -m pip install --no-input --disable-pip-version-check {words}"
+        return sh(template, virtualenv=virtualenv, words=words)

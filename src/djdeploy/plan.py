@@ -1,0 +1,210 @@
+"""What a task will do, as values: a deployment, the steps of a recipe, and the text that each host will run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
+
+from .errors import SettingsError
+from .installers import Installer, Pip, Uv
+from .layout import Layout, ReleasePaths
+from .settings import Settings, nearest
+from .shell import Shell, sh
+from .snapshot import Snapshot
+from .sources import Git, Source
+
+STAGES = ("build", "migrate", "publish", "finish")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """All that a step may know: one task on one host.
+
+    Args:
+        settings: the project's settings.
+        host: the host, as the user wrote it.
+        seen: the host as it was when the task began, under the lock.
+        release: the name of the release that the task makes, returns to or restarts.
+        commit, ref, subject, author: the code of that release.
+        by, at: who runs the task, and when it began (ISO 8601, UTC).
+        token: unique to this run of the task.
+        task: `deploy`, `rollback` or `restart`.
+        is_first_host: whether what must be done once is done here.
+        timings: milliseconds of each step that has ended.
+        told: what steps have told so far, such as the proof of requests.
+        outcome: how the task ended, for the history.
+    """
+
+    settings: Settings
+    host: str
+    seen: Snapshot
+    release: str
+    commit: str = ""
+    ref: str = ""
+    subject: str = ""
+    author: str = ""
+    by: str = ""
+    at: str = ""
+    token: str = ""
+    task: str = "deploy"
+    is_first_host: bool = True
+    timings: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+    outcome: str = "done"
+
+    @property
+    def layout(self) -> Layout:
+        return self.settings.layout
+
+    @property
+    def new(self) -> ReleasePaths:
+        """The release that the task makes current."""
+        return self.layout.release(self.release)
+
+    @property
+    def old(self) -> ReleasePaths | None:
+        """The release that was current when the task began."""
+        return self.layout.release(self.seen.current) if self.seen.current else None
+
+    @property
+    def source(self) -> Source:
+        return Git(self.settings.repository, self.layout.mirror, self.layout.private / "submodules")
+
+    @property
+    def installer(self) -> Installer:
+        uv = self.seen.facts.get("tools", {}).get("uv")
+        if self.settings.installer == "uv" or (self.settings.installer == "auto" and uv):
+            return Uv(uv or "uv")
+        return Pip()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables of every step."""
+        return step_environment(self.settings) | {
+            "DJDEPLOY_RELEASE": self.release,
+            "DJDEPLOY_COMMIT": self.commit,
+            "VIRTUAL_ENV": str(self.new.virtualenv),
+        }
+
+    def program(self, name: str) -> Shell:
+        """The shell words that run one of our programs on the server, without the project's PYTHON* variables."""
+        path = PurePosixPath(self.seen.programs, f"{name}.py")
+        return sh("{python} -E {path}", python=self.settings.python, path=path)
+
+    def manage(self, *words: str) -> Shell:
+        """`manage.py` of the release, in its own environment."""
+        template = "cd {project}\n{python} manage.py {words}"
+        return sh(template, project=self.new.project, python=self.new.python, words=words)
+
+    def mark(self, **values: Any) -> Shell:
+        """Changes the manifest of the release."""
+        return self.mark_release(self.release, **values)
+
+    def mark_release(self, release: str, **values: Any) -> Shell:
+        root = self.layout.release(release).root
+        return sh("{program} {root} {values}", program=self.program("manifest"), root=root, values=json.dumps(values))
+
+
+def step_environment(settings: Settings) -> dict[str, str]:
+    """What every command of ours sees on the server. git and pip must fail, never ask."""
+    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
+    if settings.deploy_key:
+        ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
+    return {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": shlex.join(ssh), **settings.env}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named piece of shell, run in a shell of its own with `set -eu`.
+
+    Args:
+        name: what `--skip` takes.
+        title: what is shown while it runs.
+        commands: shell, in order; the first that fails ends the step.
+        timeout: seconds after which its process group is ended.
+    """
+
+    name: str
+    title: str
+    commands: tuple[Shell, ...]
+    timeout: float | None = None
+
+    @property
+    def script(self) -> str:
+        return "\n".join(self.commands)
+
+
+StepFunction: TypeAlias = Callable[[Deployment], "Sequence[Shell] | Sequence[Step]"]
+
+
+def once(step: StepFunction) -> StepFunction:
+    """Marks a step that is done on one host only."""
+    step.once = True  # type: ignore[attr-defined]
+    return step
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which steps in which stage. A stage is a promise about what its failure means, and a barrier between hosts.
+
+    A hook is a step put before or after another: `DEPLOY.after(migrate_database, warm_cache)`.
+    """
+
+    build: tuple[StepFunction, ...] = ()
+    migrate: tuple[StepFunction, ...] = ()
+    publish: tuple[StepFunction, ...] = ()
+    finish: tuple[StepFunction, ...] = ()
+
+    def before(self, step: StepFunction, *new: StepFunction) -> Recipe:
+        """The recipe with new steps before a step of it."""
+        return self._edited(step, (*new, step))
+
+    def after(self, step: StepFunction, *new: StepFunction) -> Recipe:
+        """The recipe with new steps after a step of it."""
+        return self._edited(step, (step, *new))
+
+    def replace(self, step: StepFunction, *new: StepFunction) -> Recipe:
+        """The recipe with new steps in the place of a step of it."""
+        return self._edited(step, new)
+
+    def without(self, *steps: StepFunction) -> Recipe:
+        """The recipe without these steps."""
+        recipe = self
+        for step in steps:
+            recipe = recipe._edited(step, ())
+        return recipe
+
+    def _edited(self, step: StepFunction, new: Sequence[StepFunction]) -> Recipe:
+        for stage in fields(self):
+            steps = getattr(self, stage.name)
+            if step in steps:
+                place = steps.index(step)
+                return replace(self, **{stage.name: (*steps[:place], *new, *steps[place + 1 :])})
+        names = [s.__name__ for stage in fields(self) for s in getattr(self, stage.name)]
+        name = getattr(step, "__name__", str(step))
+        raise SettingsError("Recipe", [f"`{name}` is not a step of it{nearest(name, names)}"])
+
+    def plan(self, stage: str, d: Deployment, skip: Collection[str] = ()) -> Sequence[Step]:
+        """The steps of a stage on one host. Pure: the same values give the same text.
+
+        Args:
+            skip: names of steps to leave out.
+        """
+        functions = [f for f in getattr(self, stage) if d.is_first_host or not getattr(f, "once", False)]
+        steps = [step for function in functions for step in steps_of(function, d)]
+        return [step for step in steps if step.name not in skip]
+
+
+def steps_of(function: StepFunction, d: Deployment) -> Sequence[Step]:
+    """A step function's commands as one step named after it; or the steps that it made itself."""
+    made = function(d)
+    commands = tuple(item for item in made if isinstance(item, Shell))
+    named = [item for item in made if isinstance(item, Step)]
+    if commands:
+        title = (function.__doc__ or function.__name__).strip().splitlines()[0]
+        named.insert(0, Step(function.__name__, title, commands))
+    return [step if step.timeout else replace(step, timeout=d.settings.step_timeout) for step in named]

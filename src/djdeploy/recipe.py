@@ -1,0 +1,429 @@
+"""The script: what a task does on a server, in the order in which it is done.
+
+A step returns shell; it runs nothing. The text of each step is run by `/bin/sh` with `set -eu`, so the first command
+that fails ends it: one command a line, since in `a && b` the failure of `a` would not. `--dry-run` prints this text.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+from .plan import Deployment, Recipe, Step
+from .settings import Process
+from .shell import Shell, sh
+
+# --- build: a failure here harms nothing -----------------------------------------------------------------------------
+
+
+def create_release(d: Deployment) -> Sequence[Shell]:
+    """Create the release directory"""
+    # Made beside its place and renamed, so that there is never a release without a manifest.
+    made = d.layout.private / f"new-{d.token}"
+    return [
+        sh("if [ -e {root} ]; then echo {root} exists already; exit 1; fi", root=d.new.root),
+        sh("mkdir {made}", made=made),
+        sh("printf '%s\\n' {text} > {made}/release.json", text=json.dumps(manifest(d), indent=2), made=made),
+        sh(
+            "(umask 077; printf '%s\\n' {text} > {made}/runtime.json)", text=json.dumps(runtime(d), indent=2), made=made
+        ),
+        sh("mv -T {made} {root}", made=made, root=d.new.root),
+    ]
+
+
+def install_launcher(d: Deployment) -> Sequence[Shell]:
+    """Install the launcher that Supervisor runs"""
+    # Once there it stays as it is: the processes of older releases start by it too.
+    template = """\
+if [ ! -e {launcher} ]; then
+    cp {source} {launcher}.{token}
+    chmod 755 {launcher}.{token}
+    mv -fT {launcher}.{token} {launcher}
+fi"""
+    source = PurePosixPath(d.seen.programs, "launch.py")
+    return [sh(template, launcher=d.layout.launcher, source=source, token=d.token)]
+
+
+def fetch_code(d: Deployment) -> Sequence[Shell]:
+    """Fetch the code of the commit"""
+    return d.source.export(d.commit, d.new.repository)
+
+
+def create_virtualenv(d: Deployment) -> Sequence[Shell]:
+    """Create the virtualenv, or find the one of the same requirements"""
+    # A virtualenv cannot be moved, so it is built where it will live; and it is named by what will be in it.
+    environment = Shell('"$environment"')
+    kind = [d.installer.name, "system" if d.settings.system_site_packages else "isolated"]
+    return [
+        sh(
+            """\
+digest=$({requirements} {also} {extra} {files}) || {{ printf '%s\\n' "$digest"; exit 1; }}
+environment={virtualenvs}/"$digest"
+{mark} digest="$digest"
+ln -s ../.djdeploy/virtualenvs/"$digest" {link}
+if [ -e "$environment/.complete" ]; then
+    echo 'djdeploy: the requirements are unchanged, their virtualenv is used again'
+else
+    rm -rf "$environment"
+    {create}
+fi""",
+            requirements=d.program("requirements"),
+            also=[f"--also={text}" for text in kind],
+            extra=[f"--with={text}" for text in d.settings.extra_requirements],
+            files=[d.new.repository / name for name in d.settings.requirements],
+            virtualenvs=d.layout.virtualenvs,
+            link=d.new.virtualenv,
+            mark=d.mark(python=d.seen.facts.get("python"), installer=d.installer.name),
+            create=d.installer.create(environment, d.settings.python, d.settings.system_site_packages),
+        ),
+        *link_where_the_post_had_it(d),
+    ]
+
+
+def install_requirements(d: Deployment) -> Sequence[Shell]:
+    """Install the pinned requirements"""
+    environment = Shell('"$environment"')
+    files = [d.new.repository / name for name in d.settings.requirements]
+    extra = d.settings.extra_requirements
+    locked = sh("$hashes {files}", files=[word for file in files for word in ("-r", file)])
+    return [
+        sh(
+            """\
+environment=$(readlink -f {virtualenv})
+if [ ! -e "$environment/.complete" ]; then
+    hashes=
+    if cat {files} </dev/null | grep -q -e '--hash='; then hashes=--require-hashes; fi
+    {install}
+    {install_extra}
+    : > "$environment/.complete"
+fi""",
+            virtualenv=d.new.virtualenv,
+            files=files,
+            install=d.installer.install(environment, locked) if files else Shell(":"),
+            install_extra=d.installer.install(environment, sh("{extra}", extra=extra)) if extra else Shell(":"),
+        )
+    ]
+
+
+def link_shared(d: Deployment) -> Sequence[Shell]:
+    """Link what all releases share"""
+    shared, repository = d.layout.shared, d.new.repository
+    link = "mkdir -p {parent}\nrm -rf {path}\nln -s {target} {path}"
+    commands = []
+    for name in d.settings.shared_dirs:
+        target, path = shared / name, repository / name
+        # What the checkout has seeds an empty directory; made beside it and renamed, so never by half.
+        seed = sh(
+            """\
+mkdir -p {target}
+if [ -d {path} ] && [ -z "$(ls -A {target})" ]; then
+    rm -rf {target}.new
+    cp -a {path} {target}.new
+    mv -fT {target}.new {target}
+fi""",
+            target=target,
+            path=path,
+        )
+        commands += [seed, sh(link, parent=path.parent, path=path, target=target)]
+    for name in d.settings.shared_files:
+        target, path = shared / name, repository / name
+        missing = f"{target} is missing"
+        check = sh("if [ ! -e {target} ]; then echo {missing}; exit 1; fi", target=target, missing=missing)
+        commands += [check, sh(link, parent=path.parent, path=path, target=target)]
+    return commands
+
+
+def run_build_steps(d: Deployment) -> Sequence[Step]:
+    """Run the project's own build steps"""
+    return [
+        Step("run_build_steps", f"Run {command}", (sh("cd {repository}", repository=d.new.repository), Shell(command)))
+        for command in d.settings.build_steps
+    ]
+
+
+def prepare_project(d: Deployment) -> Sequence[Step]:
+    """Run the management commands that come before the first migration"""
+    return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
+
+
+def smoke_test(d: Deployment) -> Sequence[Shell]:
+    """Start the new release's own server on a private socket and ask it"""
+    if not any(process.health for process in d.settings.processes):
+        return []
+    return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
+
+
+def mark_ready(d: Deployment) -> Sequence[Shell]:
+    """Mark the release as ready"""
+    # What the links will point at must be on the disk before they do.
+    return [sh("sync -f {root} 2>/dev/null || sync", root=d.new.root), d.mark(state="ready", timings=dict(d.timings))]
+
+
+# --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
+
+
+def migrate_database(d: Deployment) -> Sequence[Step]:
+    """Run the migrations, and the management commands that come after them"""
+    commands = d.settings.manage_steps[len(before_migrate(d.settings.manage_steps)) :]
+    return [manage_step(d, command) for command in commands if d.is_first_host or not is_migrate(command)]
+
+
+# --- publish: a failure here puts the links back and brings the old release up again ----------------------------------
+
+
+def switch_links(d: Deployment) -> Sequence[Shell]:
+    """Switch the links `current` and `previous`"""
+    live = d.seen.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
+    served = d.seen.current if not live or live.is_good else None
+    keep = [set_link(d, "previous", served)] if served and served != d.release else []
+    return [*keep, set_link(d, "current", d.release)]
+
+
+def restart_processes(d: Deployment) -> Sequence[Shell]:
+    """Restart the processes, one instance at a time"""
+    if not d.settings.processes:
+        return []
+    return [renew(d, d.release, d.seen.current, force=d.task == "restart")]
+
+
+def mark_live(d: Deployment) -> Sequence[Shell]:
+    """Mark the release as live"""
+    return [d.mark(state="live", published=d.at, timings=dict(d.timings), **d.told)]
+
+
+# --- finish: a failure here is a warning ------------------------------------------------------------------------------
+
+
+def mark_bad(d: Deployment) -> Sequence[Shell]:
+    """Mark the release that was rolled back as bad"""
+    left, target = d.seen.live, d.seen.find(d.release)
+    if not left or not target or left.number <= target.number:
+        return []
+    return [d.mark_release(left.name, state="bad", why=f"rolled back by {d.by} at {d.at}")]
+
+
+def record(d: Deployment) -> Sequence[Shell]:
+    """Write the history"""
+    line = {
+        "task": d.task,
+        "outcome": d.outcome,
+        "release": d.release,
+        "commit": d.commit,
+        "ref": d.ref,
+        "from": d.seen.current,
+        "by": d.by,
+        "at": d.at,
+        "timings": dict(d.timings),
+        **d.told,
+    }
+    return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
+
+
+def remove_old_releases(d: Deployment) -> Sequence[Shell]:
+    """Remove old releases"""
+    seen = d.seen.after_publishing(d.release) if d.task == "deploy" else d.seen
+    names = [release.name for release in seen.removable(d.settings.keep_releases)]
+    return [
+        sh(
+            "{remove} {home} {project} {names}",
+            remove=d.program("remove"),
+            home=d.layout.home,
+            project=d.settings.project,
+            names=names,
+        )
+    ]
+
+
+# --- when a stage fails -----------------------------------------------------------------------------------------------
+
+
+def discard_release(d: Deployment) -> Sequence[Shell]:
+    """Remove the unfinished release"""
+    # Only what this very run has made: if the directory was there before, it is somebody's.
+    return [
+        sh("rm -rf {made}", made=d.layout.private / f"new-{d.token}"),
+        sh(
+            "if grep -qs {token} {manifest}; then rm -rf {root}; fi",
+            token=d.token,
+            manifest=d.new.manifest,
+            root=d.new.root,
+        ),
+    ]
+
+
+def mark_failed(d: Deployment) -> Sequence[Shell]:
+    """Mark the release as failed"""
+    return [d.mark(state="failed", timings=dict(d.timings))]
+
+
+def restore_links(d: Deployment) -> Sequence[Shell]:
+    """Put the links back"""
+    return [restore_link(d, name, d.seen.facts[name]["target"]) for name in ("current", "previous")]
+
+
+def restart_old(d: Deployment) -> Sequence[Shell]:
+    """Bring the old release up again"""
+    if not d.settings.processes or not d.seen.current:
+        return []
+    return [renew(d, d.seen.current, d.release, quick=True)]
+
+
+DEPLOY = Recipe(
+    # A failure here harms nothing: the new directory is removed, the site never noticed.
+    build=(
+        create_release,
+        install_launcher,
+        fetch_code,
+        create_virtualenv,
+        install_requirements,
+        link_shared,
+        run_build_steps,
+        prepare_project,
+        smoke_test,
+        mark_ready,
+    ),
+    # The old code still serves, on the new schema: additive migrations only, on one host.
+    migrate=(migrate_database,),
+    # A failure here puts the links back and brings the old release up again, on every host that had switched.
+    publish=(switch_links, restart_processes, mark_live),
+    # A failure here is a warning.
+    finish=(record, remove_old_releases),
+)
+
+ROLLBACK = Recipe(publish=(switch_links, restart_processes, mark_live), finish=(mark_bad, record))
+
+RESTART = Recipe(publish=(restart_processes,), finish=(record,))
+
+SETUP = Recipe(build=(install_launcher,))
+
+CLEANUP = Recipe(finish=(remove_old_releases, record))
+
+# What restores a stage's promise when it fails, or when the client vanishes while it runs.
+UNDO = {
+    "deploy": Recipe(
+        build=(discard_release,), migrate=(mark_failed,), publish=(restore_links, restart_old, mark_failed)
+    ),
+    "rollback": Recipe(publish=(restore_links, restart_old)),
+}
+
+
+# --- parts of steps ---------------------------------------------------------------------------------------------------
+
+
+def manifest(d: Deployment) -> Mapping[str, Any]:
+    """What `release.json` says when the release begins."""
+    return {
+        "name": d.release,
+        "project": d.settings.project,
+        "number": d.seen.next_number,
+        "state": "building",
+        "commit": d.commit,
+        "ref": d.ref,
+        "subject": d.subject,
+        "author": d.author,
+        "by": d.by,
+        "at": d.at,
+        "token": d.token,
+    }
+
+
+def runtime(d: Deployment) -> Mapping[str, Any]:
+    """What the release's processes need to start: it travels with the release, so a rollback brings it back."""
+    return {
+        "project": d.settings.project,
+        "release": d.release,
+        "commit": d.commit,
+        "source_dir": d.settings.source_dir,
+        "env": d.settings.env,
+        "processes": [asdict(process) for process in d.settings.processes],
+    }
+
+
+def link_where_the_post_had_it(d: Deployment) -> Sequence[Shell]:
+    """The post's Supervisor program runs `current/repository/virtualenv/bin/gunicorn`."""
+    if not any(runs_inside_the_release(process) for process in d.settings.processes):
+        return []
+    return [sh("[ -e {path} ] || ln -s ../virtualenv {path}", path=d.new.repository / "virtualenv")]
+
+
+def runs_inside_the_release(process: Process) -> bool:
+    return process.pid_file.startswith("current/")
+
+
+def is_migrate(command: str) -> bool:
+    """Whether this management command changes the database's schema, and so is run once, on one host."""
+    return shlex.split(command)[0] in ("migrate", "migrate_schemas", "createcachetable")
+
+
+def before_migrate(commands: Sequence[str]) -> Sequence[str]:
+    place = next((i for i, command in enumerate(commands) if is_migrate(command)), len(commands))
+    return commands[:place]
+
+
+STEP_NAMES = {
+    "check": "check_project",
+    "collectstatic": "collect_static",
+    "compilemessages": "compile_messages",
+    "migrate": "migrate_database",
+}
+
+
+def manage_step(d: Deployment, command: str) -> Step:
+    """A management command as a step of its own."""
+    words = shlex.split(command)
+    run = d.manage(*words)
+    if words[0] == "compilemessages":
+        run = compile_messages(d, run)
+    return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,))
+
+
+def compile_messages(d: Deployment, run: Shell) -> Shell:
+    """Compiles where there is something to compile, and something to compile with; else says why not."""
+    return sh(
+        """\
+if [ -z "$(find -H {project} -type d -name locale -print -quit)" ]; then
+    echo 'djdeploy: skipped, the project has no locale directory'
+elif ! command -v msgfmt >/dev/null; then
+    echo 'djdeploy: skipped, the server has no gettext (as root: apt-get install gettext)'
+else
+    {run}
+fi""",
+        project=d.new.project,
+        run=run,
+    )
+
+
+def set_link(d: Deployment, name: str, target: str) -> Shell:
+    """Replaces a link by a rename, at no instant of which it is missing, and reads it back.
+
+    The new link's name is unique to this run: a leftover of a crashed one must not be renamed into place.
+    """
+    return sh(
+        """\
+ln -sfn {target} {beside}
+mv -fT {beside} {link}
+[ "$(readlink {link})" = {target} ]""",
+        target=target,
+        beside=d.layout.home / f".{name}-{d.token}",
+        link=d.layout.home / name,
+    )
+
+
+def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
+    return set_link(d, name, target) if target else sh("rm -f {link}", link=d.layout.home / name)
+
+
+def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
+    """Makes every instance of every process run a release, one instance at a time."""
+    options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
+    return sh(
+        "{renew} {home} {release} {options}",
+        renew=d.program("renew"),
+        home=d.layout.home,
+        release=release,
+        options=[option for option in options if option],
+    )

@@ -1,0 +1,455 @@
+"""The one program of ours on a server while a task runs: it holds the lock, looks around, and runs the steps it is sent.
+
+It arrives over the standard input of one SSH channel, lives as long as that channel, and speaks JSON, one object a line:
+
+    in   {"home", "project", "lock", "create", "look"}            once, first
+         {"do": "run", "steps": [...], "if_lost": [...]}          a stage: stops at the first step that fails
+         {"do": "interrupt"} | {"do": "ping"} | {"do": "look"} | {"do": "quit"}
+    out  {"djdeploy": 1, ...}                                     the answer to the first line
+         {"begin": i} {"out": text} {"data": ...} {"end": i, "status", "why", "ms"} {"done": true}
+
+When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
+the stage's `if_lost` steps restore what it had promised, and the lock falls with the last process that holds it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+SILENCE = 45  # seconds without a word from the client, who speaks every 10: the network is cut
+GRACE = 8  # seconds between TERM and KILL for a step that is ended
+LINGER = 0.3  # seconds for the last output of a step whose children keep its pipe open
+
+
+class Refused(Exception):
+    """The task cannot begin on this host."""
+
+    def __init__(self, why, **details):
+        super().__init__(why)
+        self.answer = dict(details, refused=why)
+
+
+# --- the lock -------------------------------------------------------------------------------------------------------
+
+
+class Lock:
+    """An exclusive kernel lock on a file. Every step inherits it, so that an orphan keeps the next deploy out."""
+
+    def __init__(self, path, holder):
+        self.path, self.holder = path, dict(holder, pid=os.getpid(), since=time.time())
+        self.fd = self._take()
+        self.says("")
+
+    def _take(self):
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                with contextlib.closing(os.fdopen(fd, "rb")) as file:
+                    raise Refused("locked", holder=parsed(file.read())) from None
+            if self._is_the_file(fd):
+                return fd
+            os.close(fd)  # somebody removed the directory between open and flock
+
+    def _is_the_file(self, fd):
+        try:
+            named, opened = os.stat(self.path), os.fstat(fd)
+        except FileNotFoundError:
+            return False
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def says(self, step):
+        """Keeps in the file who holds the lock and what runs, for whoever is refused."""
+        text = json.dumps(dict(self.holder, step=step)).encode()
+        with contextlib.suppress(OSError):  # a full disk must not stop a rollback
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, text, 0)
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+def look(home, project, options):
+    """What is on this server now. Reads only."""
+    found = {
+        "python": sys.version.split()[0],
+        "user": user(),
+        "home": kind(home),
+        "owned": owned(home),
+        "current": link(os.path.join(home, "current")),
+        "previous": link(os.path.join(home, "previous")),
+        "tools": {name: tool(name) for name in options.get("tools", ())},
+        "shared": {path: kind(os.path.join(home, "shared", path)) for path in options.get("shared", ())},
+        "launcher": kind(os.path.join(home, options.get("launcher", "bin"))),
+        "time": time.time(),
+        "free": free_bytes(home),
+    }
+    found["releases"] = list(releases(home, sizes=options.get("sizes", False)))
+    if options.get("lock"):
+        found["lock"] = lock_state(os.path.join(home, ".djdeploy", "lock"))
+    if options.get("in_use"):
+        import processes  # ours, beside this program
+
+        found["in_use"] = sorted(processes.releases_in_use(home))
+    return found
+
+
+def releases(home, sizes):
+    """The manifests of this directory's releases. A directory without one is not ours."""
+    for name in sorted(listing(home)):
+        root = os.path.join(home, name)
+        if os.path.islink(root):
+            continue
+        try:
+            with open(os.path.join(root, "release.json"), "rb") as file:
+                manifest = parsed(file.read())
+        except OSError:
+            continue
+        if manifest.get("name") == name:
+            yield dict(manifest, size=size(root)) if sizes else manifest
+
+
+def lock_state(path):
+    """Whether the lock is held, and by whom; asked of the kernel, since to try it would be to hold it for a moment."""
+    try:
+        status = os.stat(path)
+        with open(path, "rb") as file:
+            holder = parsed(file.read())
+        with open("/proc/locks") as file:
+            locks = file.read().splitlines()
+    except OSError:
+        return {"held": False, "holder": {}}
+    place = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    return {"held": any(" FLOCK " in line and place in line.split() for line in locks), "holder": holder}
+
+
+def size(root):
+    """Bytes on disk below a directory; a file with several names counts once. The environment is a link: not counted."""
+    total, seen = 0, set()
+    for directory, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = os.lstat(os.path.join(directory, name))
+                if (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    total += status.st_blocks * 512
+    return total
+
+
+def kind(path):
+    """`missing`, `link`, `directory` or `file`."""
+    if os.path.islink(path):
+        return "link"
+    if os.path.isdir(path):
+        return "directory"
+    return "file" if os.path.exists(path) else "missing"
+
+
+def link(path):
+    """What kind of thing this is, and where it points if it is a link."""
+    return {"kind": kind(path), "target": os.readlink(path) if os.path.islink(path) else None}
+
+
+def owned(home):
+    """Whether we can create and remove entries here."""
+    return os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK)
+
+
+def tool(name):
+    """The path of a program; a login shell would also look into ~/.local/bin, where uv installs itself."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep) + [os.path.expanduser("~/.local/bin")]
+    paths = (os.path.join(place, name) for place in places)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def free_bytes(path):
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def user():
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return str(os.getuid())
+
+
+def listing(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def parsed(text):
+    """The JSON object that this is, or an empty one."""
+    try:
+        value = json.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+# --- preparing ------------------------------------------------------------------------------------------------------
+
+
+def create(home, directories):
+    """Makes `home` and what we keep in it."""
+    if kind(home) not in ("missing", "directory", "link"):
+        raise Refused("home", path=home, detail="is not a directory")
+    for path in [home] + [os.path.join(home, name) for name in directories]:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise Refused("home", path=path, detail=os.strerror(error.errno), user=user()) from None
+    if not owned(home):
+        raise Refused("home", path=home, detail=os.strerror(errno.EACCES), user=user())
+
+
+def install(files, home):
+    """Writes our programs where steps can run them: beside the caches, or in a temporary directory.
+
+    The directory is named by its content, so a second deploy finds it complete.
+    """
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+    private = os.path.join(home, ".djdeploy")
+    target = os.path.join(private, "programs", digest)
+    if not os.path.isdir(target):
+        try:
+            made = tempfile.mkdtemp(prefix="programs-", dir=private)
+            write_all(files, made)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.chmod(made, 0o755)
+            os.rename(made, target)
+        except OSError:  # nothing of ours here yet, or a full disk: a look, or a rollback, works all the same
+            target = tempfile.mkdtemp(prefix="djdeploy-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+            write_all(files, target)
+    sys.path.insert(0, target)
+    return target
+
+
+def write_all(files, directory):
+    for name, text in files.items():
+        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """One step: its shell, in a process group of its own, and what it says."""
+
+    def __init__(self, step, lock_fd):
+        self.why = ""  # why it was ended, if we ended it
+        self.started = time.monotonic()
+        self.timeout = step.get("timeout")
+        self.output, output = os.pipe()
+        self.data, data = os.pipe()
+        self.ended, self._wake = os.pipe()
+        environment = dict(os.environ, **step["env"])
+        environment["DJDEPLOY_DATA_FD"] = str(data)
+        environment["PATH"] = os.pathsep.join([*step.get("path", []), os.environ.get("PATH", os.defpath)])
+        self.shell = subprocess.Popen(
+            ["/bin/sh"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=[data] + ([lock_fd] if lock_fd is not None else []),
+        )
+        os.close(output)
+        os.close(data)
+        # By standard input, since a command line is public and bounded. The braces make the shell read all of it first.
+        with contextlib.suppress(BrokenPipeError), self.shell.stdin as stdin:
+            stdin.write(("{\nset -eu\n%s\n} </dev/null\n" % step["script"]).encode())
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self):
+        self.shell.wait()
+        os.close(self._wake)
+
+    def follow(self, say):
+        """Says its output and data until it has ended; returns the exit status, negative for a signal."""
+        lines = b""
+        with selectors.DefaultSelector() as selector:
+            for fd in (self.output, self.data, self.ended):
+                selector.register(fd, selectors.EVENT_READ)
+            until = None if self.timeout is None else self.started + self.timeout
+            while selector.get_map():
+                ready = selector.select(None if until is None else max(0, until - time.monotonic()))
+                if not ready:
+                    if self.shell.poll() is not None:
+                        break  # a child that it left behind keeps the pipe open
+                    self.end("timeout")
+                    until = time.monotonic() + GRACE + 2
+                for key, _ in ready:
+                    chunk = os.read(key.fd, 32768)
+                    if not chunk:
+                        selector.unregister(key.fd)
+                    if key.fd == self.ended:
+                        until = time.monotonic() + LINGER
+                    elif key.fd == self.output and chunk:
+                        say({"out": chunk.decode("utf-8", "replace")})
+                    elif chunk:
+                        *whole, lines = (lines + chunk).split(b"\n")
+                        for line in whole:
+                            say({"data": parsed(line)})
+        for fd in (self.output, self.data, self.ended):
+            os.close(fd)
+        return self.shell.wait()
+
+    def end(self, why):
+        """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
+        self.why = self.why or why
+        self._signal(signal.SIGTERM)
+        timer = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
+        timer.daemon = True
+        timer.start()
+
+    def _signal(self, number):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.shell.pid, number)
+
+
+class Agent:
+    """Answers one client."""
+
+    def __init__(self, files, stdin, stdout):
+        self.files, self.stdin, self.stdout = files, stdin, stdout
+        self.saying = threading.Lock()
+        self.changing = threading.RLock()
+        self.work = queue.Queue()
+        self.heard = time.monotonic()
+        self.lock = self.running = None
+        self.if_lost = []
+        self.interrupted = self.lost = False
+
+    def say(self, message):
+        with self.saying:
+            try:
+                self.stdout.write(json.dumps(message).encode() + b"\n")
+                self.stdout.flush()
+            except OSError:
+                self.work.put(None)
+
+    def serve(self):
+        hello = json.loads(self.stdin.readline())
+        try:
+            self.say(self.begin(hello))
+        except Refused as refused:
+            self.say(dict({"djdeploy": 1}, **refused.answer))
+            return
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: threading.Thread(target=self.lose).start())
+        threading.Thread(target=self.listen, daemon=True).start()
+        threading.Thread(target=self.watch, daemon=True).start()
+        for message in iter(self.work.get, None):
+            if message["do"] == "look":
+                self.say({"look": look(self.home, hello["project"], message["look"])})
+            else:
+                self.run(message["steps"], message["if_lost"])
+        self.lose()
+
+    def begin(self, hello):
+        os.umask(0o022)
+        self.home = hello["home"]
+        if hello["create"] is not None:
+            create(self.home, hello["create"])
+        if hello["lock"] is not None and os.path.isdir(os.path.join(self.home, ".djdeploy")):
+            self.lock = Lock(os.path.join(self.home, ".djdeploy", "lock"), hello["lock"])
+        programs = install(self.files, self.home)
+        return {"djdeploy": 1, "programs": programs, "look": look(self.home, hello["project"], hello["look"])}
+
+    def listen(self):
+        """Reads what the client sends; the end of it means that the client is gone."""
+        for line in self.stdin:
+            self.heard = time.monotonic()
+            message = json.loads(line)
+            if message["do"] == "ping":
+                self.say({"pong": True})
+            elif message["do"] == "interrupt":
+                self.interrupt()
+            elif message["do"] == "quit":
+                return self.work.put(None)
+            else:
+                self.interrupted = False
+                self.work.put(message)
+        return self.lose()
+
+    def watch(self):
+        while time.monotonic() - self.heard < SILENCE:
+            time.sleep(1)
+        self.lose()
+
+    def interrupt(self):
+        with self.changing:
+            self.interrupted = True
+            if self.running:
+                self.running.end("interrupted")
+
+    def run(self, steps, if_lost):
+        self.if_lost = if_lost
+        for number, step in enumerate(steps):
+            self.say({"begin": number})
+            if self.run_step(number, step) != 0:
+                break
+        else:
+            self.if_lost = []
+        self.say({"done": True})
+
+    def run_step(self, number, step):
+        with self.changing:
+            if self.interrupted or self.lost:
+                self.say({"end": number, "status": -1, "why": "interrupted", "ms": 0})
+                return -1
+            self.running = running = self.start(step)
+        status = running.follow(self.say)
+        with self.changing:
+            self.running = None
+        milliseconds = round((time.monotonic() - running.started) * 1000)
+        self.say({"end": number, "status": status, "why": running.why, "ms": milliseconds})
+        return status or (1 if running.why else 0)
+
+    def start(self, step):
+        if self.lock:
+            self.lock.says(step["name"])
+        return Running(step, self.lock.fd if self.lock else None)
+
+    def lose(self):
+        """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
+        with self.changing:
+            if self.lost:
+                return
+            self.lost = True
+            running = self.running
+            if running:
+                running.end("lost")
+        if running:
+            running.shell.wait()
+        for step in self.if_lost:
+            with contextlib.suppress(OSError):
+                self.start(step).follow(lambda _: None)
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    # FILES is set by the line that started us: the names and texts of all our programs.
+    Agent(FILES, sys.stdin.buffer, sys.stdout.buffer).serve()  # noqa: F821

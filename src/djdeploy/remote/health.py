@@ -1,0 +1,182 @@
+"""Asking a server whether it is healthy, and saying in plain words what its answer means."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]
+
+ENOUGH = 1 << 20  # bytes of a body that are read to find a text in it
+
+MEANINGS = {
+    400: "Django does not accept the Host {host!r}: give health a Host header that ALLOWED_HOSTS has",
+    401: "the page needs a login: give health a path that does not",
+    403: "the page is forbidden: give health a path, or headers, that are allowed",
+    404: "there is no such page: is the path right, and the Host {host!r} the site's?",
+    405: "the page does not answer GET: give health a path that does",
+    500: "the page raised an error: the process's log says which",
+    502: "the page asks another server, which did not answer",
+    503: "the page says that it is not ready",
+}
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str  # empty for a unix socket
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+class Answer(NamedTuple):
+    """What came of one request."""
+
+    ok: bool
+    status: int | None = None  # None: there was no answer
+    why: str = ""  # in plain words; also of an answer that is healthy and means less than it seems
+    kind: str = ""  # for counting failures
+    milliseconds: float = 0
+    release: str = ""  # what the site's X-Release header says
+    pid: int | None = None  # who listens, on a socket that one instance listens on alone
+
+
+def address(bind: str) -> Address:
+    """Where to ask a server that was told to bind this."""
+    if bind.startswith("unix:"):
+        return Address("", 0, bind[5:])
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    return Address({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), int(port))
+
+
+def question(process: Table) -> Table:
+    """What to ask a process. One without a health path is ready when it answers anything at all."""
+    asked: Table = dict(process.get("health") or {"path": "/", "any": True})
+    headers = dict(asked.get("headers") or {})
+    if "host" not in {name.lower() for name in headers}:
+        bind = process.get("bind") or ""
+        headers["Host"] = "localhost" if bind.startswith("unix:") else bind
+    headers.setdefault("User-Agent", "djdeploy")
+    return dict(asked, headers=headers, timeout=float(asked.get("timeout") or 5))
+
+
+def ask(where: Address, asked: Table, timeout: float | None = None) -> Answer:
+    """One request over a new connection."""
+    began = time.monotonic()
+    limit = timeout or asked["timeout"]
+    connection = Connection(where, limit)
+    try:
+        connection.request("GET", asked["path"], headers=asked["headers"])
+        response = connection.getresponse()
+        body = read(response, began + limit)
+        answer = judged(response, body, asked)
+    except Exception as error:
+        answer = failure(error, where, limit)
+    finally:
+        connection.close()
+    return answer._replace(milliseconds=round((time.monotonic() - began) * 1000, 1), pid=connection.peer)
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection to any kind of address. Knows who listens on a unix socket."""
+
+    def __init__(self, where: Address, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.where = where
+        self.peer: int | None = None
+
+    def connect(self) -> None:
+        if self.where.path:
+            self.sock = unix_connection(self.where.path, self.timeout or 5)
+            credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            self.peer = struct.unpack("3i", credentials)[0]
+        else:
+            self.sock = socket.create_connection((self.where.host, self.where.port), self.timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def unix_connection(path: str, timeout: float) -> socket.socket:
+    """The address of a socket has 107 bytes: the name of its open directory is always short enough."""
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(timeout)
+        made.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.close(directory)
+    return made
+
+
+def read(response: http.client.HTTPResponse, until: float) -> bytes:
+    """The whole body, within reason: an answer that breaks off is none."""
+    body = b""
+    while True:
+        chunk = response.read(65536)
+        if not chunk:
+            return body
+        if len(body) < ENOUGH:
+            body += chunk
+        if time.monotonic() > until:
+            raise socket.timeout
+
+
+def judged(response: http.client.HTTPResponse, body: bytes, asked: Table) -> Answer:
+    status, wanted = response.status, asked.get("status")
+    host = next(value for name, value in asked["headers"].items() if name.lower() == "host")
+    location = response.getheader("Location") or ""
+    release = response.getheader("X-Release") or ""
+    right = status == wanted if wanted else 200 <= status < 400
+    if asked.get("any"):
+        return Answer(True, status, release=release)
+    if not right:
+        why = f"{asked['path']} answered {status}" + (f" instead of {wanted}" if wanted else "")
+        return Answer(False, status, why + meaning(status, host, location), f"HTTP {status}", release=release)
+    text = asked.get("contains")
+    if text and text.encode() not in body:
+        why = f"{asked['path']} answered {status}, without the text {text!r}"
+        return Answer(False, status, why, "wrong text", release=release)
+    redirected = not wanted and 300 <= status < 400
+    why = f"{asked['path']} answered {status}{meaning(status, host, location)}" if redirected else ""
+    return Answer(True, status, why, release=release)
+
+
+def meaning(status: int, host: str, location: str) -> str:
+    """What such an answer means on a Django site."""
+    if 300 <= status < 400:
+        if location.startswith("https:"):
+            return ": it sends to https: give health the header X-Forwarded-Proto: https (see SECURE_PROXY_SSL_HEADER)"
+        if "login" in location or "next=" in location:
+            return f": it sends to the login ({location}), so this says nothing about the page: choose an open one"
+        return f": it sends to {location}"
+    known = MEANINGS.get(status)
+    return f": {known.format(host=host)}" if known else ""
+
+
+def failure(error: Exception, where: Address, limit: float) -> Answer:
+    """A request that got no answer."""
+    if isinstance(error, socket.timeout):
+        return Answer(False, why=f"no answer from {where} within {limit:g} s", kind="timeout")
+    if isinstance(error, ConnectionRefusedError):
+        return Answer(False, why=f"nothing listens on {where}", kind="refused")
+    if isinstance(error, FileNotFoundError):
+        return Answer(False, why=f"there is no socket {where}", kind="refused")
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):  # RemoteDisconnected is one of them
+        return Answer(False, why=f"{where} closed the connection without an answer", kind="reset")
+    if isinstance(error, http.client.HTTPException):
+        return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")
+    with contextlib.suppress(AttributeError):
+        return Answer(False, why=f"{where}: {error.strerror or error}", kind="error")  # type: ignore[attr-defined]
+    return Answer(False, why=f"{where}: {error}", kind="error")

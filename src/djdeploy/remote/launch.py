@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+"""Becomes one instance of a process, in the current release: `djdeploy-launch-1 [--socket] PROCESS INSTANCE`.
+
+Supervisor runs this, installed as `home/bin/djdeploy-launch-1`, in the place of the server. It prepares what a restart
+without lost requests needs, and then *is* the server: the same pid, by exec. What to run and with which environment
+comes from the release (`runtime.json`), so Supervisor's configuration never changes with a deploy.
+
+`--socket`: Supervisor holds the listening socket and gives it as standard input (`[fcgi-program]`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import socket
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]  # this runs on Python 3.8
+
+USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit codes, as in sysexits.h and sh
+
+POLL = 0.2  # seconds between two looks at `current`
+YOUNG = 10  # seconds: a server that dies before has died young
+PAUSES = (0, 0, 1, 2, 4, 8, 10)  # seconds before a start, by how often in a row this release has died young here
+BUSY = 10  # seconds in which the old server's address must become free, when we bind it ourselves
+BACKLOG = 2048  # as Gunicorn's own
+
+
+class Failed(Exception):
+    """This instance cannot be started."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Instance(NamedTuple):
+    """Which instance of which process we are to become."""
+
+    home: str
+    process: str
+    number: str
+
+    @property
+    def run(self) -> str:
+        return os.path.join(self.home, "run")
+
+    @property
+    def name(self) -> str:
+        """The name of its files in `run` and `log`."""
+        return f"{self.process}-{self.number}"
+
+
+class Launch(NamedTuple):
+    """What to become: a process of a release."""
+
+    release: str  # the physical directory: a swap of `current` must never mix two releases in one process
+    runtime: Table
+    process: Table
+
+
+# --- which release ----------------------------------------------------------------------------------------------------
+
+
+def runtime_of(release: str) -> Table | None:
+    """What a release runs with. A release that another tool made has no such file."""
+    try:
+        with open(os.path.join(release, "runtime.json"), encoding="utf-8") as file:
+            runtime: Table = json.load(file)
+    except FileNotFoundError:
+        return None
+    return runtime
+
+
+def runtime_for(home: str, release: str) -> Table | None:
+    """Its own, or else that of the release that `previous` or `current` names: after a rollback to foreign work."""
+    others = [os.path.realpath(os.path.join(home, link)) for link in ("current", "previous")]
+    for directory in [release, *others]:
+        runtime = runtime_of(directory)
+        if runtime is not None:
+            return dict(runtime, release=os.path.basename(release))
+    return None
+
+
+def process_of(runtime: Table, name: str) -> Table | None:
+    found: Table | None = next((p for p in runtime.get("processes", ()) if p["name"] == name), None)
+    return found
+
+
+def look(instance: Instance) -> Launch:
+    """What to become now; raises what is missing for it."""
+    release = os.path.realpath(os.path.join(instance.home, "current"))
+    if not os.path.isdir(release):
+        raise Failed(NO_RELEASE, "nothing has been deployed yet")
+    try:
+        runtime = runtime_for(instance.home, release)
+    except (OSError, ValueError) as error:
+        raise Failed(NO_RELEASE, f"cannot read runtime.json of {release}: {error}") from None
+    process = process_of(runtime or {}, instance.process)
+    if runtime is None or process is None:
+        raise Failed(NO_RELEASE, f"{os.path.basename(release)} has no process {instance.process!r}")
+    return Launch(release, runtime, process)
+
+
+def wait_for_release(instance: Instance) -> Launch:
+    """Waits for a release that has this process.
+
+    To exit instead would make Supervisor give up (FATAL) before the first deploy, and only root could start it then.
+    """
+    said = ""
+    while True:
+        try:
+            return look(instance)
+        except Failed as failed:
+            if str(failed) != said:
+                said = str(failed)
+                log(instance, f"waiting for a release: {said}")
+        time.sleep(POLL)
+
+
+def hesitate(instance: Instance, release: str) -> bool:
+    """Waits before a release is started that has died young here again and again; False when another became current.
+
+    Supervisor would count those deaths and give up, and its own pauses do not end when the good release is back.
+    """
+    path = os.path.join(instance.run, f"{instance.name}.starts")
+    deaths = young_deaths(path, release)
+    pause = PAUSES[min(deaths, len(PAUSES) - 1)]
+    if pause:
+        log(instance, f"{os.path.basename(release)} has died young {deaths} times in a row: next start in {pause} s")
+    until = time.monotonic() + pause
+    while time.monotonic() < until:
+        if os.path.realpath(os.path.join(instance.home, "current")) != release:
+            return False
+        time.sleep(POLL)
+    with contextlib.suppress(OSError):  # a full disk must not stop the site
+        write_beside(path, f"{deaths} {release}\n")
+    return True
+
+
+def young_deaths(path: str, release: str) -> int:
+    """How often in a row this release has died young, this time included."""
+    try:
+        last = os.stat(path).st_mtime
+        with open(path, encoding="utf-8") as file:
+            count, _, what = file.read().strip().partition(" ")
+        return int(count) + 1 if what == release and 0 <= time.time() - last < YOUNG else 0
+    except (OSError, ValueError):
+        return 0
+
+
+# --- the environment --------------------------------------------------------------------------------------------------
+
+
+def environment(launch: Launch, home: str, number: str, inherited: dict[str, str]) -> dict[str, str]:
+    """The server's environment: Supervisor's, then the release's, then ours."""
+    runtime, virtualenv = launch.runtime, os.path.join(launch.release, "virtualenv")
+    made = {k: v for k, v in inherited.items() if k not in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")}
+    made.update(account())
+    made.update(runtime.get("env", {}))
+    made["PATH"] = os.path.join(virtualenv, "bin") + os.pathsep + made.get("PATH", os.defpath)
+    made.update(
+        VIRTUAL_ENV=virtualenv,
+        PWD=folder(launch),  # Gunicorn believes this more than the directory it is in
+        DJDEPLOY_HOME=home,
+        DJDEPLOY_RELEASE=os.path.basename(launch.release),
+        DJDEPLOY_COMMIT=runtime.get("commit") or "",
+        DJDEPLOY_PROCESS="{}-{}".format(runtime["project"], launch.process["name"]),
+        DJDEPLOY_INSTANCE=number,
+    )
+    made.setdefault("SPT_NOENV", "1")  # else setproctitle overwrites this environment, by which a deploy knows us
+    return made
+
+
+def account() -> dict[str, str]:
+    """Supervisor's `user=` changes the user and leaves root's HOME."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {}
+    return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+
+
+def folder(launch: Launch) -> str:
+    """The folder of `manage.py`."""
+    return os.path.normpath(os.path.join(launch.release, "repository", launch.runtime.get("source_dir") or "."))
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def words_of(launch: Launch) -> list[str]:
+    words = shlex.split(launch.process["command"])
+    if is_gunicorn(words) and has_control_socket(launch.release) and not control_chosen(words):
+        words.append("--no-control-socket")  # by default one path for all: each instance would remove the other's
+    return words
+
+
+def is_gunicorn(words: list[str]) -> bool:
+    """Whether the server takes sockets by LISTEN_FDS, as many as there are."""
+    return os.path.basename(words[0]) == "gunicorn" or words[1:3] == ["-m", "gunicorn"]
+
+
+def takes_socket(words: list[str]) -> bool:
+    """Whether the server listens on what it is given: `--fd 3` is how Uvicorn and others say it."""
+    return is_gunicorn(words) or bool(re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(words)))
+
+
+def has_control_socket(release: str) -> bool:
+    """Gunicorn 25.1 and later."""
+    pattern = os.path.join(glob.escape(release), "virtualenv/lib/python*/site-packages/gunicorn-*.dist-info")
+    versions = [re.findall(r"\d+", os.path.basename(path)) for path in glob.glob(pattern)]
+    return any(tuple(map(int, version[:2])) >= (25, 1) for version in versions)
+
+
+def control_chosen(words: list[str]) -> bool:
+    return any(word.startswith(("--control-socket", "--no-control-socket")) for word in words)
+
+
+def program(words: list[str], path: str) -> str:
+    found = shutil.which(words[0], path=path)
+    if found is None:
+        where = path.split(os.pathsep)[0]
+        raise Failed(NO_COMMAND, f"there is no program {words[0]!r} in {where} nor on PATH: is it a requirement?")
+    return found
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
+
+
+def given_socket() -> int:
+    """The socket that Supervisor gave us as standard input, on a descriptor out of the way."""
+    try:
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            with socket.socket(fileno=os.dup(0)) as given:
+                if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    return aside(0)
+    except OSError:
+        pass
+    # It happens when Supervisor has closed its socket and opened it again meanwhile: the next start gets the new one.
+    raise Failed(NO_SOCKET, "Supervisor gave no listening socket as standard input (is this an [fcgi-program]?)")
+
+
+def bound_socket(bind: str) -> int:
+    """The socket of a process with one instance, which binds it anew at each start."""
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            made = unix_socket(bind[5:], 0o666) if bind.startswith("unix:") else tcp_socket(bind)
+            return aside(made.detach())
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise Failed(NO_SOCKET, f"cannot listen on {bind}: {error.strerror or error}") from None
+        time.sleep(POLL)  # the old server's last worker still drains
+
+
+def tcp_socket(bind: str) -> socket.socket:
+    host, _, port = bind.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(address)
+    made.listen(BACKLOG)
+    return made
+
+
+def unix_socket(path: str, mode: int) -> socket.socket:
+    """A listening socket that takes its place by a rename: whoever connects meets the old one or the new one."""
+    os.chdir(os.path.dirname(path))  # the address of a socket has 107 bytes: a name beside it is shorter than a path
+    beside = f".{os.getpid()}.socket"
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o777 & ~mode)
+    try:
+        made.bind(beside)
+    finally:
+        os.umask(umask)
+    made.listen(BACKLOG)
+    os.rename(beside, os.path.basename(path))
+    return made
+
+
+def health_socket(instance: Instance) -> int:
+    """A socket that only this instance listens on, so that a deploy can ask it and no other."""
+    path = os.path.join(instance.run, f"{instance.name}.health")
+    try:
+        return aside(unix_socket(path, 0o600).detach())
+    except OSError as error:
+        raise Failed(NO_FILE, f"cannot make {path}: {error.strerror or error}") from None
+
+
+def aside(fd: int) -> int:
+    """The same on a high descriptor: it cannot be in the way when descriptors 3 and 4 are filled."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+
+
+def hand_over(sockets: list[int]) -> dict[str, str]:
+    """Puts the sockets where systemd would, from descriptor 3 on, and nothing on standard input.
+
+    Left as standard input, as Supervisor gives it, the socket would reach every program that the site starts.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for number, fd in enumerate(sockets, 3):
+        os.dup2(fd, number)
+    return {"LISTEN_FDS": str(len(sockets)), "LISTEN_PID": str(os.getpid())} if sockets else {}
+
+
+def sockets_for(instance: Instance, launch: Launch, words: list[str], with_socket: bool) -> list[int]:
+    bind, sockets = launch.process.get("bind"), []
+    if with_socket:
+        sockets.append(given_socket())
+    elif bind and takes_socket(words):
+        sockets.append(bound_socket(bind))
+    if sockets and is_gunicorn(words):
+        sockets.append(health_socket(instance))
+    else:
+        with contextlib.suppress(OSError):  # of a command that was another one before: nobody answers there
+            os.unlink(os.path.join(instance.run, f"{instance.name}.health"))
+    return sockets
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def pid_file(home: str, release: str, process: Table, number: object) -> str:
+    """Where the pid is: below `home`, or inside the release if the setting begins with `current/`."""
+    template = process.get("pid_file") or "run/{name}-{instance}.pid"
+    path: str = template.format(name=process["name"], instance=number)
+    if path.startswith("current/"):
+        return os.path.join(release, path[len("current/") :])
+    return os.path.join(home, path)
+
+
+def write_beside(path: str, text: str) -> None:
+    """Writes beside the file and renames: nobody ever reads half a pid."""
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+def say_pid(instance: Instance, launch: Launch) -> None:
+    path = pid_file(instance.home, launch.release, launch.process, instance.number)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_beside(path, f"{os.getpid()}\n")
+    except OSError as error:
+        raise Failed(NO_FILE, f"cannot write {path}: {error.strerror or error}") from None
+
+
+# --- becoming it ------------------------------------------------------------------------------------------------------
+
+
+def become(instance: Instance, with_socket: bool) -> NoReturn:
+    os.umask(os.umask(0o022) | 0o022)  # Supervisor may give none, and then all that the site writes is for everybody
+    launch = wait_for_release(instance)
+    while not hesitate(instance, launch.release):
+        launch = wait_for_release(instance)
+    say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
+    log(instance, f"starts {os.path.basename(launch.release)}")
+    words = words_of(launch)
+    made = environment(launch, instance.home, instance.number, dict(os.environ))
+    sockets = sockets_for(instance, launch, words, with_socket)
+    enter(folder(launch))
+    path = program(words, made["PATH"])
+    made.update(hand_over(sockets))
+    sys.stderr.flush()
+    try:
+        os.execve(path, words, made)
+    except OSError as error:
+        raise Failed(NO_COMMAND, f"cannot run {path}: {error.strerror}") from None
+
+
+def enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise Failed(NO_RELEASE, f"cannot enter {directory}: {error.strerror}") from None
+
+
+def log(instance: Instance, text: str) -> None:
+    print(f"djdeploy: {instance.process} {instance.number}: {text}", file=sys.stderr, flush=True)
+
+
+def main(words: list[str]) -> int:
+    with_socket = words[:1] == ["--socket"]
+    rest = words[1:] if with_socket else words
+    if len(rest) != 2 or not re.fullmatch(r"[a-z0-9_-]+", rest[0]) or not rest[1].isdigit():
+        print("usage: djdeploy-launch-1 [--socket] PROCESS INSTANCE", file=sys.stderr)
+        return USAGE
+    instance = Instance(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), rest[0], rest[1])
+    try:
+        become(instance, with_socket)
+    except Failed as failed:
+        log(instance, str(failed))
+        return failed.code
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # a runtime.json that is not one of ours
+        log(instance, f"cannot use runtime.json: {error!r}")
+        return NO_RELEASE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""Changes a release's manifest: `manifest.py RELEASE_DIRECTORY '{"state": "live"}' NAME=TEXT ...`.
+
+Whole or not at all, and synced to the disk.
+"""
+
+import json
+import os
+import sys
+
+
+def change(directory, values):
+    """Merges the values into `release.json`. A table is merged with the table of that name, so timings add up."""
+    path = os.path.join(directory, "release.json")
+    with open(path, "rb") as file:
+        manifest = json.load(file)
+    for name, value in values.items():
+        old = manifest.get(name)
+        manifest[name] = dict(old, **value) if isinstance(old, dict) and isinstance(value, dict) else value
+    replace(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def replace(path, text):
+    """Writes beside the file, syncs, and renames over it: a reader sees the old text or the new, also after a crash."""
+    beside = "%s.%d" % (path, os.getpid())
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def values_of(words):
+    """The values that the words name: a word is a JSON object, or NAME=TEXT."""
+    values = {}
+    for word in words:
+        values.update(json.loads(word) if word.startswith("{") else [word.split("=", 1)])
+    return values
+
+
+if __name__ == "__main__":
+    change(sys.argv[1], values_of(sys.argv[2:]))

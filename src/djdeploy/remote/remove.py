@@ -1,0 +1,88 @@
+"""Removes releases, and then the environments that no release links to any more: `remove.py HOME PROJECT NAME...`.
+
+What is current or previous, what a process runs in, and what is not a release of this project is left alone, whatever
+was asked for.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+import processes
+from tell import tell
+
+
+def is_release_of(project, root, name):
+    try:
+        with open(os.path.join(root, "release.json"), "rb") as file:
+            manifest = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("name") == name and manifest.get("project") == project
+
+
+def linked(home):
+    """The releases that `current` and `previous` name."""
+    for name in ("current", "previous"):
+        path = os.path.join(home, name)
+        if os.path.islink(path):
+            yield os.path.basename(os.path.realpath(path))
+
+
+def reason_to_keep(home, project, name, used):
+    root = os.path.join(home, name)
+    if os.path.islink(root) or os.path.basename(name) != name or not is_release_of(project, root, name):
+        return "it is not a release of %s" % project
+    if name in linked(home):
+        return "it is current or previous"
+    if name in used:
+        return "a process runs in it"
+    return None
+
+
+def remove(home, name):
+    """Out of sight by one rename first: a half-removed release is never taken for a whole one."""
+    trash = os.path.join(home, ".djdeploy", "trash")
+    os.makedirs(trash, exist_ok=True)
+    os.rename(os.path.join(home, name), os.path.join(trash, "%s.%d" % (name, os.getpid())))
+
+
+def unused_environments(home):
+    """The environments that no release links to."""
+    directory = os.path.join(home, ".djdeploy", "virtualenvs")
+    links = (os.path.join(home, name, "virtualenv") for name in os.listdir(home))
+    used = {os.path.basename(os.readlink(path)) for path in links if os.path.islink(path)}
+    return [os.path.join(directory, name) for name in listing(directory) if name not in used]
+
+
+def listing(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def main(home, project, names):
+    used = processes.releases_in_use(home)
+    removed = []
+    for name in names:
+        reason = reason_to_keep(home, project, name, used)
+        if reason:
+            print("djdeploy: kept %s: %s" % (name, reason))
+            continue
+        remove(home, name)
+        removed.append(name)
+    trash = os.path.join(home, ".djdeploy", "trash")
+    environments = unused_environments(home)
+    for path in [os.path.join(trash, name) for name in listing(trash)] + environments:
+        shutil.rmtree(path, onerror=complain)
+    tell({"removed": removed, "environments": len(environments)})
+
+
+def complain(_function, path, error):
+    print("djdeploy: could not remove %s: %s" % (path, error[1]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

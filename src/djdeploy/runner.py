@@ -1,0 +1,289 @@
+"""The only door to a machine: our agent on a server, over one channel of a Fabric connection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import socket
+import threading
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from .errors import TAIL, ConnectionFailed, DeployError, Locked
+from .hostkeys import check_host_keys, known_as
+from .plan import Step
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+HEARTBEAT = 10.0
+"""Seconds between two words to an agent, which gives a client up after 45."""
+
+SILENCE = 60.0
+"""Seconds without a word from an agent, which answers each heartbeat, after which the host is given up."""
+
+# Reads our programs from standard input and becomes the first of them: the command line stays short and public.
+BOOTSTRAP = (
+    "import sys,zlib,json;i=sys.stdin.buffer;FILES=json.loads(zlib.decompress(i.read(int(i.readline()))));"
+    "exec(compile(FILES['agent.py'],'agent.py','exec'))"
+)
+
+
+@dataclass
+class StepRun:
+    """One step on one host, as it went.
+
+    Args:
+        status: exit status; negative if a signal ended it.
+        why: `timeout`, `interrupted`, or empty.
+        tail: the last lines of its output.
+        notes: what it said in lines that begin with `djdeploy: `.
+        told: what its programs told.
+    """
+
+    step: Step
+    status: int = 0
+    why: str = ""
+    milliseconds: int = 0
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
+    notes: list[str] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and not self.why
+
+
+class Watcher:
+    """What is told of a stage while it runs. This one is silent; `report` has one that shows."""
+
+    def step_began(self, host: str, step: Step) -> None: ...
+    def line(self, host: str, run: StepRun, line: str) -> None: ...
+    def step_ended(self, host: str, run: StepRun) -> None: ...
+
+
+class Remote:
+    """A host, and our agent on it.
+
+    Args:
+        connection: a Fabric connection, open or not.
+        settings: the project's settings.
+        host: the host as the user wrote it; the connection's own words by default.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, host: str = "") -> None:
+        self.connection, self.settings = connection, settings
+        self.host = host or connection.original_host
+        self._sending = threading.Lock()
+        self._closed = threading.Event()
+        self._rest = ""
+
+    def open(
+        self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Connects, starts the agent, takes the lock, and looks around: one round trip after the connection stands.
+
+        Args:
+            lock: who takes the lock and for what; None looks without it.
+            create: directories to make below `home`; None makes nothing.
+            look: what to look at: `tools`, `shared`, `sizes`, `in_use`.
+
+        Raises:
+            ConnectionFailed: the host cannot be reached, refuses us, or has no Python.
+            Locked: another deploy holds the lock.
+            DeployError: `home` cannot be made or written.
+        """
+        with self._as_connection_failed():
+            self._connect()
+            # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
+            self._channel = self.connection.create_session()
+            self._channel.settimeout(SILENCE)
+            self._channel.exec_command(f"exec {shlex.quote(self.settings.python)} -c {shlex.quote(BOOTSTRAP)}")
+            self._lines = self._channel.makefile("rb")
+            hello = {"home": self.settings.home, "project": self.settings.project}
+            self._channel.sendall(programs())
+            self._send(hello | {"lock": lock, "create": create, "look": look})
+            answer = self._first_answer()
+        if "refused" in answer:
+            raise self._refusal(answer)
+        threading.Thread(target=self._beat, daemon=True).start()
+        return answer
+
+    def run(
+        self, steps: Sequence[Step], env: Mapping[str, str], watcher: Watcher, if_lost: Sequence[Step] = ()
+    ) -> list[StepRun]:
+        """Runs steps in order until one fails.
+
+        Args:
+            env: their environment variables; the virtualenv named by `VIRTUAL_ENV` comes first on their PATH.
+            if_lost: steps that the agent runs by itself if we vanish before these steps are done.
+
+        Returns:
+            The steps that ran; only the last of them can have failed.
+
+        Raises:
+            ConnectionFailed: the connection broke.
+        """
+        path = [f"{env['VIRTUAL_ENV']}/bin"] if "VIRTUAL_ENV" in env else []
+
+        def message(step: Step) -> dict[str, Any]:
+            return {"name": step.name, "script": step.script, "timeout": step.timeout, "env": dict(env), "path": path}
+
+        runs: list[StepRun] = []
+        with self._as_connection_failed():
+            self._send({"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]})
+            for answer in self._answers():
+                if "begin" in answer:
+                    runs.append(StepRun(steps[answer["begin"]]))
+                    self._rest = ""
+                    watcher.step_began(self.host, runs[-1].step)
+                elif "out" in answer:
+                    self._take_output(runs[-1], answer["out"], watcher)
+                elif "data" in answer:
+                    runs[-1].told.update(answer["data"])
+                elif "end" in answer:
+                    self._take_output(runs[-1], "\n" if self._rest else "", watcher)
+                    runs[-1].status, runs[-1].why = answer["status"], answer["why"]
+                    runs[-1].milliseconds = answer["ms"]
+                    watcher.step_ended(self.host, runs[-1])
+                elif "done" in answer:
+                    break
+        return runs
+
+    def look(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Looks around again."""
+        with self._as_connection_failed():
+            self._send({"do": "look", "look": options})
+            return next(dict(answer["look"]) for answer in self._answers() if "look" in answer)
+
+    def interrupt(self) -> None:
+        """Ends the running step, if there is one."""
+        with contextlib.suppress(OSError):
+            self._send({"do": "interrupt"})
+
+    def close(self) -> None:
+        """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
+        self._closed.set()
+        with contextlib.suppress(OSError, EOFError, AttributeError):
+            self._send({"do": "quit"})
+            self._channel.settimeout(5)
+            self._lines.read()  # until the agent is gone: the lock is free when we return
+            self._channel.close()
+        if not self._was_connected:
+            self.connection.close()
+
+    _was_connected = False
+
+    def _connect(self) -> None:
+        self._was_connected = bool(self.connection.is_connected)
+        if not self._was_connected:
+            check_host_keys(self.connection, self.settings)
+            self.connection.open()
+        self.connection.transport.set_keepalive(int(HEARTBEAT))
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with self._sending:
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def _answers(self) -> Iterator[dict[str, Any]]:
+        while line := self._lines.readline():
+            yield json.loads(line)
+        raise EOFError("the connection was closed")
+
+    def _first_answer(self) -> dict[str, Any]:
+        for _ in range(1000):  # a shell's start-up file may greet us first
+            line = self._lines.readline()
+            if line.startswith(b'{"djdeploy"'):
+                return dict(json.loads(line))
+            if not line:
+                break
+        status = self._channel.recv_exit_status()
+        output = self._channel.makefile_stderr("rb").read(4000).decode("utf-8", "replace").splitlines()
+        if status == 127:
+            raise DeployError(
+                f"the server has no {self.settings.python} (settings: python)",
+                host=self.host,
+                output=output,
+                remedy="As root on the server: apt-get install python3 python3-venv",
+            )
+        raise ConnectionFailed(
+            f"our program on the server ended at once (exit {status})", host=self.host, output=output
+        )
+
+    def _take_output(self, run: StepRun, text: str, watcher: Watcher) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if len(self._rest) > 10_000:  # a line without an end must not fill our memory
+            lines, self._rest = [*lines, self._rest], ""
+        for line in lines:
+            line = line.rstrip("\r").rpartition("\r")[2]  # what a terminal would show of a progress bar
+            if line.startswith("djdeploy: "):
+                run.notes.append(line[10:])
+            run.tail.append(line[:2000])
+            watcher.line(self.host, run, line)
+
+    def _beat(self) -> None:
+        while not self._closed.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):
+                self._send({"do": "ping"})
+
+    def _refusal(self, answer: Mapping[str, Any]) -> DeployError:
+        if answer["refused"] == "locked":
+            return Locked(describe_holder(answer["holder"]), host=self.host)
+        home = self.settings.home
+        return DeployError(
+            f"cannot write {answer['path']}: {answer['detail']}",
+            host=self.host,
+            site="Nothing was changed.",
+            remedy=f"As root on the server: install -d -o {answer.get('user', 'USER')} {shlex.quote(home)}",
+        )
+
+    @contextlib.contextmanager
+    def _as_connection_failed(self) -> Iterator[None]:
+        """The many ways in which SSH fails, as one error that names the host and what to do."""
+        from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
+
+        try:
+            yield
+        except DeployError as error:
+            error.host = error.host or self.host
+            raise
+        except AuthenticationException as error:
+            what = f"the server refused our key for {self.connection.user}: {error}"
+            remedy = f"Try: ssh -p {self.connection.port} {self.connection.user}@{self.connection.host}"
+            raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
+        except BadHostKeyException as error:
+            what = "the host key has changed: somebody may be listening, or the server was installed anew"
+            remedy = f"If you know why it changed: ssh-keygen -R {shlex.quote(known_as(self.connection))}"
+            raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
+        except socket.gaierror as error:
+            what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
+            raise ConnectionFailed(what, host=self.host) from error
+        except TimeoutError as error:
+            raise ConnectionFailed("no answer from the host in time", host=self.host) from error
+        except (OSError, EOFError, SSHException) as error:
+            raise ConnectionFailed(f"the connection failed: {error or type(error).__name__}", host=self.host) from error
+
+
+@cache
+def programs() -> bytes:
+    """Our programs for the server, as the bootstrap reads them: a length, a newline, and that many bytes."""
+    folder = resources.files("djdeploy") / "remote"
+    files = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".py")}
+    packed = zlib.compress(json.dumps(files, sort_keys=True).encode(), 9)
+    return b"%d\n%s" % (len(packed), packed)
+
+
+def describe_holder(holder: Mapping[str, Any]) -> str:
+    """Who holds a lock, in words."""
+    if not holder:
+        return "another deploy holds the lock"
+    step = f", at step {holder['step']}" if holder.get("step") else ""
+    since = f" since {holder['at']}" if holder.get("at") else ""
+    return f"{holder.get('by', 'somebody')} holds the lock{since} for `{holder.get('task', '?')}`{step}"

@@ -1,0 +1,362 @@
+"""All that a project says about itself, checked at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+from .errors import SettingsError
+from .layout import Layout
+
+T = TypeVar("T")
+
+RELEASE_FIELDS = ("date", "ref", "sha")
+NAME = re.compile(r"[a-z0-9_-]+")
+REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class _Checked(type):
+    """Calls the class with the names it knows, so that an unknown or a missing name is one of *all* the problems."""
+
+    def __call__(cls: type[T], *args: Any, **given: Any) -> T:
+        known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
+        positional = dict(zip(known, args, strict=False))
+        problems = [f"`{name}` is not a setting{nearest(name, known)}" for name in given if name not in known]
+        required = (n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
+        missing = [name for name in required if name not in given and name not in positional]
+        problems += [f"`{name}` is required" for name in missing]
+        accepted = {name: value for name, value in given.items() if name in known} | dict.fromkeys(missing)
+        try:
+            made: T = type.__call__(cls, *args[: len(known)], **accepted)
+        except SettingsError as error:
+            known_problems = (p for p in error.problems if not p.startswith(tuple(f"`{name}`" for name in missing)))
+            raise SettingsError(cls.__name__, [*problems, *known_problems]) from None
+        if problems:
+            raise SettingsError(cls.__name__, problems)
+        return made
+
+
+@dataclass(frozen=True)
+class Health(metaclass=_Checked):
+    """The question that a healthy process answers.
+
+    Args:
+        path: path and query of the request, beginning with `/`.
+        headers: headers of the request, such as `Host` or `X-Forwarded-Proto`.
+        status: the one status that is healthy; without it any 2xx or 3xx is.
+        contains: text that the body must contain.
+        timeout: seconds that one answer may take.
+    """
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+    contains: str | None = None
+    timeout: float = 5
+
+    def __post_init__(self) -> None:
+        _check("Health", self.problems())
+
+    def problems(self) -> Iterator[str]:
+        if not isinstance(self.path, str) or not re.fullmatch(r"/[!-~]*", self.path):
+            yield f"`path` is {self.path!r}; a path begins with / and has no spaces"
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\t -~]*", str(value)):
+                yield f"`headers` has {name!r}: {value!r}, which no HTTP request can carry"
+        if not _is_number(self.timeout) or self.timeout <= 0:
+            yield f"`timeout` is {self.timeout!r}; it is a number of seconds above 0"
+
+
+@dataclass(frozen=True)
+class Process(metaclass=_Checked):
+    """What the service manager keeps running.
+
+    Args:
+        name: short name, unique in the project: `web`, `worker`.
+        command: what to run, from the folder of `manage.py`, with the virtualenv first on PATH.
+        bind: where it listens: `127.0.0.1:8001` or `unix:/absolute/path`. None: a worker without a socket.
+        instances: how many run side by side. Two or more are what lets a deploy lose no request.
+        pid_file: relative to `home`, or below `current/` (then inside the release, as in the post), or absolute.
+            `{name}` and `{instance}` are replaced; instances count from 0.
+        health: a path, or a `Health`, that each instance must answer before the next is renewed.
+        timeout: seconds that one instance has to become ready.
+    """
+
+    name: str
+    command: str
+    bind: str | None = None
+    instances: int = 1
+    pid_file: str = "run/{name}-{instance}.pid"
+    health: Health | str | None = None
+    timeout: float = 60
+
+    def __post_init__(self) -> None:
+        if isinstance(self.health, str):
+            object.__setattr__(self, "health", Health(self.health))
+        elif isinstance(self.health, Mapping):
+            object.__setattr__(self, "health", Health(**self.health))
+        _check(f"Process {self.name!r}", self.problems())
+
+    def problems(self) -> Iterator[str]:
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
+            yield f"`name` is {self.name!r}; it has only a-z, 0-9, - and _"
+        if not isinstance(self.command, str) or not self.command.strip():
+            yield f"`command` is {self.command!r}; it is what to run, such as 'gunicorn demo.wsgi'"
+        if self.bind is not None and not _is_bind(self.bind):
+            yield f"`bind` is {self.bind!r}; it is HOST:PORT or unix:/absolute/path"
+        if not _is_count(self.instances) or self.instances < 1:
+            yield f"`instances` is {self.instances!r}; it is a whole number from 1"
+        yield from self._pid_file_problems()
+        if not (self.health is None or isinstance(self.health, Health)):
+            yield f"`health` is {self.health!r}; it is a path such as '/health/', or a Health"
+        if not _is_number(self.timeout) or self.timeout <= 0:
+            yield f"`timeout` is {self.timeout!r}; it is a number of seconds above 0"
+
+    def _pid_file_problems(self) -> Iterator[str]:
+        try:
+            first, second = (self.pid_file.format(name="n", instance=i) for i in (0, 1))
+        except (AttributeError, KeyError, IndexError, ValueError):
+            yield f"`pid_file` is {self.pid_file!r}; only {{name}} and {{instance}} are replaced in it"
+            return
+        if first == second and _is_count(self.instances) and self.instances > 1:
+            yield f"`pid_file` is {self.pid_file!r}, one file for {self.instances} instances; put {{instance}} into it"
+        if _leaves(first.lstrip("/")):
+            yield f"`pid_file` is {self.pid_file!r}; it may not contain '..'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(metaclass=_Checked):
+    """A project, and where and how it is deployed. Checks itself; all problems are reported at once.
+
+    Stages are made by `dataclasses.replace(production, branch="main", hosts=[...])`; settings of your own by a
+    frozen dataclass that inherits from this one. The README explains each field.
+
+    Raises:
+        SettingsError: names all problems.
+    """
+
+    project: str
+    repository: str
+    home: str
+    branch: str = "main"
+    hosts: Sequence[str] = ()
+    source_dir: str = "."
+    requirements: Sequence[str] = ("requirements.txt",)
+    python: str = "python3"
+    installer: Literal["auto", "uv", "pip"] = "auto"
+    system_site_packages: bool = False
+    extra_requirements: Sequence[str] = ()
+    build_steps: Sequence[str] = ()
+    manage_steps: Sequence[str] = ("check", "collectstatic --noinput", "compilemessages", "migrate --noinput")
+    processes: Sequence[Process] = ()
+    shared_dirs: Sequence[str] = ()
+    shared_files: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    keep_releases: int = 5
+    release_name: str = "{date}"
+    # Beyond the contract's table:
+    deploy_key: str | None = None
+    forward_agent: bool = False
+    host_keys: Literal["strict", "accept-new"] = "strict"
+    connect_timeout: float = 10
+    step_timeout: float = 1800
+    parallel: int = 16
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # lists and dicts of our own: nobody changes them behind our back
+            value = getattr(self, f.name)
+            if isinstance(value, (list, tuple)):
+                object.__setattr__(self, f.name, list(value))
+            elif isinstance(value, Mapping):
+                object.__setattr__(self, f.name, dict(value))
+        _check(type(self).__name__, self.problems())
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> Settings:
+        """Settings from plain data, such as the `djdeploy:` table of `fabric.yaml`.
+
+        Args:
+            table: field names to values; a process is a table of `Process`'s names, its health a path or a table.
+        """
+        values = {str(name): value for name, value in table.items()}
+        problems: list[str] = []
+        if isinstance(values.get("processes"), (list, tuple)):
+            values["processes"] = [_process(item, problems) for item in values["processes"]]
+        try:
+            settings = cls(**values)
+        except SettingsError as error:
+            raise SettingsError("djdeploy", [*error.problems, *problems]) from None
+        _check("djdeploy", problems)
+        return settings
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(PurePosixPath(self.home), self.source_dir)
+
+    def problems(self) -> Iterator[str]:
+        """Each thing that is wrong, in the operator's words. A subclass may add its own."""
+        if not isinstance(self.project, str) or not NAME.fullmatch(self.project):
+            yield f"`project` is {self.project!r}; it has only a-z, 0-9, - and _"
+        yield from self._text_problems()
+        if isinstance(self.home, str) and (not re.fullmatch(r"/[^/].*", self.home, re.DOTALL) or _leaves(self.home)):
+            yield f"`home` is {self.home!r}; it is an absolute directory on the server, such as /srv/www/{self.project}"
+        if isinstance(self.branch, str) and not is_ref(self.branch):
+            yield f"`branch` is {self.branch!r}, which cannot be the name of a branch, tag or commit"
+        yield from self._list_problems()
+        yield from self._path_problems()
+        yield from self._process_problems()
+        yield from self._env_problems()
+        yield from self._number_problems()
+        yield from self._release_name_problems()
+
+    def _text_problems(self) -> Iterator[str]:
+        for name in ("repository", "home", "branch", "source_dir", "python"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip() or not _is_text(value):
+                yield f"`{name}` is {value!r}; it is a text that is not empty"
+        for name in ("repository", "python"):
+            if str(getattr(self, name)).startswith("-"):
+                yield f"`{name}` is {getattr(self, name)!r}; it may not begin with '-'"
+        if self.deploy_key is not None and (not isinstance(self.deploy_key, str) or not self.deploy_key):
+            yield f"`deploy_key` is {self.deploy_key!r}; it is the path of a private key on the server"
+
+    def _list_problems(self) -> Iterator[str]:
+        lists = ("hosts", "requirements", "extra_requirements", "build_steps", "manage_steps")
+        for name in (*lists, "shared_dirs", "shared_files"):
+            value = getattr(self, name)
+            if not isinstance(value, list) or not all(isinstance(i, str) and i.strip() and _is_text(i) for i in value):
+                yield f"`{name}` is {value!r}; it is a list of texts"
+        if isinstance(self.hosts, list):
+            yield from (f"`hosts` names {host!r} twice" for host in duplicates(self.hosts))
+
+    def _path_problems(self) -> Iterator[str]:
+        named = [("source_dir", self.source_dir)]
+        for name in ("requirements", "shared_dirs", "shared_files"):
+            value = getattr(self, name)
+            named += [(name, item) for item in value] if isinstance(value, list) else []
+        for name, path in named:
+            if isinstance(path, str) and (path.startswith(("/", "-")) or _leaves(path)):
+                yield f"`{name}` has {path!r}; it is a path inside the repository"
+        shared = [p.strip("/") for n, p in named if n in ("shared_dirs", "shared_files") and isinstance(p, str)]
+        for path in shared:
+            if PurePosixPath(path) == PurePosixPath("."):
+                yield f"`shared_dirs` has {path!r}: the whole repository cannot be shared"
+            yield from (
+                f"{path!r} lies inside {other!r}, which is shared already"
+                for other in shared
+                if PurePosixPath(other) in PurePosixPath(path).parents and PurePosixPath(other) != PurePosixPath(".")
+            )
+        yield from (f"{path!r} is shared twice" for path in duplicates(shared))
+
+    def _process_problems(self) -> Iterator[str]:
+        if not isinstance(self.processes, list) or not all(isinstance(p, Process) for p in self.processes):
+            yield f"`processes` is {self.processes!r}; it is a list of Process(...)"
+            return
+        yield from (f"`processes` has two named {name!r}" for name in duplicates([p.name for p in self.processes]))
+        binds = [p.bind for p in self.processes if p.bind]
+        yield from (f"`processes` has two that bind {bind!r}" for bind in duplicates(binds))
+
+    def _env_problems(self) -> Iterator[str]:
+        if not isinstance(self.env, dict):
+            yield f"`env` is {self.env!r}; it is a mapping of names to texts"
+            return
+        for name, value in self.env.items():
+            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+                yield f"`env` has {name!r}, which cannot be the name of an environment variable"
+            elif name.startswith("DJDEPLOY_"):
+                yield f"`env` has {name!r}; names that begin with DJDEPLOY_ are ours"
+            if not isinstance(value, str) or not _is_text(value):
+                yield f"`env` has {name!r} = {value!r}; it is a text" + (
+                    f", so write {str(value)!r}" if isinstance(value, (int, float)) else ""
+                )
+
+    def _number_problems(self) -> Iterator[str]:
+        if not _is_count(self.keep_releases) or self.keep_releases < 2:
+            yield f"`keep_releases` is {self.keep_releases!r}; at least 2 are needed to roll back"
+        if not _is_count(self.parallel) or self.parallel < 1:
+            yield f"`parallel` is {self.parallel!r}; it is a whole number of hosts from 1"
+        for name in ("connect_timeout", "step_timeout"):
+            if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
+                yield f"`{name}` is {getattr(self, name)!r}; it is a number of seconds above 0"
+        for name in ("system_site_packages", "forward_agent"):
+            if not isinstance(getattr(self, name), bool):
+                yield f"`{name}` is {getattr(self, name)!r}; it is True or False"
+        for name, allowed in (("installer", ("auto", "uv", "pip")), ("host_keys", ("strict", "accept-new"))):
+            if getattr(self, name) not in allowed:
+                yield f"`{name}` is {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
+
+    def _release_name_problems(self) -> Iterator[str]:
+        try:
+            name = self.release_name.format(date="20261123-093000", ref="main", sha="0" * 12)
+        except (AttributeError, KeyError, IndexError, ValueError):
+            yield f"`release_name` is {self.release_name!r}; only {{date}}, {{ref}} and {{sha}} are replaced in it"
+            return
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in RESERVED:
+            yield f"`release_name` is {self.release_name!r}; it makes the directory name {name!r}"
+        elif "{date}" not in self.release_name:
+            yield f"`release_name` is {self.release_name!r}; without {{date}} two releases could have the same name"
+
+
+RESERVED = ("current", "previous", "shared", "run", "log", "bin")
+"""Names under `home` that no release may take."""
+
+
+def is_ref(text: str) -> bool:
+    """Whether this can be the name of a branch, a tag or a commit (see `git check-ref-format`)."""
+    return bool(REF.fullmatch(text)) and ".." not in text and not text.endswith(("/", ".", ".lock"))
+
+
+def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """`; did you mean ...?`, or all the names if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(known)}"
+
+
+def duplicates(items: Sequence[str]) -> list[str]:
+    return sorted({item for item in items if items.count(item) > 1})
+
+
+def _check(subject: str, problems: Iterator[str] | Sequence[str]) -> None:
+    if found := list(problems):
+        raise SettingsError(subject, found)
+
+
+def _process(item: object, problems: list[str]) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    try:
+        return Process(**{str(name): value for name, value in item.items()})
+    except SettingsError as error:
+        problems += [f"process {item.get('name', '?')!r}: {problem}" for problem in error.problems]
+        return Process("invalid", "invalid")
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and value.encode("utf-8", "replace").decode() == value
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _leaves(path: object) -> bool:
+    return isinstance(path, str) and ".." in PurePosixPath(path).parts
+
+
+def _is_bind(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    if value.startswith("unix:"):
+        return value[5:].startswith("/") and _is_text(value) and len(value.encode()) - 5 <= 107
+    host, _, port = value.rpartition(":")
+    return bool(re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", host)) and port.isdigit() and 0 < int(port) < 65536

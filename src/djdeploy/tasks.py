@@ -1,0 +1,345 @@
+"""The tasks that `fab` runs, and their options.
+
+In a fabfile, either all of them for one project, `ns = collection(Settings(...))`, or one by one,
+`from djdeploy.tasks import cleanup, deploy, rollback`, configured by a `djdeploy:` table in `fabric.yaml`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from fabric import Connection, Task
+from fabric import main as fabric_main
+from invoke.collection import Collection
+from invoke.config import DataProxy
+
+from . import engine
+from .errors import DeployError, SettingsError, printable
+from .plan import Deployment, Step
+from .recipe import SETUP
+from .report import Report, make_report
+from .runner import Remote, StepRun, describe_holder
+from .settings import Settings, duplicates
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a task: the project, its hosts, and who asks.
+
+    Args:
+        connections: the hosts, each as the user wrote it and as a Fabric connection; None if there are none.
+    """
+
+    settings: Settings
+    connections: Sequence[Connection]
+    who: engine.Who
+    echo: bool
+    dry: bool
+
+    def report(self, json: bool = False) -> Report:
+        """Where people are told; standard output is for JSON alone if there is any."""
+        return make_report(self.settings.project, echo=self.echo, out=sys.stderr if json else sys.stdout)
+
+    @property
+    def remotes(self) -> Sequence[Remote]:
+        if not self.connections:
+            raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
+        return [Remote(connection, self.settings) for connection in self.connections]
+
+    @property
+    def common(self) -> Mapping[str, Any]:
+        """What most functions of the engine take."""
+        return {"report": self.report(), "who": self.who}
+
+
+class DeployTask(Task):  # type: ignore[misc]
+    """A Fabric task whose body is given a `Job` in the place of a context.
+
+    Fabric runs a task with `-H a,b` once for each host, one after the other. A deploy of several hosts is one thing, so
+    the first of these calls works on all of them, and the others have nothing left to do.
+    """
+
+    def __init__(self, body: Callable[..., Any], *, settings: Settings | None = None, **options: Any) -> None:
+        super().__init__(body, **options)
+        self.settings, self.options = settings, options
+
+    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        hosts = self._hosts_of_fab(c)
+        if hosts and c.original_host != hosts[0]:
+            return None
+        settings = self.settings or settings_of(c)
+        self.times_called += 1
+        connections = connections_for(c, settings, hosts)
+        job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry))
+        return self.body(job, *args, **kwargs)
+
+    def _hosts_of_fab(self, c: Context) -> list[str]:
+        """The whole list of `-H`, if the running `fab` calls this very task for each of its hosts."""
+        program = fabric_main.program
+        if not isinstance(c, Connection) or not getattr(program, "tasks", None):
+            return []
+        given = program.core[0].args.hosts.value
+        called = (program.collection[parsed.name] for parsed in program.tasks if parsed.name in program.collection)
+        return given.split(",") if given and any(task is self for task in called) else []
+
+
+def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Sequence[Connection]:
+    """The connections of a task: those of `-H`, the one it was called with, or those of the settings."""
+    if twice := duplicates(list(hosts)):
+        raise SettingsError("-H", [f"{host} is named twice" for host in twice])
+    if isinstance(c, Connection):
+        connections = [c, *(Connection(host, config=c.config) for host in hosts[1:])]
+    else:
+        config = c.config if hasattr(c.config, "load_ssh_config") else None
+        connections = [Connection(host, config=config) for host in settings.hosts]
+    for connection in connections:
+        connection.forward_agent = connection.forward_agent or settings.forward_agent
+        connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
+    return connections
+
+
+def settings_of(c: Context) -> Settings:
+    """The settings in the `djdeploy:` table of Invoke's configuration."""
+    table = plain(c.config.get("djdeploy"))
+    if not isinstance(table, Mapping):
+        raise SettingsError(
+            "djdeploy",
+            ["no settings: write ns = collection(Settings(...)) in the fabfile, or a djdeploy: table in fabric.yaml"],
+        )
+    return Settings.from_mapping(table)
+
+
+def plain(value: Any) -> Any:
+    """A value of Invoke's configuration without its proxies."""
+    return {str(name): plain(value[name]) for name in value} if isinstance(value, (DataProxy, dict)) else value
+
+
+def who_asks() -> engine.Who:
+    """Who runs the task: the person whom a CI job works for, or the local account."""
+    names = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"))
+    person = next(filter(None, names), None) or getpass.getuser()
+    return engine.Who(f"{person}@{socket.gethostname()}", datetime.now(timezone.utc))
+
+
+def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
+    """Makes a task of a function that takes a `Job`; the options are those of `invoke.task`."""
+    return lambda body: DeployTask(body, **options)
+
+
+BRANCH = "branch, tag or commit to deploy, in the place of the settings' branch"
+DRY_RUN = "print what would run, and change nothing"
+DESTRUCTIVE = "go on although data can be lost"
+JSON = "print JSON and nothing else"
+
+
+# --- the tasks --------------------------------------------------------------------------------------------------------
+
+
+@task(
+    iterable=["skip"],
+    help={
+        "branch": BRANCH,
+        "dry_run": DRY_RUN,
+        "skip": "a step to leave out; may be repeated",
+        "allow_destructive": DESTRUCTIVE,
+    },
+)
+def deploy(
+    job: Job,
+    branch: str | None = None,
+    dry_run: bool = False,
+    skip: Sequence[str] = (),
+    allow_destructive: bool = False,
+) -> str:
+    """Deploy a commit to all hosts, as one"""
+    return engine.deploy(
+        job.remotes, job.settings, ref=branch, skip=list(skip), dry_run=dry_run or job.dry, **job.common
+    )
+
+
+@task(help={"to": "the release to go to", "dry_run": DRY_RUN, "allow_destructive": DESTRUCTIVE})
+def rollback(job: Job, to: str | None = None, dry_run: bool = False, allow_destructive: bool = False) -> str:
+    """Go back to the newest good release before the current one"""
+    return engine.rollback(job.remotes, job.settings, to=to, dry_run=dry_run or job.dry, **job.common)
+
+
+@task(help={"keep": "how many good releases to keep", "dry_run": DRY_RUN})
+def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping[str, Sequence[str]]:
+    """Remove old releases, never one that is live, previous or in use"""
+    return engine.cleanup(
+        job.remotes, job.settings, keep=number(keep, "keep"), dry_run=dry_run or job.dry, **job.common
+    )
+
+
+@task(help={"json": JSON})
+def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
+    """List the releases: commit, who, when, state, size"""
+    seen = engine.look_around(job.remotes, job.settings, sizes=True)
+    rows = [
+        {
+            "host": host,
+            "name": release.name,
+            "state": snapshot.state(release),
+            "commit": release.commit,
+            "ref": release.ref,
+            "by": release.by,
+            "at": release.at,
+            "size": release.size,
+            "subject": str(release.manifest.get("subject", "")),
+        }
+        for host, snapshot in seen.items()
+        for release in reversed(snapshot.releases)
+    ]
+    if json:
+        print_json(rows)
+    else:
+        shown = [row | {"commit": str(row["commit"])[:12], "size": human(row["size"])} for row in rows]
+        print_table(shown, ["name", "state", "commit", "ref", "by", "at", "size"], hosts=len(seen) > 1)
+    return rows
+
+
+@task()
+def setup(job: Job) -> None:
+    """Create the directories on the server, and install the launcher"""
+    report = job.report()
+    engine.ask(job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who))
+    for remote in job.remotes:
+        report.say(f"{remote.host}: {job.settings.home} is ready")
+    if job.settings.processes:
+        report.say("as root, once: install what `fab supervisor-conf` prints, then supervisorctl update")
+
+
+@task()
+def restart(job: Job) -> str:
+    """Restart the processes of the current release, one instance at a time"""
+    return engine.restart(job.remotes, job.settings, **job.common)
+
+
+@task(
+    positional=["command"],
+    help={"command": "the command and its arguments, as one word", "all_hosts": "on all hosts, not on the first"},
+)
+def manage(job: Job, command: str, all_hosts: bool = False) -> None:
+    """Run a manage.py command in the current release"""
+    words = shlex.split(command)
+    remotes = job.remotes if all_hosts else job.remotes[:1]
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        if not d.release:
+            raise DeployError("no release is live", host=d.host, remedy="Deploy one: fab deploy")
+        return [Step("manage", f"manage.py {command}", (d.manage(*words),))]
+
+    engine.ask(remotes, job.settings, steps, report=Printer(names=len(remotes) > 1))
+
+
+@task()
+def supervisor_conf(job: Job) -> str:
+    """Print the Supervisor programs for these settings"""
+    from .supervisor import supervisor_conf as conf
+
+    users = {connection.user for connection in job.connections}
+    text = conf(job.settings, user=users.pop() if len(users) == 1 else None)
+    print(text)
+    return text
+
+
+@task()
+def unlock(job: Job) -> None:
+    """Show who holds the lock; there is nothing to clear when the holder is gone"""
+    for host, lock in engine.look_at_locks(job.remotes, job.settings).items():
+        if lock["held"]:
+            print(f"{host}: {printable(describe_holder(lock['holder']))}.")
+            print("  It is free as soon as that deploy, or the step that it left running, has ended.")
+        else:
+            print(f"{host}: nobody holds the lock. There is nothing to clear.")
+
+
+# --- what they print --------------------------------------------------------------------------------------------------
+
+
+class Printer(Report):
+    """Prints the lines that a step puts out, and nothing else."""
+
+    def __init__(self, names: bool) -> None:
+        super().__init__()
+        self.names = names
+
+    def line(self, host: str, run: StepRun, line: str) -> None:
+        self.write(f"{host} | {printable(line)}" if self.names else printable(line))
+
+    def step_ended(self, host: str, run: StepRun) -> None:
+        run.tail.clear()  # it was shown; an error need not repeat it
+
+
+def print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
+    """Rows as a table: drawn on a terminal, aligned text elsewhere."""
+    columns = ["host", *columns] if hosts else columns
+    cells = [[printable(str(row[column] or "")) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, header_style="bold")
+        styles = {"live": "bold green", "previous": "green", "bad": "red", "failed": "red", "unfinished": "yellow"}
+        for line in cells:
+            table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
+        return Console().print(table)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in [list(columns), *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return None
+
+
+def human(size: object) -> str:
+    """Bytes as people say them."""
+    value = float(size) if isinstance(size, int) else 0.0
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def number(value: object, option: str) -> int | None:
+    """A whole number from an option; a task called from Python may give one, `fab` gives text."""
+    try:
+        return None if value is None else int(str(value))
+    except ValueError:
+        raise SettingsError(f"--{option}", [f"{value!r} is not a whole number"]) from None
+
+
+TASKS = (deploy, rollback, cleanup, releases, setup, restart, manage, supervisor_conf, unlock)
+
+
+# --- the collection ---------------------------------------------------------------------------------------------------
+
+
+def collection(settings: Settings, name: str | None = None) -> Collection:
+    """All tasks for one project: `ns = collection(settings)` in a fabfile.
+
+    Args:
+        settings: the project.
+        name: the collection's name, for a stage beside another: `ns.add_collection(collection(staging, "staging"))`.
+    """
+    made = Collection(name) if name else Collection()
+    for task in TASKS:
+        made.add_task(DeployTask(task.body, settings=settings, **task.options))
+    return made
