@@ -71,11 +71,12 @@ class Fleet:
         for error in errors:
             if not isinstance(error, DeployError):
                 raise error
+        failed = [error for error in errors if isinstance(error, DeployError)]
         if self.interrupted:
             self.interrupted = False
-            raise Interrupted("interrupted")
-        if errors:
-            raise together([error for error in errors if isinstance(error, DeployError)])
+            failed = [error for error in failed if isinstance(error, Interrupted)] or [Interrupted("interrupted")]
+        if failed:
+            raise together(failed)
         return {remote: future.result() for remote, future in futures.items()}
 
     def _wait(self, futures: Sequence[Future[T]]) -> None:

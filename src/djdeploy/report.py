@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import printable
@@ -40,7 +40,8 @@ class Report(Watcher):
         self.began = time.monotonic()
 
     def write(self, text: str) -> None:
-        with self._writing:
+        # A reader that leaves, such as `head`, must not stop a deploy.
+        with self._writing, suppress(BrokenPipeError):
             self.out.write(text + "\n")
             self.out.flush()
 

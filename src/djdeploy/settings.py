@@ -37,6 +37,9 @@ class _Checked(type):
         except SettingsError as error:
             known_problems = (p for p in error.problems if not p.startswith(tuple(f"`{name}`" for name in missing)))
             raise SettingsError(cls.__name__, [*problems, *known_problems]) from None
+        except Exception:
+            if not problems:  # else: a check that a project added itself met a value that is missing
+                raise
         if problems:
             raise SettingsError(cls.__name__, problems)
         return made

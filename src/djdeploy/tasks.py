@@ -12,7 +12,8 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,7 @@ def settings_of(c: Context) -> Settings:
 
 def plain(value: Any) -> Any:
     """A value of Invoke's configuration without its proxies."""
-    return {str(name): plain(value[name]) for name in value} if isinstance(value, (DataProxy, dict)) else value
+    return {name: plain(value[name]) for name in iter(value)} if isinstance(value, (DataProxy, dict)) else value
 
 
 def who_asks() -> engine.Who:
@@ -160,12 +161,12 @@ def deploy(
     job: Job,
     branch: str | None = None,
     dry_run: bool = False,
-    skip: Sequence[str] = (),
+    skip: Sequence[str] | None = None,
     allow_destructive: bool = False,
 ) -> str:
     """Deploy a commit to all hosts, as one"""
     return engine.deploy(
-        job.remotes, job.settings, ref=branch, skip=list(skip), dry_run=dry_run or job.dry, **job.common
+        job.remotes, job.settings, ref=branch, skip=skip or (), dry_run=dry_run or job.dry, **job.common
     )
 
 
@@ -284,8 +285,17 @@ class Printer(Report):
 
 
 def print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    with reader_may_leave():
+        print(json.dumps(value, indent=2), flush=True)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Whoever reads our output, such as `head`, may have seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush does not complain
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
@@ -303,8 +313,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
             table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
         return Console().print(table)
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in [list(columns), *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    with reader_may_leave():
+        for line in [list(columns), *cells]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
     return None
 
 

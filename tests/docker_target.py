@@ -1,0 +1,253 @@
+"""The Docker target: containers with OpenSSH, Supervisor and nginx, on ports of their own, removed whatever happens."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import io
+import os
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+IMAGE = "djdeploy-test-target:latest"
+LABEL = "djdeploy.owner"
+BUILD = Path(__file__).parent.parent / "docker/test-target/build"
+CA_BUNDLE = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+
+
+def wait_until(what: str, ready: Callable[[], Any], seconds: float = 30) -> Any:
+    """Waits for a condition, and names it if it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+class DockerTarget:
+    """One container, and how to reach it.
+
+    Args:
+        client: the Docker SDK's client.
+        keys: a directory with the key pair of the whole test run.
+        disk: size of a file system of its own for /srv/www, such as `60m`.
+    """
+
+    def __init__(self, client: Any, keys: Path, disk: str = "") -> None:
+        self.key_file = keys / "key"
+        environment = {"AUTHORIZED_KEY": (keys / "key.pub").read_text().strip()}
+        volumes = {}
+        if Path(CA_BUNDLE).is_file():
+            inside = "/etc/ssl/certs/ca-certificates.crt"
+            volumes[CA_BUNDLE] = {"bind": inside, "mode": "ro"}
+            environment |= {"SSL_CERT_FILE": inside, "PIP_CERT": inside}
+        self.container = client.containers.run(
+            IMAGE,
+            detach=True,
+            init=True,
+            cap_add=["NET_ADMIN"],
+            environment=environment,
+            volumes=volumes,
+            labels={LABEL: owner()},
+            ports={f"{port}/tcp": ("127.0.0.1", None) for port in (22, 80, 8000)},
+            tmpfs={"/srv/www": f"size={disk},mode=755,uid=1000,gid=1000"} if disk else {},
+        )
+        try:
+            self._wait()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _wait(self) -> None:
+        def published() -> bool:
+            self.container.reload()
+            ports = self.container.attrs["NetworkSettings"]["Ports"]
+            return self.container.status == "running" and all(ports.get(f"{p}/tcp") for p in (22, 80, 8000))
+
+        wait_until("the container's ports", published)
+        wait_until("the server's host key", lambda: self.root("cat", "/etc/ssh/ssh_host_ed25519_key.pub")[0] == 0)
+        wait_until("sshd", lambda: self.ssh("true").returncode == 0, 60)
+
+    def _port(self, inside: int) -> int:
+        return int(self.container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])
+
+    @functools.cached_property
+    def port(self) -> int:
+        return self._port(22)
+
+    @functools.cached_property
+    def http_port(self) -> int:
+        """Where port 8000 of the container is reached."""
+        return self._port(8000)
+
+    @functools.cached_property
+    def nginx_port(self) -> int:
+        return self._port(80)
+
+    @property
+    def host(self) -> str:
+        return f"demo@127.0.0.1:{self.port}"
+
+    @functools.cached_property
+    def known_hosts(self) -> Path:
+        """A file with the container's real host key."""
+        key = self.root("cat", "/etc/ssh/ssh_host_ed25519_key.pub")[1]
+        path = self.key_file.parent / f"known_hosts-{self.port}"
+        path.write_text(f"[127.0.0.1]:{self.port} {' '.join(key.split()[:2])}\n")
+        return path
+
+    @property
+    def ssh_options(self) -> list[str]:
+        options = ["BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={self.known_hosts}"]
+        return [f"-i{self.key_file}", *(word for option in options for word in ("-o", option))]
+
+    def ssh(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command as the account, by the real ssh."""
+        words = ["ssh", "-p", str(self.port), *self.ssh_options, "demo@127.0.0.1", shlex.join(command)]
+        return subprocess.run(words, capture_output=True, text=True, input=text, check=False, timeout=120)
+
+    def root(self, *command: str) -> tuple[int, str]:
+        """Runs a command as root, not over SSH."""
+        result = self.container.exec_run(list(command))
+        return result.exit_code, result.output.decode("utf-8", "replace")
+
+    def put(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Writes a file as root."""
+        member = tarfile.TarInfo(Path(path).name)
+        member.size, member.mode = len(text.encode()), mode
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(member, io.BytesIO(text.encode()))
+        assert self.container.put_archive(str(Path(path).parent), archive.getvalue())
+
+    def supervisor(self, conf: str) -> str:
+        """Installs programs, as root does once; returns what `supervisorctl update` said."""
+        self.put("/etc/supervisor/conf.d/site.conf", conf)
+        return self.root("supervisorctl", "update")[1]
+
+    def push(self, repository: Path, name: str = "project") -> str:
+        """Pushes a local repository; returns its address as the server sees it."""
+        address = f"/srv/git/{name}.git"
+        self.root("install", "-d", "-o", "demo", "/srv/git")
+        self.ssh("git", "init", "-q", "--bare", "-b", "main", address)
+        ssh = shlex.join(["ssh", *self.ssh_options])
+        url = f"ssh://{self.host}{address}"
+        command = ["git", "-C", str(repository), "push", "-q", "--force", "--mirror", url]
+        subprocess.run(command, check=True, env=os.environ | {"GIT_SSH_COMMAND": ssh})
+        return address
+
+    def ssh_config(self, name: str = "target") -> str:
+        """An ssh_config entry for this container."""
+        return (
+            f"Host {name}\n  HostName 127.0.0.1\n  Port {self.port}\n  User demo\n  IdentityFile {self.key_file}\n"
+            f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.known_hosts}\n"
+        )
+
+    def connection(self) -> Any:
+        """A Fabric connection that checks the host key."""
+        from fabric import Connection
+        from paramiko import RejectPolicy
+
+        connection = Connection(self.host, connect_kwargs={"key_filename": str(self.key_file)})
+        connection.client.load_host_keys(str(self.known_hosts))
+        connection.client.set_missing_host_key_policy(RejectPolicy())
+        return connection
+
+    def log(self) -> str:
+        return str(self.container.logs().decode("utf-8", "replace"))
+
+    def remove(self) -> None:
+        with contextlib.suppress(Exception):
+            self.container.remove(force=True, v=True)
+
+
+def owner() -> str:
+    """This test process, so that a later one can tell whether it still lives: pid and start time."""
+    return f"{os.getpid()}:{started(os.getpid())}"
+
+
+def started(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def remove_containers(client: Any, mine: bool) -> None:
+    """Removes the containers of this run, or those of runs that were killed."""
+    for container in client.containers.list(all=True, filters={"label": LABEL}):
+        pid, _, start = container.labels[LABEL].partition(":")
+        if started(int(pid)) != start or (mine and container.labels[LABEL] == owner()):
+            with contextlib.suppress(Exception):
+                container.remove(force=True, v=True)
+
+
+def engine() -> Any:
+    """The Docker engine's client, or None."""
+    import docker
+
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except Exception:
+        return None
+    return client
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Any]:
+    """An engine with the image built; without one the test is skipped, with CI=true it fails."""
+    client = engine()
+    if client is None:
+        message = "no Docker engine answers: make docker-engine"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    subprocess.run([str(BUILD)], check=True)
+    remove_containers(client, mine=False)
+    atexit.register(remove_containers, client, mine=True)
+    yield client
+    remove_containers(client, mine=True)
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Path]:
+    """A key pair for this run."""
+    with tempfile.TemporaryDirectory(prefix="djdeploy-keys-") as directory:
+        for name in ("key", "other"):
+            command = [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "djdeploy-test",
+                "-f",
+                f"{directory}/{name}",
+            ]
+            subprocess.run(command, check=True)
+        yield Path(directory)
+
+
+@pytest.fixture
+def docker_target(docker_engine: Any, keys: Path) -> Iterator[Callable[..., DockerTarget]]:
+    """Starts as many containers as a test needs."""
+    targets: list[DockerTarget] = []
+
+    def start(**options: Any) -> DockerTarget:
+        targets.append(DockerTarget(docker_engine, keys, **options))
+        return targets[-1]
+
+    yield start
+    for target in targets:
+        target.remove()

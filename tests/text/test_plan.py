@@ -1,0 +1,174 @@
+"""Plans are text: what would run can be read, compared, and run by hand."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
+from djdeploy.errors import SettingsError
+from djdeploy.plan import STAGES
+from djdeploy.recipe import UNDO, compile_messages, install_requirements, migrate_database, record, switch_links
+from djdeploy.snapshot import Snapshot
+
+SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
+FACTS: dict[str, Any] = {
+    "releases": [{"name": "r1", "state": "live", "number": 7, "project": "demo"}],
+    "current": {"kind": "link", "target": "r1"},
+    "previous": {"kind": "missing", "target": None},
+    "tools": {"uv": None, "git": "/usr/bin/git"},
+    "python": "3.11.2",
+}
+
+
+def deployment(settings: Settings = SETTINGS, **changes: Any) -> Deployment:
+    seen = Snapshot.parse(FACTS, "/srv/my site/.djdeploy/programs/x")
+    d = Deployment(
+        settings=settings, host="web1", seen=seen, release="r2", commit="c" * 40, token="t0k3n", by="ann", at="now"
+    )
+    return replace(d, **changes)
+
+
+def names(steps: Sequence[Step]) -> list[str]:
+    return [step.name for step in steps]
+
+
+def text(steps: Sequence[Step]) -> str:
+    return "\n".join(step.script for step in steps)
+
+
+def test_the_recipe_reads_top_to_bottom() -> None:
+    plan = {stage: names(DEPLOY.plan(stage, deployment())) for stage in STAGES}
+    assert plan == {
+        "build": [
+            "create_release",
+            "install_launcher",
+            "fetch_code",
+            "create_virtualenv",
+            "install_requirements",
+            "check_project",
+            "collect_static",
+            "compile_messages",
+            "mark_ready",
+        ],
+        "migrate": ["migrate_database"],
+        "publish": ["switch_links", "mark_live"],
+        "finish": ["record", "remove_old_releases"],
+    }
+
+
+def test_the_same_values_give_the_same_text() -> None:
+    for stage in STAGES:
+        assert DEPLOY.plan(stage, deployment()) == DEPLOY.plan(stage, deployment())
+
+
+def test_links_are_switched_by_a_rename_and_read_back() -> None:
+    assert [str(command) for command in switch_links(deployment())] == [
+        "ln -sfn r1 '/srv/my site/.previous-t0k3n'\n"
+        "mv -fT '/srv/my site/.previous-t0k3n' '/srv/my site/previous'\n"
+        "[ \"$(readlink '/srv/my site/previous')\" = r1 ]",
+        "ln -sfn r2 '/srv/my site/.current-t0k3n'\n"
+        "mv -fT '/srv/my site/.current-t0k3n' '/srv/my site/current'\n"
+        "[ \"$(readlink '/srv/my site/current')\" = r2 ]",
+    ]
+
+
+def test_a_bad_release_never_becomes_previous() -> None:
+    facts = FACTS | {"releases": [{"name": "r1", "state": "failed", "number": 7, "project": "demo"}]}
+    assert "previous" not in text([Step("", "", tuple(switch_links(deployment(seen=Snapshot.parse(facts)))))])
+
+
+def test_management_commands_run_in_the_order_of_the_settings() -> None:
+    settings = replace(SETTINGS, manage_steps=["collectstatic --noinput", "migrate", "clear_cache"])
+    assert names(DEPLOY.plan("build", deployment(settings)))[-2:] == ["collect_static", "mark_ready"]
+    assert names(DEPLOY.plan("migrate", deployment(settings))) == ["migrate_database", "clear_cache"]
+
+
+def test_migrations_run_on_the_first_host_only() -> None:
+    settings = replace(SETTINGS, manage_steps=["migrate", "clear_cache"])
+    assert names(DEPLOY.plan("migrate", deployment(settings, is_first_host=False))) == ["clear_cache"]
+
+
+def test_a_step_that_is_skipped_is_not_planned() -> None:
+    assert "compile_messages" not in names(DEPLOY.plan("build", deployment(), skip=["compile_messages"]))
+
+
+def test_a_hook_is_a_step_put_before_or_after_another() -> None:
+    def warm_cache(d: Deployment) -> Sequence[Shell]:
+        """Warm the cache"""
+        return [d.manage("warm_cache")]
+
+    @once
+    def tell_chat(d: Deployment) -> Sequence[Shell]:
+        return [sh("curl -d {text} https://chat.example", text=f"{d.release} is live")]
+
+    recipe = DEPLOY.after(migrate_database, warm_cache).before(record, tell_chat)
+    step = recipe.plan("migrate", deployment())[-1]
+    assert (step.name, step.title) == ("warm_cache", "Warm the cache")
+    assert (
+        step.script
+        == "cd '/srv/my site/r2/repository/src'\n'/srv/my site/r2/virtualenv/bin/python' manage.py warm_cache"
+    )
+    assert names(recipe.plan("finish", deployment()))[0] == "tell_chat"
+    assert "tell_chat" not in names(recipe.plan("finish", deployment(is_first_host=False)))
+
+
+def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
+    def switch_link(d: Deployment) -> Sequence[Shell]:
+        return []
+
+    with pytest.raises(SettingsError, match="did you mean `switch_links`"):
+        DEPLOY.without(switch_link)
+    assert compile_messages not in DEPLOY.without(install_requirements).build
+
+
+def test_uv_is_used_where_the_server_has_it() -> None:
+    with_uv = Snapshot.parse(FACTS | {"tools": {"uv": "/opt/bin/uv"}}, "/p")
+    assert "/opt/bin/uv pip install" in text(DEPLOY.plan("build", deployment(seen=with_uv)))
+    assert "-m pip install" in text(DEPLOY.plan("build", deployment()))
+    assert "-m pip install" in text(DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), seen=with_uv)))
+
+
+def test_the_posts_layout_finds_its_virtualenv_inside_the_repository() -> None:
+    process = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", pid_file="current/repository/demo.pid")
+    settings = replace(SETTINGS, processes=[process])
+    assert "ln -s ../virtualenv '/srv/my site/r2/repository/virtualenv'" in text(
+        DEPLOY.plan("build", deployment(settings))
+    )
+    assert "repository/virtualenv'" not in text(DEPLOY.plan("build", deployment()))
+
+
+def test_secrets_stay_out_of_the_manifest_and_travel_in_a_private_file() -> None:
+    settings = replace(SETTINGS, env={"SECRET_KEY": "hunter2"})
+    create = DEPLOY.plan("build", deployment(settings))[0].script
+    manifest, runtime = create.split("release.json", 1)
+    assert "hunter2" not in manifest
+    assert "hunter2" in runtime
+    assert "umask 077" in runtime
+
+
+def test_every_stage_that_can_fail_has_an_undo() -> None:
+    assert names(UNDO["deploy"].plan("build", deployment())) == ["discard_release"]
+    assert names(UNDO["deploy"].plan("migrate", deployment())) == ["mark_failed"]
+    assert names(UNDO["deploy"].plan("publish", deployment())) == ["restore_links", "mark_failed"]
+    assert names(UNDO["rollback"].plan("publish", deployment())) == ["restore_links"]
+
+
+def test_the_history_line_is_json_on_one_line() -> None:
+    d = deployment(subject='a "quoted"\nsubject', timings={"fetch_code": 12}, outcome="done")
+    (command,) = record(d)
+    words = command.split("printf '%s\\n' ", 1)[1].rsplit(" >> ", 1)[0]
+    assert json.loads(words.strip("'"))["timings"] == {"fetch_code": 12}
+
+
+def test_every_step_has_a_title_for_people() -> None:
+    for stage in STAGES:
+        for function in getattr(DEPLOY, stage):
+            title = (inspect.getdoc(function) or "").splitlines()[0]
+            assert title
+            assert not title.endswith(".")
