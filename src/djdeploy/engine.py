@@ -436,7 +436,13 @@ def cleanup(
         refuse(seen, settings)
         removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
         if not dry_run:
-            run = Run(fleet, on_release(fleet, seen, settings, None, who, "cleanup"), recipe, Recipe(), report)
+            run = Run(
+                fleet,
+                on_release(fleet, seen, settings, seen[fleet.remotes[0]].live, who, "cleanup"),
+                recipe,
+                Recipe(),
+                report,
+            )
             run.stage("finish")
             removed = {remote: d.told.get("removed", []) for remote, d in run.deployments.items()}
     for remote, names in removed.items():

@@ -20,6 +20,7 @@ import json
 import os
 import queue
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import time
 
 SILENCE = 45  # seconds without a word from the client, who speaks every 10: the network is cut
 GRACE = 8  # seconds between TERM and KILL for a step that is ended
+TEMPORARY = []  # directories to remove when we end
 LINGER = 0.3  # seconds for the last output of a step whose children keep its pipe open
 
 
@@ -238,6 +240,7 @@ def install(files, home):
             os.rename(made, target)
         except OSError:  # nothing of ours here yet, or a full disk: a look, or a rollback, works all the same
             target = tempfile.mkdtemp(prefix="djdeploy-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+            TEMPORARY.append(target)
             write_all(files, target)
     sys.path.insert(0, target)
     return target
@@ -447,6 +450,8 @@ class Agent:
         for step in self.if_lost:
             with contextlib.suppress(OSError):
                 self.start(step).follow(lambda _: None)
+        for path in TEMPORARY:
+            shutil.rmtree(path, ignore_errors=True)
         os._exit(0)
 
 

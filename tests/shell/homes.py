@@ -1,0 +1,345 @@
+"""A home with releases, as a deploy leaves it, and a real Supervisor that runs what `supervisor-conf` prints."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from djdeploy import Health, Process, Settings
+from djdeploy.supervisor import supervisor_conf
+
+T = TypeVar("T")
+
+REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
+VIRTUALENV = Path(sys.prefix)
+
+APP = """
+import os, threading, time
+RELEASE = os.environ["DJDEPLOY_RELEASE"]
+
+def application(environ, start_response):
+    {body}
+    start_response("200 OK", [("X-Release", RELEASE), ("Content-Length", str(len(RELEASE)))])
+    return [RELEASE.encode()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    headers = [(b"x-release", RELEASE.encode()), (b"content-length", str(len(RELEASE)).encode())]
+    await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+    await send({{"type": "http.response.body", "body": RELEASE.encode()}})
+{more}
+"""
+
+
+def until(condition: Callable[[], T], what: str, within: float = 30) -> T:
+    """Waits for a condition, and says what it waited for when it never came."""
+    deadline = time.monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within:g} s for {what}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Renewed:
+    """What `renew.py` or another of our programs did."""
+
+    status: int
+    output: str
+    told: dict[str, Any]
+    seconds: float
+
+    def instances(self) -> dict[str, str]:
+        return {f"{i['process']} {i['instance']}": i["state"] for i in self.told["instances"]}
+
+
+@dataclass
+class Home:
+    """A home on a short path, since a unix socket's address has 107 bytes."""
+
+    root: Path
+    project: str = "demo"
+    name: str = "home"
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("run", "log", "bin", "shared"):
+            (self.path / name).mkdir(parents=True)
+        self.install_launcher()
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    def install_launcher(self) -> None:
+        shutil.copy(REMOTE / "launch.py", self.path / "bin/djdeploy-launch-1")
+
+    def settings(self, *processes: Process, **more: Any) -> Settings:
+        return Settings(
+            project=self.project,
+            repository="/nowhere.git",
+            home=str(self.path),
+            python=sys.executable,
+            processes=list(processes),
+            **more,
+        )
+
+    def release(self, name: str, *processes: Process, body: str = "pass", more: str = "", **runtime: Any) -> Path:
+        """A release whose site answers with its name; `body` runs in each request, `more` when it is imported."""
+        root = self.path / name
+        (root / "repository").mkdir(parents=True)
+        (root / "virtualenv").symlink_to(VIRTUALENV)
+        (root / "repository/site_of.py").write_text(APP.format(body=body, more=more))
+        (root / "release.json").write_text(json.dumps({"name": name, "project": self.project}))
+        written = {
+            "project": self.project,
+            "release": name,
+            "commit": "c0ffee",
+            "source_dir": ".",
+            "env": {},
+            "processes": [as_runtime(process) for process in processes],
+            "proof": {"rate": 0, "path": None, "max_failures": None},
+        }
+        (root / "runtime.json").write_text(json.dumps(written | runtime))
+        return root
+
+    def switch(self, name: str) -> None:
+        """What the deploy does with the links before it renews anything."""
+        current = self.path / "current"
+        if current.is_symlink():
+            self._link("previous", str(current.readlink()))
+        self._link("current", name)
+
+    def _link(self, name: str, target: str) -> None:
+        beside = self.path / f".{name}.new"
+        beside.symlink_to(target)
+        beside.rename(self.path / name)
+
+    def supervise(self, text: str, control: bool = False) -> subprocess.Popen[bytes]:
+        """Starts a Supervisor with these programs."""
+        config = self.root / "supervisord.conf"
+        head = f"[supervisord]\nlogfile={self.root}/supervisord.log\npidfile={self.root}/supervisord.pid\n"
+        if control:
+            head += f"[unix_http_server]\nfile={self.root}/ctl\n[supervisorctl]\nserverurl=unix://{self.root}/ctl\n"
+            head += "[rpcinterface:supervisor]\n"
+            head += "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        config.write_text(f"{head}\n{text}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def supervise_printed(self, *processes: Process, control: bool = False, **more: Any) -> None:
+        self.supervise(supervisor_conf(self.settings(*processes, **more)), control)
+
+    def run(self, program: str, *words: str, **env: str) -> Renewed:
+        """Runs one of our programs as the agent does, and reads what it tells."""
+        began = time.monotonic()
+        with self.starting(program, *words, **env) as (process, told):
+            output, _ = process.communicate(timeout=120)
+            seconds = time.monotonic() - began
+            print(f"--- {program} {words}: {process.returncode} after {seconds:.1f} s\n{output.decode()}")
+            return Renewed(process.returncode, output.decode(), told(), seconds)
+
+    @contextlib.contextmanager
+    def starting(
+        self, program: str, *words: str, **env: str
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], dict[str, Any]]]]:
+        with tempfile.TemporaryFile() as data:
+            process = subprocess.Popen(
+                [sys.executable, "-E", str(REMOTE / f"{program}.py"), str(self.path), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
+                pass_fds=[data.fileno()],
+                cwd="/",
+                start_new_session=True,
+            )
+
+            def told() -> dict[str, Any]:
+                data.seek(0)
+                lines = [json.loads(line) for line in data]
+                return {name: value for line in lines for name, value in line.items()}
+
+            try:
+                yield process, told
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+
+    def renew(self, release: str, *words: str, **env: str) -> Renewed:
+        return self.run("renew", release, *words, **env)
+
+    def deploy(self, name: str, *words: str, **env: str) -> Renewed:
+        """Switches the links and renews."""
+        current = self.path / "current"
+        old = ["--old", str(current.readlink())] if current.is_symlink() else []
+        self.switch(name)
+        return self.renew(name, *old, *words, **env)
+
+    def pid(self, name: str) -> int:
+        return int((self.path / f"run/{name}.pid").read_text())
+
+    def log(self, name: str) -> str:
+        path = self.path / f"log/{name}.log"
+        return path.read_text() if path.exists() else ""
+
+    def end(self) -> None:
+        for process in self.started:
+            process.terminate()
+        for process in self.started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for pid in self.left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def left(self) -> list[int]:
+        """The processes that work in this home."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(self.path):
+                    found.append(int(entry.name))
+        return found
+
+
+@contextlib.contextmanager
+def a_home(project: str = "demo") -> Iterator[Home]:
+    with tempfile.TemporaryDirectory(prefix="dj", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        home = Home(Path(directory).resolve(), project)
+        try:
+            yield home
+        finally:
+            home.end()
+
+
+def as_runtime(process: Process) -> dict[str, Any]:
+    health = process.health
+    return {
+        "name": process.name,
+        "command": process.command,
+        "bind": process.bind,
+        "instances": process.instances,
+        "pid_file": process.pid_file,
+        "timeout": process.timeout,
+        "health": None
+        if not isinstance(health, Health)
+        else {
+            "path": health.path,
+            "headers": dict(health.headers),
+            "status": health.status,
+            "contains": health.contains,
+            "timeout": health.timeout,
+        },
+    }
+
+
+def web(port: int, options: str = "", **more: Any) -> Process:
+    """Two instances of a small Gunicorn."""
+    settings: dict[str, Any] = {"instances": 2, "health": "/", "timeout": 30}
+    command = more.pop("command", f"gunicorn site_of:application --graceful-timeout 5 {options}")
+    return Process("web", command, bind=f"127.0.0.1:{port}", **(settings | more))
+
+
+def get(port: int, connection: http.client.HTTPConnection | None = None) -> str:
+    """The release that answers."""
+    used = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        used.request("GET", "/")
+        response = used.getresponse()
+        body = response.read().decode()
+    finally:
+        if connection is None:
+            used.close()
+    return body if response.status == 200 else f"HTTP {response.status}"
+
+
+def answers(port: int) -> str | None:
+    try:
+        return get(port)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+class Load:
+    """Open-loop load from threads: new connections, and clients that keep theirs."""
+
+    def __init__(self, port: int, rate: float = 50, keep_alive: int = 2) -> None:
+        self.port, self.rate, self.keep_alive = port, rate, keep_alive
+        self.ended = threading.Event()
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.changing = threading.Lock()
+
+    def __enter__(self) -> Load:
+        self.threads = [threading.Thread(target=self._new_connections)]
+        self.threads += [threading.Thread(target=self._kept_connection) for _ in range(self.keep_alive)]
+        self.requests: list[threading.Thread] = []
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in [*self.threads, *self.requests]:
+            thread.join(timeout=15)
+
+    def _new_connections(self) -> None:
+        began, number = time.monotonic(), 0
+        while not self.ended.wait(max(0.0, began + number / self.rate - time.monotonic())):
+            number += 1
+            request = threading.Thread(target=self._count, args=(lambda: get(self.port),))
+            self.requests.append(request)
+            request.start()
+
+    def _kept_connection(self) -> None:
+        """A client that keeps its connection, and opens another when the server said that it closes it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        while not self.ended.wait(0.05):
+            self._count(lambda: get(self.port, connection))
+        connection.close()
+
+    def _count(self, request: Callable[[], str]) -> None:
+        try:
+            answer = request()
+        except (OSError, http.client.HTTPException) as error:
+            answer = f"failed: {error!r}"
+        with self.changing:
+            self.answers[answer] += 1
+            if answer.startswith(("failed", "HTTP")):
+                self.failures.append(answer)

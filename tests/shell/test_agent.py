@@ -1,0 +1,228 @@
+"""The agent keeps its promises when the client does not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from djdeploy.runner import BOOTSTRAP, programs
+from tests.docker_target import wait_until
+
+
+class Client:
+    """Speaks to an agent by hand."""
+
+    def __init__(self, home: Path, lock: dict[str, str] | None = None, **look: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", BOOTSTRAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self.process.stdin
+        self.process.stdin.write(programs())
+        create = [".djdeploy"] if lock else None
+        self.send({"home": str(home), "project": "demo", "lock": lock, "create": create, "look": look})
+        self.hello = self.receive()
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        assert self.process.stdout
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def run(self, *scripts: str, if_lost: str = "", timeout: float = 60) -> None:
+        def step(script: str) -> dict[str, Any]:
+            return {"name": "a_step", "script": script, "env": {}, "timeout": timeout}
+
+        self.send({"do": "run", "steps": [*map(step, scripts)], "if_lost": [step(if_lost)] if if_lost else []})
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        yield from iter(self.receive, {"done": True})
+
+    def output(self) -> str:
+        return "".join(answer.get("out", "") for answer in self.answers())
+
+    def leave(self) -> None:
+        """What the server sees when the client dies: the end of its input."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError, AttributeError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def make(**options: Any) -> Client:
+        made.append(Client(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+ANN, BOB = {"by": "ann", "task": "deploy"}, {"by": "bob", "task": "rollback"}
+
+
+def test_output_data_and_exit_status_arrive(client: Callable[..., Client]) -> None:
+    agent = client()
+    tell = 'import os; os.write(int(os.environ["DJDEPLOY_DATA_FD"]), b"{\\"a\\": 1}\\n")'
+    agent.run(f"echo out; echo err >&2; python3 -c '{tell}'; exit 3")
+    answers = list(agent.answers())
+    assert answers[0] == {"begin": 0}
+    assert "".join(answer.get("out", "") for answer in answers) == "out\nerr\n"
+    assert {"data": {"a": 1}} in answers
+    assert answers[-1]["status"] == 3
+
+
+def test_a_step_that_fails_ends_the_stage(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run("true", "false\necho not reached", "echo not reached")
+    assert "not reached" not in agent.output()
+
+
+def test_a_command_in_a_step_sees_an_empty_standard_input(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run("cat; echo end")
+    assert agent.output() == "end\n"
+
+
+def test_a_long_script_is_run_whole_and_is_not_in_the_process_list(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run(f": {'x' * 300_000}\nps -eo args | grep -c '[x]xxxxxxxx' || true; echo end")
+    assert agent.output() == "0\nend\n"
+
+
+def test_the_lock_is_free_at_once_when_its_holder_dies(client: Callable[..., Client]) -> None:
+    ann = client(lock=ANN)
+    assert "refused" not in ann.hello
+    refused = client(lock=BOB).hello
+    assert refused["refused"] == "locked"
+    assert refused["holder"]["by"] == "ann"
+    ann.process.send_signal(signal.SIGKILL)
+    ann.process.wait()
+    assert "refused" not in client(lock=BOB).hello
+
+
+def test_a_step_that_outlives_its_agent_keeps_the_next_deploy_out_until_it_ends(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    ann = client(lock=ANN)
+    ann.run(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
+    pid = int(wait_until("the step", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    ann.process.send_signal(signal.SIGKILL)
+    ann.process.wait()
+    refused = client(lock=BOB).hello
+    assert refused["holder"]["step"] == "a_step"
+    os.kill(pid, signal.SIGKILL)
+    wait_until("the lock", lambda: "refused" not in client(lock=BOB).hello)
+
+
+def test_a_vanished_client_ends_the_step_and_what_it_had_begun_is_undone(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    ann = client(lock=ANN)
+    ann.run(
+        f"echo $$ > {tmp_path}/pid; sleep 1000; echo x > {tmp_path}/done", if_lost=f"echo restored > {tmp_path}/undone"
+    )
+    pid = wait_until("the step", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    ann.leave()
+    wait_until("the undo", lambda: (tmp_path / "undone").exists())
+    ann.process.wait(10)
+    assert not Path("/proc", pid).exists()
+    assert not (tmp_path / "done").exists()
+    assert "refused" not in client(lock=BOB).hello
+
+
+def test_a_stage_that_was_done_is_not_undone_when_the_client_leaves(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    ann = client(lock=ANN)
+    ann.run("true", if_lost=f"echo > {tmp_path}/undone")
+    ann.output()
+    ann.leave()
+    ann.process.wait(10)
+    assert not (tmp_path / "undone").exists()
+
+
+def test_an_interrupt_ends_the_running_step_and_the_stage(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    agent.run(f"echo > {tmp_path}/began; sleep 1000", "echo not reached")
+    wait_until("the step", (tmp_path / "began").exists)
+    agent.send({"do": "interrupt"})
+    answers = list(agent.answers())
+    assert answers[-1]["why"] == "interrupted"
+    assert answers[-1]["end"] == 0
+
+
+def test_a_step_that_ignores_term_is_killed(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    agent.run(f"trap '' TERM; echo > {tmp_path}/began; while :; do sleep 1; done", timeout=600)
+    wait_until("the step", (tmp_path / "began").exists)
+    began = time.monotonic()
+    agent.send({"do": "interrupt"})
+    assert list(agent.answers())[-1]["status"] == -signal.SIGKILL
+    assert time.monotonic() - began < 30
+
+
+def test_a_daemon_that_a_step_leaves_behind_does_not_hold_the_step(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    agent = client()
+    agent.run(f"sleep 1000 & echo $! > {tmp_path}/pid; echo end")
+    assert agent.output() == "end\n"
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_who_holds_the_lock_can_be_asked_without_taking_it(client: Callable[..., Client]) -> None:
+    def ask() -> dict[str, Any]:
+        agent = client()
+        agent.send({"do": "look", "look": {"lock": True}})
+        return dict(agent.receive()["look"]["lock"])
+
+    assert not ask()["held"]
+    ann = client(lock=ANN)
+    asked = ask()
+    assert (asked["held"], asked["holder"]["by"]) == (True, "ann")
+    ann.kill()
+    assert not ask()["held"]
+
+
+def test_looking_leaves_nothing_behind(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    folder = Path(agent.hello["programs"])
+    assert (folder / "agent.py").exists()
+    assert not folder.is_relative_to(tmp_path)
+    agent.leave()
+    agent.process.wait(10)
+    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_agents_memory_does_not_grow_with_the_output(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run("head -c 200000000 /dev/zero | tr '\\0' x")
+    size = sum(len(answer.get("out", "")) for answer in agent.answers())
+    assert size == 200_000_000
+    status = Path("/proc", str(agent.process.pid), "status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak < 60_000, "kB"

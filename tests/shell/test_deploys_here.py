@@ -1,0 +1,558 @@
+"""Whole deploys by the real agent, shell, git and virtualenv on this machine: all but SSH, Django and Supervisor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, engine, sh
+from djdeploy.errors import DeployError, Locked, PublishFailed, SettingsError, StepFailed
+from djdeploy.recipe import mark_ready, switch_links
+from djdeploy.snapshot import Snapshot
+from tests.local_host import commit, git, local_remote, quiet_report, who
+
+MANAGE = """\
+import os, sys
+print("manage", *sys.argv[1:])
+if os.environ.get("FAIL") == sys.argv[1]:
+    sys.exit("this command was told to fail")
+"""
+
+
+class Site:
+    """A repository, and a home on this machine that it is deployed to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.repository, self.home = root, root / "project", root / "home with a space"
+        self.seconds = 0
+        self.settings = Settings(
+            project="demo",
+            repository=str(self.repository),
+            home=str(self.home),
+            manage_steps=["check", "migrate"],
+        )
+        commit(self.repository, {"manage.py": MANAGE, "requirements.txt": "", "page.html": "one"})
+
+    def _call(self, task: Callable[..., Any], **options: Any) -> Any:
+        self.seconds += 1
+        self.report = quiet_report()
+        return task([local_remote(self.settings)], self.settings, report=self.report, who=who(self.seconds), **options)
+
+    def deploy(self, **options: Any) -> str:
+        return str(self._call(engine.deploy, **options))
+
+    def rollback(self, **options: Any) -> str:
+        return str(self._call(engine.rollback, **options))
+
+    def cleanup(self, **options: Any) -> Any:
+        return self._call(engine.cleanup, **options)["here"]
+
+    def change(self, **settings: Any) -> None:
+        self.settings = replace(self.settings, **settings)
+
+    @property
+    def shown(self) -> str:
+        return str(self.report.out.getvalue())  # type: ignore[attr-defined]
+
+    @property
+    def seen(self) -> Snapshot:
+        return engine.look_around([local_remote(self.settings)], self.settings)["here"]
+
+    def states(self) -> dict[str, str]:
+        seen = self.seen
+        return {release.name: seen.state(release) for release in seen.releases}
+
+    def manifest(self, release: str) -> dict[str, Any]:
+        return dict(json.loads((self.home / release / "release.json").read_text()))
+
+    def link(self, name: str) -> str | None:
+        path = self.home / name
+        return str(path.readlink()) if path.is_symlink() else None
+
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.home / "log/deploys.jsonl").read_text().splitlines()]
+
+    def listing(self) -> set[str]:
+        return {path.name for path in self.home.iterdir()}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    # uv makes an environment in milliseconds; the developer's own variables are not the server's.
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "protocol.file.allow")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "always")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    return Site(tmp_path)
+
+
+# --- a deploy ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_deploy_needs_no_manual_step(site: Site) -> None:
+    release = site.deploy()
+    assert release == "20261123-090001"
+    assert site.link("current") == release
+    assert site.link("previous") is None
+    assert (site.home / "current/repository/page.html").read_text() == "one"
+    assert (site.home / "current/virtualenv/bin/python").exists()
+    assert not (site.home / "current/repository/.git").exists()
+    manifest = site.manifest(release)
+    assert manifest["commit"] == git(site.repository, "rev-parse", "HEAD")
+    assert (manifest["state"], manifest["ref"], manifest["by"]) == ("live", "main", "ann@laptop")
+    assert manifest["timings"]["fetch_code"] >= 0
+    assert len(manifest["digest"]) == 24
+
+
+def test_a_second_deploy_uses_the_virtualenv_again_and_keeps_the_old_release_as_previous(site: Site) -> None:
+    first = site.deploy()
+    commit(site.repository, {"page.html": "two"})
+    second = site.deploy()
+    assert (site.link("current"), site.link("previous")) == (second, first)
+    assert (site.home / "current/repository/page.html").read_text() == "two"
+    assert "their virtualenv is used again" in site.shown
+    assert (site.home / first / "virtualenv").readlink() == (site.home / second / "virtualenv").readlink()
+
+
+def test_a_half_built_virtualenv_is_built_anew(site: Site) -> None:
+    site.deploy()
+    environment = (site.home / "current/virtualenv").resolve()
+    (environment / ".complete").unlink()
+    (environment / "bin/python").unlink()
+    site.deploy()
+    assert (environment / ".complete").exists()
+    assert (site.home / "current/virtualenv/bin/python").exists()
+
+
+@pytest.mark.parametrize("kind", ["branch", "tag", "annotated tag", "commit", "short commit", "branch with a slash"])
+def test_a_branch_a_tag_or_a_commit_is_deployed(site: Site, kind: str) -> None:
+    wanted = git(site.repository, "rev-parse", "HEAD")
+    commit(site.repository, {"page.html": "two"})
+    refs = {"commit": wanted, "short commit": wanted[:10], "branch with a slash": "fix/it", "annotated tag": "v2"}
+    ref = refs.get(kind, "v1")
+    if "branch" in kind:
+        git(site.repository, "branch", ref, wanted)
+    elif "annotated" in kind:
+        git(site.repository, "tag", "-a", "-m", "Two", ref, wanted)
+    elif kind == "tag":
+        git(site.repository, "tag", ref, wanted)
+    release = site.deploy(ref=ref)
+    assert site.manifest(release)["commit"] == wanted
+    assert site.manifest(release)["ref"] == ref
+
+
+def test_a_branch_that_was_forced_elsewhere_or_removed_is_no_trouble(site: Site) -> None:
+    git(site.repository, "branch", "topic")
+    site.deploy()
+    git(site.repository, "branch", "-D", "topic")
+    git(site.repository, "branch", "topic/deeper")  # a directory where the mirror has a file
+    git(site.repository, "commit", "-q", "--amend", "-m", "Another history")
+    site.deploy(ref="topic/deeper")
+    site.deploy()
+    assert site.manifest(site.link("current") or "")["subject"] == "Another history"
+
+
+def test_submodules_arrive_at_their_commits(site: Site, tmp_path: Path) -> None:
+    deep, library = tmp_path / "deep", tmp_path / "library"
+    commit(deep, {"deep.py": "deep = 1"})
+    commit(library, {"code.py": "code = 1"})
+    git(library, "submodule", "add", "-q", "../deep", "vendor/deep")
+    commit(library, {})
+    git(site.repository, "submodule", "add", "-q", "../library", "vendor/my library")
+    git(site.repository, "submodule", "update", "-q", "--init", "--recursive")
+    commit(site.repository, {})
+    site.deploy()
+    vendor = site.home / "current/repository/vendor/my library"
+    assert (vendor / "code.py").read_text() == "code = 1"
+    assert (vendor / "vendor/deep/deep.py").read_text() == "deep = 1"
+    assert not (vendor / ".git").exists()
+    commit(library, {"code.py": "code = 2"})
+    git(site.repository / "vendor/my library", "pull", "-q")
+    commit(site.repository, {})
+    site.deploy()
+    assert (vendor / "code.py").read_text() == "code = 2"
+
+
+def test_a_broken_mirror_is_made_anew(site: Site) -> None:
+    site.deploy()
+    mirror = site.home / ".djdeploy/repository"
+    for pack in mirror.glob("objects/**/*"):
+        if pack.is_file():
+            pack.chmod(0o644)
+            pack.write_bytes(b"broken")
+    commit(site.repository, {"page.html": "two"})
+    site.deploy()
+    assert (site.home / "current/repository/page.html").read_text() == "two"
+
+
+def test_everything_private_may_be_deleted_between_deploys(site: Site) -> None:
+    site.deploy()
+    subprocess.run(["rm", "-rf", str(site.home / ".djdeploy")], check=True)
+    second = site.deploy()
+    assert site.link("current") == second
+
+
+def test_build_steps_run_in_the_checkout_with_the_virtualenv_first_on_path(site: Site) -> None:
+    site.change(
+        build_steps=["command -v python > which.txt; echo $GREETING $DJDEPLOY_RELEASE > env.txt"],
+        env={"GREETING": "a 'b' $c"},
+    )
+    release = site.deploy()
+    repository = site.home / "current/repository"
+    assert (repository / "which.txt").read_text() == f"{site.home}/{release}/virtualenv/bin/python\n"
+    assert (repository / "env.txt").read_text() == f"a 'b' $c {release}\n"
+
+
+def test_release_names_can_carry_the_ref_and_the_commit(site: Site) -> None:
+    git(site.repository, "branch", "fix/it")
+    site.change(release_name="{date}-{ref}-{sha}")
+    release = site.deploy(ref="fix/it")
+    assert release == f"20261123-090001-fix-it-{git(site.repository, 'rev-parse', 'HEAD')[:12]}"
+
+
+def test_two_deploys_in_one_second_get_two_names(site: Site) -> None:
+    first = site.deploy()
+    site.seconds -= 1
+    assert site.deploy() == f"{first}-2"
+
+
+def test_the_history_has_a_line_for_each_deploy_rollback_and_cleanup(site: Site) -> None:
+    first, second = site.deploy(), site.deploy()
+    site.rollback()
+    site.cleanup(keep=2)
+    lines = [(line["task"], line["outcome"], line["release"]) for line in site.history()]
+    assert lines == [
+        ("deploy", "done", first),
+        ("deploy", "done", second),
+        ("rollback", "done", first),
+        ("cleanup", "done", first),
+    ]
+
+
+def test_a_dry_run_prints_what_would_run_and_changes_nothing(site: Site) -> None:
+    site.deploy()
+    before = {path: path.lstat().st_mtime_ns for path in site.home.rglob("*")}
+    commit(site.repository, {"page.html": "two"})
+    release = site.deploy(dry_run=True)
+    assert {path: path.lstat().st_mtime_ns for path in site.home.rglob("*")} == before
+    assert f"export DJDEPLOY_RELEASE={release}" in site.shown
+    assert "# switch_links: Switch the links" in site.shown
+
+
+def test_the_printed_programs_can_be_run_by_hand(site: Site) -> None:
+    site.deploy()
+    commit(site.repository, {"page.html": "by hand"})
+    # The mirror is filled by the step that finds the commit, which a dry run replaces by a look at the remote.
+    release = site.deploy(dry_run=True)
+    printed = site.shown
+    program = printed[printed.index("# here, build") :].rsplit("demo:", 1)[0]
+    subprocess.run(["/bin/sh"], input=program, text=True, check=True, capture_output=True)
+    assert site.link("current") == release
+    assert (site.home / "current/repository/page.html").read_text() == "by hand"
+    assert site.states()[release] == "live"
+
+
+def test_a_dry_run_on_a_new_server_leaves_it_new(site: Site) -> None:
+    site.deploy(dry_run=True)
+    assert not site.home.exists()
+
+
+# --- shared files -----------------------------------------------------------------------------------------------------
+
+
+def test_shared_directories_are_linked_and_seeded_once(site: Site) -> None:
+    commit(site.repository, {"media/photo.txt": "from the checkout"})
+    site.change(shared_dirs=["media", "var/data"])
+    site.deploy()
+    assert (site.home / "current/repository/media").is_symlink()
+    assert (site.home / "shared/media/photo.txt").read_text() == "from the checkout"
+    (site.home / "shared/media/photo.txt").write_text("changed by a user")
+    (site.home / "current/repository/var/data/upload").write_text("an upload")
+    site.deploy()
+    assert (site.home / "current/repository/media/photo.txt").read_text() == "changed by a user"
+    assert (site.home / "current/repository/var/data/upload").read_text() == "an upload"
+
+
+def test_a_missing_shared_file_is_said_before_anything_happens(site: Site) -> None:
+    site.change(shared_files=[".env"])
+    with pytest.raises(DeployError, match=r"shared/\.env is missing") as caught:
+        site.deploy()
+    assert caught.value.code == 1
+    assert "Nothing was changed" in caught.value.message
+    assert site.states() == {}
+    (site.home / "shared/.env").write_text("SECRET=1")
+    site.deploy()
+    assert (site.home / "current/repository/.env").read_text() == "SECRET=1"
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_build_removes_the_release_and_leaves_the_site_as_it_was(site: Site) -> None:
+    first = site.deploy()
+    before = site.listing()
+    site.change(env={"FAIL": "check"})
+    with pytest.raises(StepFailed, match="was told to fail") as caught:
+        site.deploy()
+    assert caught.value.code == 1
+    assert f"The site still runs {first}." in caught.value.message
+    assert site.listing() == before
+    assert site.link("current") == first
+    assert site.history()[-1]["outcome"] == "failed in build"
+
+
+def test_a_failing_migration_leaves_the_old_release_serving(site: Site) -> None:
+    first = site.deploy()
+    site.change(env={"FAIL": "migrate"})
+    with pytest.raises(StepFailed) as caught:
+        site.deploy()
+    assert caught.value.code == 1
+    assert site.link("current") == first
+    assert list(site.states().values()) == ["live", "failed"]
+
+
+def fail(d: Deployment) -> Sequence[Shell]:
+    """Fail"""
+    return [sh("echo it was not to be; false")]
+
+
+def test_a_failure_while_publishing_puts_the_links_back(site: Site) -> None:
+    first, second = site.deploy(), site.deploy()
+    with pytest.raises(PublishFailed, match="it was not to be") as caught:
+        site.deploy(recipe=DEPLOY.after(switch_links, fail))
+    assert caught.value.code == 5
+    assert "The links were put back." in caught.value.message
+    assert (site.link("current"), site.link("previous")) == (second, first)
+    assert list(site.states().values()) == ["previous", "live", "failed"]
+
+
+def test_a_failed_first_deploy_leaves_no_link(site: Site) -> None:
+    with pytest.raises(PublishFailed, match="Nothing was live before"):
+        site.deploy(recipe=DEPLOY.after(switch_links, fail))
+    assert site.link("current") is None
+    site.deploy()
+    assert site.link("previous") is None
+
+
+def test_a_failure_after_publishing_is_a_warning(site: Site) -> None:
+    release = site.deploy(recipe=replace(DEPLOY, finish=(fail,)))
+    assert "warning" in site.shown
+    assert site.link("current") == release
+
+
+def test_a_directory_that_has_the_name_already_is_not_ours_to_remove(site: Site) -> None:
+    site.deploy()
+    foreign = site.home / "20261123-090002"
+    foreign.mkdir()
+    (foreign / "precious").write_text("data")
+    with pytest.raises(StepFailed, match="exists already"):
+        site.deploy()
+    assert (foreign / "precious").read_text() == "data"
+
+
+def test_a_step_that_takes_too_long_is_ended_with_its_children(site: Site) -> None:
+    site.change(build_steps=["echo waiting; sleep 1000 & echo $! > pid; wait"], step_timeout=1)
+    pids: list[int] = []
+
+    def read_pid(d: Deployment) -> Sequence[Shell]:
+        return []
+
+    with pytest.raises(StepFailed, match="did not end within 1 s"):
+        site.deploy(recipe=DEPLOY.before(mark_ready, read_pid))
+    running = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True, check=False)
+    assert running.stdout == "", pids
+
+
+def test_a_step_that_is_killed_is_a_failure(site: Site) -> None:
+    site.change(build_steps=["kill -9 $$"])
+    with pytest.raises(StepFailed, match="killed by SIGKILL"):
+        site.deploy()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("django", "requirements.txt:2: not pinned: django"),
+        ("django>=4", "not pinned"),
+        ("-e ./x", "editable"),
+        ("a==1.*", "not pinned"),
+    ],
+)
+def test_an_unpinned_requirement_is_refused_with_its_line(site: Site, line: str, said: str) -> None:
+    commit(site.repository, {"requirements.txt": f"# a comment\n{line}\n"})
+    with pytest.raises(StepFailed) as caught:
+        site.deploy()
+    assert said in caught.value.message
+    assert "pip-compile" in caught.value.message
+
+
+def test_an_unknown_branch_is_named_with_what_to_type(site: Site) -> None:
+    with pytest.raises(StepFailed, match="nope is no branch, tag or commit of") as caught:
+        site.deploy(ref="nope")
+    assert caught.value.code == 1
+    assert "fab deploy --branch=REF" in caught.value.message
+
+
+def test_a_repository_that_is_not_there_is_named(site: Site) -> None:
+    site.change(repository=str(site.root / "nowhere"))
+    with pytest.raises(StepFailed, match="seen from the server"):
+        site.deploy()
+
+
+def test_current_as_a_real_directory_is_refused_with_the_command_to_type(site: Site) -> None:
+    (site.home / "current").mkdir(parents=True)
+    (site.home / "current/precious").write_text("data")
+    with pytest.raises(DeployError, match="is a directory; it must be a link") as caught:
+        site.deploy()
+    assert caught.value.code == 1
+    assert "mv " in caught.value.message
+    assert (site.home / "current/precious").exists()
+
+
+def test_a_home_that_cannot_be_made_is_said_with_what_root_types(site: Site) -> None:
+    (site.root / "file").write_text("")
+    site.change(home=str(site.root / "file/home"))
+    with pytest.raises(DeployError, match="cannot write") as caught:
+        site.deploy()
+    assert caught.value.code == 1
+    assert "install -d -o" in caught.value.message
+
+
+def test_the_home_of_another_project_is_refused(site: Site) -> None:
+    site.deploy()
+    site.change(project="other")
+    with pytest.raises(DeployError, match="holds releases of demo"):
+        site.deploy()
+
+
+def test_a_second_deploy_at_the_same_time_is_locked_out_and_told_who_holds_the_lock(site: Site) -> None:
+    first = site.deploy()
+    refused: list[Locked] = []
+
+    def meanwhile(d: Deployment) -> Sequence[Step]:
+        other = Site.__new__(Site)
+        other.__dict__.update(site.__dict__)
+        with pytest.raises(Locked) as caught:
+            other.deploy()
+        refused.append(caught.value)
+        return []
+
+    site.deploy(recipe=replace(DEPLOY, migrate=(meanwhile,)))
+    assert refused[0].code == 3
+    assert "ann@laptop holds the lock" in refused[0].message
+    assert "`deploy`" in refused[0].message
+    assert site.link("previous") == first
+
+
+def test_a_name_to_skip_that_is_no_step_gets_the_nearest(site: Site) -> None:
+    with pytest.raises(SettingsError, match="did you mean `migrate`"):
+        site.deploy(skip=["migrat"])
+    site.deploy(skip=["migrate"])
+    assert "manage.py migrate" not in site.shown
+
+
+# --- rollback ---------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_goes_back_and_marks_what_it_left_as_bad(site: Site) -> None:
+    first, second = site.deploy(), site.deploy()
+    assert site.rollback() == first
+    assert (site.link("current"), site.link("previous")) == (first, second)
+    assert site.states() == {first: "live", second: "bad"}
+    third = site.deploy()
+    assert site.rollback() == first, "never to the bad one"
+    assert site.states()[third] == "bad"
+
+
+def test_rollback_with_nothing_to_go_back_to_says_so(site: Site) -> None:
+    only = site.deploy()
+    with pytest.raises(DeployError, match="no good release before") as caught:
+        site.rollback()
+    assert caught.value.code == 1
+    assert site.link("current") == only
+
+
+def test_rollback_goes_to_a_bad_release_only_when_named_and_warns(site: Site) -> None:
+    _, second = site.deploy(), site.deploy()
+    site.rollback()
+    assert site.rollback(to=second) == second
+    assert f"warning: {second} is bad" in site.shown
+    assert site.states()[second] == "live"
+
+
+def test_rollback_to_an_unknown_name_gets_the_nearest(site: Site) -> None:
+    site.deploy()
+    with pytest.raises(SettingsError, match="did you mean `20261123-090001`"):
+        site.rollback(to="20261123-09000")
+
+
+def test_a_dry_rollback_changes_nothing(site: Site) -> None:
+    first, second = site.deploy(), site.deploy()
+    assert site.rollback(dry_run=True) == first
+    assert site.link("current") == second
+
+
+# --- cleanup ----------------------------------------------------------------------------------------------------------
+
+
+def test_cleanup_keeps_as_many_good_releases_as_asked_and_their_environments(site: Site) -> None:
+    site.change(keep_releases=50)
+    releases = [site.deploy() for _ in range(3)]
+    commit(site.repository, {"requirements.txt": "# another digest\n-c none.txt\n", "none.txt": ""})
+    releases += [site.deploy(), site.deploy()]
+    assert len(list((site.home / ".djdeploy/virtualenvs").iterdir())) == 2
+    assert site.cleanup(keep=2, dry_run=True) == releases[:3]
+    assert set(releases) <= site.listing()
+    assert site.cleanup(keep=2) == releases[:3]
+    assert set(releases) & site.listing() == set(releases[3:])
+    assert len(list((site.home / ".djdeploy/virtualenvs").iterdir())) == 1
+
+
+def test_cleanup_leaves_foreign_files_and_directories_alone(site: Site) -> None:
+    site.change(keep_releases=2)
+    site.deploy()
+    for name in ("20200101-000000", "notes"):
+        (site.home / name).mkdir()
+        (site.home / name / "release.json").write_text('{"name": "something else"}')
+    for _ in range(3):
+        site.deploy()
+    assert {"20200101-000000", "notes"} <= site.listing()
+    assert len(site.states()) == 2
+
+
+def test_cleanup_spares_a_release_that_a_process_runs_in(site: Site) -> None:
+    site.change(keep_releases=50)
+    first, *_ = [site.deploy() for _ in range(4)]
+    process = subprocess.Popen(["sleep", "1000"], cwd=site.home / first / "repository")
+    try:
+        removed = site.cleanup(keep=2)
+        assert first not in removed
+        assert (site.home / first).exists()
+    finally:
+        process.kill()
+        process.wait()
+    assert site.cleanup(keep=2) == [first]
+
+
+def test_cleanup_works_with_a_thousand_releases(site: Site) -> None:
+    site.change(keep_releases=50)
+    last = site.deploy()
+    manifest = site.manifest(last)
+    for number in range(1000):
+        name = f"20200101-{number:06}"
+        (site.home / name).mkdir()
+        (site.home / name / "release.json").write_text(json.dumps(manifest | {"name": name, "number": -number}))
+    assert len(site.cleanup(keep=3)) == 998
+    assert site.link("current") == last
+
+
+def test_fewer_than_two_releases_are_not_kept(site: Site) -> None:
+    site.deploy()
+    with pytest.raises(SettingsError, match="at least 2"):
+        site.cleanup(keep=1)

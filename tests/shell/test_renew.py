@@ -1,0 +1,515 @@
+"""`renew.py` with a real Supervisor that runs the printed configuration, and a real Gunicorn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from djdeploy import Health, Process
+from djdeploy.supervisor import supervisor_conf
+
+from .homes import Home, Load, a_home, answers, free_port, get, until, web
+
+WORKER = """
+import pathlib, time, sys
+print("works", flush=True)
+{body}
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with a_home() as made:
+        yield made
+
+
+def serving(home: Home, process: Process, *others: Process, **more: object) -> int:
+    """A site that serves r1 with this process, and has r2 beside it. The port."""
+    assert process.bind
+    port = int(process.bind.rpartition(":")[2])
+    for name in ("r1", "r2"):
+        home.release(name, process, *others, **more)
+    home.switch("r1")
+    home.supervise_printed(process, *others)
+    until(lambda: answers(port) == "r1", "r1 to serve")
+    assert home.renew("r1").status == 0  # both instances, not only the first
+    return port
+
+
+def releases(port: int) -> set[str | None]:
+    return {answers(port) for _ in range(20)}
+
+
+@pytest.mark.parametrize("options", ["", "--worker-class gthread --threads 4", "--workers 2"])
+def test_a_renewal_under_load_loses_no_request(home: Home, options: str) -> None:
+    port = serving(home, web(free_port(), options))
+    with Load(port) as load:
+        renewed = home.deploy("r2")
+        until(lambda: load.answers["r2"] > 20, "answers of r2")
+    assert renewed.status == 0
+    assert load.failures == []
+    assert load.answers["r1"] > 20
+    assert releases(port) == {"r2"}
+    assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
+
+
+def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
+    port = serving(home, web(free_port(), command="gunicorn site_of:asgi -k asgi --graceful-timeout 5"))
+    with Load(port) as load:
+        assert home.deploy("r2").status == 0
+    assert load.failures == []
+    assert releases(port) == {"r2"}
+
+
+def test_uvicorns_worker_is_renewed(home: Home) -> None:
+    pytest.importorskip("uvicorn_worker")
+    command = "gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5"
+    port = serving(home, web(free_port(), command=command))
+    with Load(port, keep_alive=0) as load:
+        assert home.deploy("r2").status == 0
+    assert load.failures == []
+    assert releases(port) == {"r2"}
+
+
+def test_an_instance_is_touched_only_when_the_one_before_it_serves(home: Home) -> None:
+    port = serving(home, web(free_port()))
+    second = home.pid("web-1")
+    home.switch("r2")
+    with home.starting("renew", "r2", "--old", "r1") as (process, _):
+        first = home.pid("web-0")
+        until(lambda: home.pid("web-0") != first, "the first instance to be another")
+        assert Path(f"/proc/{second}").exists()
+        assert process.wait(timeout=60) == 0
+    assert releases(port) == {"r2"}
+
+
+def test_a_line_says_what_became_of_each_instance(home: Home) -> None:
+    serving(home, web(free_port()))
+    old = home.pid("web-0")
+    renewed = home.deploy("r2")
+    line = f"djdeploy: web 0: pid {old} (r1) → pid {home.pid('web-0')} (r2), ready in "
+    assert any(text.startswith(line) for text in renewed.output.splitlines())
+    first = renewed.told["instances"][0]
+    assert (first["old_pid"], first["pid"], first["release"]) == (old, home.pid("web-0"), "r2")
+
+
+def test_what_serves_the_release_already_is_left_alone(home: Home) -> None:
+    serving(home, web(free_port()))
+    pids = home.pid("web-0"), home.pid("web-1")
+    renewed = home.renew("r1")
+    assert renewed.instances() == {"web 0": "kept", "web 1": "kept"}
+    assert (home.pid("web-0"), home.pid("web-1")) == pids
+
+
+def test_force_renews_what_serves_the_release_already(home: Home) -> None:
+    port = serving(home, web(free_port()))
+    pids = home.pid("web-0"), home.pid("web-1")
+    with Load(port) as load:
+        renewed = home.renew("r1", "--force")
+    assert renewed.status == 0, renewed.output
+    assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
+    assert not {home.pid("web-0"), home.pid("web-1")} & set(pids)
+    assert load.failures == []
+
+
+# --- broken releases --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", ["import missing_module", "raise SystemExit(1)"])
+def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals_it(home: Home, more: str) -> None:
+    process = web(free_port())
+    port = serving(home, process)
+    home.release("broken", process, more=more)
+    with Load(port) as load:
+        failed = home.deploy("broken")
+        assert failed.status == 1
+        assert failed.seconds < 15
+        assert failed.instances() == {"web 0": "failed"}
+        assert "touched: web 0" in failed.output
+        home.switch("r1")
+        healed = home.renew("r1", "--old", "broken", "--quick")
+    assert healed.status == 0, healed.output
+    assert healed.seconds < 10
+    assert healed.instances() == {"web 0": "started", "web 1": "kept"} or healed.instances()["web 1"] == "kept"
+    assert load.failures == []
+    assert set(load.answers) == {"r1"}
+
+
+def test_the_last_lines_of_the_log_say_why_a_release_cannot_start(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    home.release("broken", process, more="import missing_module")
+    failed = home.deploy("broken")
+    assert "No module named 'missing_module'" in failed.output
+    assert failed.output.rstrip().splitlines()[-1].startswith("web 0: the new server exits as soon as it is started")
+
+
+def test_a_release_with_a_missing_program_is_noticed(home: Home) -> None:
+    process = web(free_port())
+    port = serving(home, process)
+    home.release("broken", web(port, command="gunicron site_of:application"))
+    failed = home.deploy("broken")
+    assert failed.status == 1
+    assert "there is no program 'gunicron'" in failed.output
+    assert failed.seconds < 15
+    home.switch("r1")
+    assert home.renew("r1", "--old", "broken").status == 0
+
+
+def test_wrong_answers_are_not_waited_for_until_the_deadline(home: Home) -> None:
+    process = web(free_port())
+    port = serving(home, process)
+    body = 'start_response("500 Oops", []); return [b""]'
+    home.release("broken", process, body=body)
+    failed = home.deploy("broken")
+    assert failed.status == 1
+    assert "answered 500: the page raised an error" in failed.output
+    assert failed.seconds < 10
+    home.switch("r1")
+    assert home.renew("r1", "--old", "broken").status == 0
+    assert releases(port) == {"r1"}
+
+
+def test_a_server_that_does_not_answer_is_given_up_at_its_deadline(home: Home) -> None:
+    process = web(free_port(), health=Health("/", timeout=0.5), timeout=3)
+    serving(home, process)
+    home.release("broken", process, more="time.sleep(60)")
+    failed = home.deploy("broken")
+    assert failed.status == 1
+    assert "not ready within 3 s: no answer from" in failed.output
+    home.switch("r1")
+    assert home.renew("r1", "--old", "broken").status == 0
+
+
+def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home) -> None:
+    command = "gunicorn site_of:application --graceful-timeout 1"
+    process = web(free_port(), command=command)
+    stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    conf = "def when_ready(server):\n    type(server).handle_term = lambda self: None\n"
+    for name in ("r1", "r2"):
+        home.release(name, web(free_port(), command=f"{command} -c stubborn.py"), more=stubborn)
+        (home.path / name / "repository/stubborn.py").write_text(conf)
+    home.switch("r1")
+    home.supervise_printed(process)
+    until(lambda: (home.path / "run/web-1.pid").exists(), "both instances")
+    assert home.renew("r1").status == 0
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert "did not end within 6 s of TERM: killed" in renewed.output
+    assert all(os.readlink(f"/proc/{pid}/cwd").endswith("/r2/repository") for pid in home.left())
+
+
+# --- pid files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, "", "no number", "4194300", "-1", "0", "1\n2"])
+def test_a_useless_pid_file_does_not_hide_the_instance(home: Home, content: str | None) -> None:
+    port = serving(home, web(free_port()))
+    path = home.path / "run/web-0.pid"
+    old = home.pid("web-0")
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert f"pid {old} says that it is this instance" in renewed.output
+    assert releases(port) == {"r2"}
+
+
+def test_a_foreign_process_in_the_pid_file_is_never_signalled(home: Home) -> None:
+    port = serving(home, web(free_port()))
+    with subprocess.Popen(["sleep", "600"]) as foreign:
+        (home.path / "run/web-0.pid").write_text(f"{foreign.pid}\n")
+        renewed = home.deploy("r2")
+        assert foreign.poll() is None
+        foreign.kill()
+    assert renewed.status == 0
+    assert f"pid {foreign.pid} is no process of demo (sleep); not touched" in renewed.output
+    assert releases(port) == {"r2"}
+
+
+def test_two_projects_with_the_same_process_names_do_not_touch_each_other(home: Home) -> None:
+    with a_home("other") as neighbour:
+        port = serving(home, web(free_port()))
+        others = serving(neighbour, web(free_port()))
+        theirs = neighbour.pid("web-0")
+        (home.path / "run/web-0.pid").write_text(f"{theirs}\n")
+        renewed = home.deploy("r2")
+        assert renewed.status == 0
+        assert f"pid {theirs} is another process (other-web 0); not touched" in renewed.output
+        assert neighbour.pid("web-0") == theirs
+        assert (releases(port), releases(others)) == ({"r2"}, {"r1"})
+
+
+# --- what does not run ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) -> None:
+    process = web(free_port())
+    home.supervise_printed(process)
+    until(lambda: "nothing has been deployed yet" in home.log("web-1"), "the launchers to wait")
+    home.release("r1", process)
+    renewed = home.deploy("r1")
+    assert renewed.status == 0
+    assert renewed.instances() == {"web 0": "started", "web 1": "started"}
+    assert renewed.seconds < 10
+
+
+def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
+    home.release("r1", web(free_port()))
+    renewed = home.deploy("r1")
+    assert renewed.status == 0
+    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
+    assert "djdeploy: web 0 is not running: install the output of `fab supervisor-conf`" in renewed.output
+    assert "supervisorctl start 'demo-web:*'" in renewed.output
+
+
+def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
+    process = web(free_port())
+    home.supervise_printed(process)
+    until(lambda: "nothing has been deployed yet" in home.log("web-0"), "the launchers to wait")
+    home.release("r1", process, more="import missing_module")
+    assert home.deploy("r1").status == 1
+
+
+def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None:
+    process = web(free_port())
+    port = int(str(process.bind).rpartition(":")[2])
+    for name in ("r1", "r2"):
+        home.release(name, process)
+    home.switch("r1")
+    home.supervise_printed(process, control=True)
+    assert home.renew("r1").status == 0 or until(lambda: answers(port), "r1")
+    ctl = [str(Path(sys.prefix) / "bin/supervisorctl"), "-c", str(home.root / "supervisord.conf")]
+    subprocess.run([*ctl, "stop", "demo-web:demo-web_1"], check=True, stdout=subprocess.DEVNULL)
+    path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    renewed = home.deploy("r2", PATH=path)
+    assert renewed.status == 0
+    assert renewed.instances() == {"web 0": "renewed", "web 1": "started"}
+
+
+def test_what_was_stopped_before_is_said_and_does_not_fail_the_deploy(home: Home) -> None:
+    process = web(free_port())
+    for name in ("r1", "r2"):
+        home.release(name, process)
+    home.switch("r1")
+    home.supervise(f"[program:unrelated]\ncommand={sys.executable} -c 'import time; time.sleep(600)'\n")
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
+
+
+def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
+    """As in the post's days, startretries is 3: FATAL would come after about eight seconds."""
+    process = web(free_port())
+    port = int(str(process.bind).rpartition(":")[2])
+    home.release("broken", process, more="import missing_module")
+    home.release("r2", process)
+    home.switch("broken")
+    text = supervisor_conf(home.settings(process)).replace("startretries=1000", "startretries=3")
+    home.supervise(text)
+    until(lambda: home.log("web-0").count("starts broken") >= 5, "five starts")
+    assert "FATAL" not in (home.root / "supervisord.log").read_text()
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert renewed.seconds < 15
+    assert releases(port) == {"r2"}
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def worker(command: str = "python worker.py", **more: object) -> Process:
+    return Process("worker", command, timeout=15, **more)  # type: ignore[arg-type]
+
+
+def with_worker(home: Home, name: str, process: Process, body: str = "") -> None:
+    home.release(name, process)
+    (home.path / name / "repository/worker.py").write_text(WORKER.format(body=body))
+
+
+def test_a_worker_is_renewed_when_it_lives_in_the_new_release(home: Home) -> None:
+    process = worker(instances=2)
+    with_worker(home, "r1", process)
+    with_worker(home, "r2", process)
+    home.switch("r1")
+    home.supervise_printed(process)
+    until(lambda: "works" in home.log("worker-1"), "the workers")
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert renewed.instances() == {"worker 0": "renewed", "worker 1": "renewed"}
+    assert os.readlink(f"/proc/{home.pid('worker-0')}/cwd") == str(home.path / "r2/repository")
+
+
+def test_a_worker_that_dies_at_once_is_noticed(home: Home) -> None:
+    process = worker()
+    with_worker(home, "r1", process)
+    with_worker(home, "r2", process, body="raise RuntimeError('no queue')")
+    home.switch("r1")
+    home.supervise_printed(process)
+    until(lambda: "works" in home.log("worker-0"), "the worker")
+    failed = home.deploy("r2")
+    assert failed.status == 1
+    assert "no queue" in failed.output
+    assert failed.seconds < 10
+    home.switch("r1")
+    assert home.renew("r1", "--old", "r2", "--quick").status == 0
+
+
+def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) -> None:
+    port = free_port()
+    both = [web(port), worker()]
+    home.release("r1", *both)
+    (home.path / "r1/repository/worker.py").write_text(WORKER.format(body=""))
+    home.release("r2", both[0])
+    home.switch("r1")
+    home.supervise_printed(*both)
+    until(lambda: "works" in home.log("worker-0") and answers(port), "both")
+    old = home.pid("worker-0")
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert "worker 0 is ended: r2 has no such process" in renewed.output
+    assert not Path(f"/proc/{old}").exists()
+    until(lambda: "r2 has no process 'worker'" in home.log("worker-0"), "the launcher to wait")
+    home.switch("r1")
+    assert home.renew("r1", "--old", "r2").instances()["worker 0"] == "started"
+
+
+# --- the post's own layout --------------------------------------------------------------------------------------------
+
+POST = """
+[program:demo]
+command={home}/current/repository/virtualenv/bin/gunicorn site_of:application -b 127.0.0.1:{port} \
+--pid {home}/current/repository/demo.pid --no-control-socket
+directory={home}/current/repository
+environment=DJDEPLOY_RELEASE="by hand"
+autorestart=true
+redirect_stderr=true
+stdout_logfile={home}/log/demo.log
+"""
+
+
+def post(port: int) -> Process:
+    command = "gunicorn site_of:application"
+    return Process("web", command, bind=f"127.0.0.1:{port}", pid_file="current/repository/demo.pid", health="/")
+
+
+def test_the_posts_own_layout_is_renewed(home: Home) -> None:
+    port = free_port()
+    for name in ("r1", "r2", "r3"):
+        root = home.release(name, post(port))
+        (root / "repository/virtualenv").symlink_to(sys.prefix)
+        (root / "repository/site_of.py").write_text(
+            "import os\ndef application(environ, start_response):\n"
+            "    start_response('200 OK', [])\n    return [os.getcwd().split('/')[-2].encode()]\n"
+        )
+    home.switch("r1")
+    home.supervise(POST.format(home=home.path, port=port))
+    until(lambda: answers(port) == "r1", "r1 to serve")
+    old = int((home.path / "r1/repository/demo.pid").read_text())
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert f"web 0: pid {old} (r1) → pid " in renewed.output
+    assert answers(port) == "r2"
+    (home.path / "r2/repository/demo.pid").unlink()  # nothing says any more which process it is
+    failed = home.deploy("r3")
+    assert failed.status == 1
+    assert "nothing says which process it is: not touched" in failed.output
+    assert answers(port) == "r2"
+
+
+def test_a_successor_without_a_pid_file_is_known_by_its_supervisor_and_its_release(home: Home) -> None:
+    port = free_port()
+    for name in ("r1", "r2"):
+        root = home.release(name, post(port))
+        (root / "repository/virtualenv").symlink_to(sys.prefix)
+    home.switch("r1")
+    text = POST.replace("--pid {home}/current/repository/demo.pid", "")
+    home.supervise(text.format(home=home.path, port=port))
+    pid = until(lambda: next(iter(sorted(home.left())), None), "the server")
+    until(lambda: answers(port), "r1 to serve")
+    (home.path / "r1/repository/demo.pid").write_text(f"{pid}\n")
+    renewed = home.deploy("r2")
+    assert renewed.status == 0
+    assert renewed.told["instances"][0]["release"] == "r2"
+
+
+def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home) -> None:
+    port = free_port()
+    for name in ("r1", "r2"):
+        root = home.release(name, Process("web", "gunicorn x", timeout=3, pid_file="current/repository/demo.pid"))
+        (root / "repository/virtualenv").symlink_to(sys.prefix)
+    home.switch("r1")
+    text = POST.replace("autorestart=true", "autorestart=unexpected")
+    home.supervise(text.format(home=home.path, port=port))
+    until(lambda: answers(port), "r1 to serve")
+    failed = home.deploy("r2")
+    assert failed.status == 1
+    assert "autorestart=true" in failed.output
+    assert "supervisorctl start 'demo-web:*'" in failed.output
+
+
+# --- proof, and the end -----------------------------------------------------------------------------------------------
+
+
+def test_requests_prove_that_the_site_served_throughout(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    home.release("r3", process, proof={"rate": 20, "path": None, "max_failures": 0})
+    renewed = home.deploy("r3")
+    proof = renewed.told["proof"]
+    assert proof["failed"] == 0
+    assert proof["sent"] > 40
+    assert set(proof["releases"]) == {"r1", "r3"}
+    assert proof["releases"]["r1"]["first"] < proof["releases"]["r3"]["last"]
+    assert f"djdeploy: {proof['sent']} requests sent while publishing, 0 failed, slowest " in renewed.output
+
+
+def test_more_failures_than_allowed_fail_the_renewal(home: Home) -> None:
+    process = web(free_port())
+    port = serving(home, process)
+    home.release("r3", process, proof={"rate": 20, "path": "/x", "max_failures": 3}, body=BROKEN_PAGE)
+    failed = home.deploy("r3")
+    assert failed.status == 1
+    assert "the settings allow 3" in failed.output
+    assert failed.told["proof"]["kinds"].keys() == {"HTTP 500"}
+    assert failed.instances() in ({"web 0": "failed"}, {"web 0": "renewed", "web 1": "failed"})
+    assert get(port) in ("r1", "r3")
+
+
+BROKEN_PAGE = 'environ["PATH_INFO"] == "/x" and (_ for _ in ()).throw(ValueError("x"))'
+
+
+def test_failures_are_only_shown_by_default(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    home.release("r3", process, proof={"rate": 20, "path": "/x", "max_failures": None}, body=BROKEN_PAGE)
+    renewed = home.deploy("r3")
+    assert renewed.status == 0
+    assert renewed.told["proof"]["failed"] > 0
+
+
+def test_term_ends_the_renewal_promptly_and_it_says_what_was_touched(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    home.release("slow", process, more="time.sleep(60)", proof={"rate": 10, "path": None, "max_failures": None})
+    first = home.pid("web-0")
+    home.switch("slow")
+    with home.starting("renew", "slow", "--old", "r1") as (renewal, told):
+        until(lambda: home.pid("web-0") != first, "the first instance to be touched")
+        renewal.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        output, _ = renewal.communicate(timeout=20)
+        assert time.monotonic() - began < 2
+        assert renewal.returncode == 143
+        assert b"touched: web 0" in output
+        assert told()["instances"][0]["state"] == "failed"
