@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .plan import Deployment, Recipe, Step, once
 from .recipe import DEPLOY, ROLLBACK
-from .settings import Health, Process, Settings
+from .settings import Health, Process, Proof, Settings
 from .shell import Shell, sh
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "Deployment",
     "Health",
     "Process",
+    "Proof",
     "Recipe",
     "Settings",
     "Shell",

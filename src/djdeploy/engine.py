@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from .errors import DeployError, Interrupted, Locked, PublishFailed, SettingsError, StepFailed, together
 from .layout import LAUNCHER
@@ -465,6 +465,13 @@ def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Mapping[str,
         return {remote.host: snapshot.facts["lock"] for remote, snapshot in seen.items()}
 
 
+class Answered(NamedTuple):
+    """What a host said to steps that a task of its own needs."""
+
+    seen: Snapshot
+    run: StepRun
+
+
 def ask(
     remotes: Sequence[Remote],
     settings: Settings,
@@ -472,10 +479,11 @@ def ask(
     *,
     report: Report,
     changes: tuple[str, Who] | None = None,
-) -> Mapping[str, StepRun]:
-    """Runs steps that a task of its own needs on the current release of each host, and returns the last of each.
+) -> Mapping[str, Answered]:
+    """Runs steps that a task of its own needs on the current release of each host.
 
     Args:
+        steps: makes the steps; the last of them is what is asked for.
         changes: the task's name and who runs it, if it changes something and so needs the lock and the directories.
     """
     fleet = Fleet(remotes, settings.parallel)
@@ -484,7 +492,7 @@ def ask(
     with fleet.opened(**opening, look={}) as seen:
         refuse(seen, settings)
 
-        def work(remote: Remote) -> StepRun:
+        def work(remote: Remote) -> Answered:
             live = seen[remote].live
             d = Deployment(
                 settings=settings,
@@ -497,9 +505,9 @@ def ask(
             runs = remote.run(steps(d), d.environment, report)
             if not runs[-1].ok:
                 raise step_failed(remote.host, runs[-1])
-            return runs[-1]
+            return Answered(seen[remote], runs[-1])
 
-        return {remote.host: run for remote, run in fleet.each(work).items()}
+        return {remote.host: answered for remote, answered in fleet.each(work).items()}
 
 
 # --- parts of tasks ---------------------------------------------------------------------------------------------------

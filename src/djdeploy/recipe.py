@@ -152,7 +152,7 @@ def prepare_project(d: Deployment) -> Sequence[Step]:
 
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
-    if not any(process.health for process in d.settings.processes):
+    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
         return []
     return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
 
@@ -340,6 +340,7 @@ def runtime(d: Deployment) -> Mapping[str, Any]:
         "source_dir": d.settings.source_dir,
         "env": d.settings.env,
         "processes": [asdict(process) for process in d.settings.processes],
+        "proof": asdict(d.settings.proof) if d.settings.proof else None,
     }
 
 

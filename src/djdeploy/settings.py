@@ -77,6 +77,32 @@ class Health(metaclass=_Checked):
 
 
 @dataclass(frozen=True)
+class Proof(metaclass=_Checked):
+    """Requests that djdeploy itself sends while it publishes, and counts: no deploy is without downtime by assertion.
+
+    Args:
+        rate: requests a second to each process that has a `bind`.
+        path: what is requested; None: the process's own health path.
+        max_failures: more failed requests than this bring the old release back; None: they are only shown.
+    """
+
+    rate: float = 10
+    path: str | None = None
+    max_failures: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("Proof", self.problems())
+
+    def problems(self) -> Iterator[str]:
+        if not _is_number(self.rate) or not 0 < self.rate <= 1000:
+            yield f"`rate` is {self.rate!r}; it is a number of requests a second, from above 0 to 1000"
+        if self.path is not None and (not isinstance(self.path, str) or not re.fullmatch(r"/[!-~]*", self.path)):
+            yield f"`path` is {self.path!r}; a path begins with / and has no spaces"
+        if self.max_failures is not None and (not _is_count(self.max_failures) or self.max_failures < 0):
+            yield f"`max_failures` is {self.max_failures!r}; it is a whole number, or None"
+
+
+@dataclass(frozen=True)
 class Process(metaclass=_Checked):
     """What the service manager keeps running.
 
@@ -164,6 +190,8 @@ class Settings(metaclass=_Checked):
     keep_releases: int = 5
     release_name: str = "{date}"
     # Beyond the contract's table:
+    smoke_test: bool = True
+    proof: Proof | None = field(default_factory=Proof)
     deploy_key: str | None = None
     forward_agent: bool = False
     host_keys: Literal["strict", "accept-new"] = "strict"
@@ -176,6 +204,8 @@ class Settings(metaclass=_Checked):
             value = getattr(self, f.name)
             if isinstance(value, (list, tuple)):
                 object.__setattr__(self, f.name, list(value))
+            elif f.name == "proof" and isinstance(value, Mapping):
+                object.__setattr__(self, f.name, Proof(**value))
             elif isinstance(value, Mapping):
                 object.__setattr__(self, f.name, dict(value))
         _check(type(self).__name__, self.problems())
@@ -287,7 +317,9 @@ class Settings(metaclass=_Checked):
         for name in ("connect_timeout", "step_timeout"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 yield f"`{name}` is {getattr(self, name)!r}; it is a number of seconds above 0"
-        for name in ("system_site_packages", "forward_agent"):
+        if self.proof is not None and not isinstance(self.proof, Proof):
+            yield f"`proof` is {self.proof!r}; it is Proof(rate=..., path=..., max_failures=...), or None for no requests"
+        for name in ("system_site_packages", "forward_agent", "smoke_test"):
             if not isinstance(getattr(self, name), bool):
                 yield f"`{name}` is {getattr(self, name)!r}; it is True or False"
         for name, allowed in (("installer", ("auto", "uv", "pip")), ("host_keys", ("strict", "accept-new"))):

@@ -13,7 +13,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,13 @@ from invoke.collection import Collection
 from invoke.config import DataProxy
 
 from . import engine
-from .errors import DeployError, SettingsError, printable
+from .errors import DeployError, Interrupted, SettingsError, printable
 from .plan import Deployment, Step
 from .recipe import SETUP
 from .report import Report, make_report
 from .runner import Remote, StepRun, describe_holder
 from .settings import Settings, duplicates
+from .shell import sh
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -211,6 +212,44 @@ def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
+@task(help={"json": JSON})
+def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
+    """Show what each process really runs, and whether it is well"""
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        return [
+            Step(
+                "status", "Ask the processes", (sh("{status} {home}", status=d.program("status"), home=d.layout.home),)
+            )
+        ]
+
+    rows = []
+    for host, (seen, run) in engine.ask(job.remotes, job.settings, steps, report=engine.SILENT).items():
+        commit = seen.live.commit if seen.live else ""
+        rows.append(
+            {"host": host, "current": seen.current, "commit": commit, "processes": run.told.get("processes", [])}
+        )
+    if json:
+        print_json(rows)
+    else:
+        print_status(rows)
+    return rows
+
+
+@task(help={"follow": "go on with what is written now", "lines": "how many lines of each log (20)"})
+def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
+    """Show the logs of the processes"""
+    options = ["-F"] if follow else []
+    count = number(lines, "lines")
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        template = 'set -- {log}/*.log\nif [ -e "$1" ]; then tail {options} -n {count} "$@"; fi'
+        return [Step("logs", "Show the logs", (sh(template, log=d.layout.log, options=options, count=count or 0),))]
+
+    with suppress(Interrupted):  # the way to end --follow
+        engine.ask(job.remotes, job.settings, steps, report=Printer(names=len(job.connections) > 1))
+
+
 @task()
 def setup(job: Job) -> None:
     """Create the directories on the server, and install the launcher"""
@@ -319,6 +358,42 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
     return None
 
 
+def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each host, and one for each process below it; what does not run the current release stands out."""
+    for row in rows:
+        print(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
+        instances = [status_cells(instance, row["current"]) for instance in row["processes"]]
+        if instances:
+            print_table(instances, ["process", "pid", "uptime", "release", "health", "note"], hosts=False)
+        else:
+            print("  no processes")
+
+
+def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:
+    """A process as people read it."""
+    healthy = {True: f"ok, {instance.get('latency_ms', 0):.0f} ms", False: "FAILS", None: "not asked"}
+    release = instance["release"]
+    other = [f"runs {release}, not the current release"] if release not in (None, current) else []
+    return {
+        "process": f"{instance['process']} {instance['instance']}",
+        "pid": instance["pid"],
+        "uptime": duration(instance["uptime"]) if "uptime" in instance else "",
+        "release": release,
+        "health": healthy[instance["healthy"]] if instance["pid"] else "not running",
+        "note": "; ".join([*other, *filter(None, [instance.get("note")])]),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    if hours < 2:
+        return f"{minutes:.0f} min"
+    return f"{hours:.0f} h" if days < 2 else f"{days:.0f} days"
+
+
 def human(size: object) -> str:
     """Bytes as people say them."""
     value = float(size) if isinstance(size, int) else 0.0
@@ -337,7 +412,7 @@ def number(value: object, option: str) -> int | None:
         raise SettingsError(f"--{option}", [f"{value!r} is not a whole number"]) from None
 
 
-TASKS = (deploy, rollback, cleanup, releases, setup, restart, manage, supervisor_conf, unlock)
+TASKS = (deploy, rollback, cleanup, releases, status, setup, supervisor_conf, restart, manage, logs, unlock)
 
 
 # --- the collection ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import socket
@@ -80,7 +79,7 @@ def ask(where: Address, asked: Table, timeout: float | None = None) -> Answer:
         response = connection.getresponse()
         body = read(response, began + limit)
         answer = judged(response, body, asked)
-    except Exception as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         answer = failure(error, where, limit)
     finally:
         connection.close()
@@ -130,7 +129,7 @@ def read(response: http.client.HTTPResponse, until: float) -> bytes:
         if len(body) < ENOUGH:
             body += chunk
         if time.monotonic() > until:
-            raise socket.timeout
+            raise TimeoutError
 
 
 def judged(response: http.client.HTTPResponse, body: bytes, asked: Table) -> Answer:
@@ -167,7 +166,7 @@ def meaning(status: int, host: str, location: str) -> str:
 
 def failure(error: Exception, where: Address, limit: float) -> Answer:
     """A request that got no answer."""
-    if isinstance(error, socket.timeout):
+    if isinstance(error, (socket.timeout, TimeoutError)):  # one class from Python 3.10 on
         return Answer(False, why=f"no answer from {where} within {limit:g} s", kind="timeout")
     if isinstance(error, ConnectionRefusedError):
         return Answer(False, why=f"nothing listens on {where}", kind="refused")
@@ -177,6 +176,4 @@ def failure(error: Exception, where: Address, limit: float) -> Answer:
         return Answer(False, why=f"{where} closed the connection without an answer", kind="reset")
     if isinstance(error, http.client.HTTPException):
         return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")
-    with contextlib.suppress(AttributeError):
-        return Answer(False, why=f"{where}: {error.strerror or error}", kind="error")  # type: ignore[attr-defined]
     return Answer(False, why=f"{where}: {error}", kind="error")

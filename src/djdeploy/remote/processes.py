@@ -1,4 +1,4 @@
-"""What a process is: alive, whose, of which release. Everything is read from `/proc`, and a pid is only ever a claim."""
+"""What a process is: alive, whose, of which release. All is read from `/proc`, and a pid is only ever a claim."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Process(NamedTuple):
     pid: int
     started: int  # ticks since boot
     parent: int
+    group: int  # Supervisor makes each process the leader of a group, with its workers in it
 
 
 # --- reading /proc ----------------------------------------------------------------------------------------------------
@@ -35,12 +36,15 @@ def process(pid: int) -> Process | None:
             fields = file.read().rpartition(")")[2].split()  # a name may hold spaces and ")": count from the last one
     except OSError:
         return None
-    return None if not fields or fields[0] in "ZXx" else Process(pid, int(fields[19]), int(fields[1]))
+    return None if not fields or fields[0] in "ZXx" else Process(pid, int(fields[19]), int(fields[1]), int(fields[2]))
+
+
+def same(one: Process | None, other: Process | None) -> bool:
+    return one is not None and other is not None and one[:2] == other[:2]
 
 
 def lives(known: Process) -> bool:
-    now = process(known.pid)
-    return now is not None and now.started == known.started
+    return same(process(known.pid), known)
 
 
 def everything() -> Iterator[Process]:
@@ -228,9 +232,7 @@ def started_at(known: Process) -> float:
 
 def masters(who: Identity) -> list[Process]:
     """The processes that say they are this instance, without their workers: for when the pid file is lost."""
-    found = [p for p in everything() if is_ours(p.pid) and says(p.pid, who) and os.getpgid(p.pid) == p.pid]
-    pids = {p.pid for p in found}
-    return [p for p in found if p.parent not in pids]
+    return [p for p in everything() if p.group == p.pid and is_ours(p.pid) and says(p.pid, who)]
 
 
 # --- ending one -------------------------------------------------------------------------------------------------------
