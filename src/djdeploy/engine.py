@@ -216,7 +216,9 @@ class Run:
         done = {
             "build": f"{stands} The unfinished release was removed.",
             "migrate": f"{stands} Nothing was published; look at what the migration has changed in the database.",
-            "publish": f"The links were put back. {stands}",
+            "publish": f"The links were put back. {stands}"
+            if self.undo.publish
+            else f"{seen.current} is current, as before. How its processes are: fab status",
         }[stage]
         if not failures:
             return done
@@ -361,7 +363,7 @@ def deploy(
         else:
             run.execute()
     if not dry_run:
-        report.say(f"{name} is live on {', '.join(r.host for r in remotes)}, after {report.elapsed()}")
+        report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{proven(run)}")
     return name
 
 
@@ -396,7 +398,7 @@ def rollback(
         else:
             run.execute()
     if not dry_run:
-        report.say(f"{target.name} is live again on {', '.join(r.host for r in remotes)}, after {report.elapsed()}")
+        report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{proven(run)}")
     return target.name
 
 
@@ -408,8 +410,9 @@ def restart(
     with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
         refuse(seen, settings)
         live = the_live_release(seen)
-        Run(fleet, on_release(fleet, seen, settings, live, who, "restart"), recipe, Recipe(), report).execute()
-    report.say(f"the processes of {live.name} were restarted, after {report.elapsed()}")
+        run = Run(fleet, on_release(fleet, seen, settings, live, who, "restart"), recipe, Recipe(), report)
+        run.execute()
+    report.say(f"the processes of {live.name} were restarted, after {report.elapsed()}{proven(run)}")
     return live.name
 
 
@@ -675,6 +678,19 @@ def on_release(
         task=task,
     )
     return on_each(fleet, seen, deployment)
+
+
+def hosts_of(remotes: Sequence[Remote]) -> str:
+    """The hosts, named as long as that can be read."""
+    names = [remote.host for remote in remotes]
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} hosts"
+
+
+def proven(run: Run) -> str:
+    """What became of the requests that were sent while publishing, on all hosts."""
+    proofs = [d.told["proof"] for d in run.deployments.values() if "proof" in d.told]
+    sent, failed = (sum(proof[name] for proof in proofs) for name in ("sent", "failed"))
+    return f"; {failed} of {sent} requests failed" if sent else ""
 
 
 def would_remove(seen: Snapshot, keep: int) -> Sequence[str]:

@@ -272,6 +272,13 @@ def restart_old(d: Deployment) -> Sequence[Shell]:
     return [renew(d, d.seen.current, d.release, quick=True)]
 
 
+def end_processes(d: Deployment) -> Sequence[Shell]:
+    """End the processes, since there is no old release"""
+    if not d.settings.processes or d.seen.current:
+        return []
+    return [sh("{end} {home} {release}", end=d.program("end"), home=d.layout.home, release=d.release)]
+
+
 DEPLOY = Recipe(
     # A failure here harms nothing: the new directory is removed, the site never noticed.
     build=(
@@ -305,7 +312,9 @@ CLEANUP = Recipe(finish=(remove_old_releases, record))
 # What restores a stage's promise when it fails, or when the client vanishes while it runs.
 UNDO = {
     "deploy": Recipe(
-        build=(discard_release,), migrate=(mark_failed,), publish=(restore_links, restart_old, mark_failed)
+        build=(discard_release,),
+        migrate=(mark_failed,),
+        publish=(restore_links, restart_old, end_processes, mark_failed),
     ),
     "rollback": Recipe(publish=(restore_links, restart_old)),
 }

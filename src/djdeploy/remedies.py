@@ -11,7 +11,7 @@ REMEDIES: tuple[tuple[str, str], ...] = (
         "The server's Python has no venv. As root on the server: apt-get install python3-venv (or install uv).",
     ),
     (
-        r"No space left on device|Disk quota exceeded",
+        r"No space left on device|Disk quota exceeded|printf: I/O error",
         "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
     ),
     (

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .errors import printable
 from .plan import Step
-from .runner import StepRun, Watcher
+from .runner import NOTE, StepRun, Watcher
 from .shell import sh
 
 if TYPE_CHECKING:
@@ -56,13 +56,12 @@ class Report(Watcher):
         self.write(f"{self.project}: {stage}: {PROMISES.get(stage, stage)}")
 
     def line(self, host: str, run: StepRun, line: str) -> None:
-        if self.echo:
-            self.write(f"{host} |   {printable(line)}")
+        if self.echo or line.startswith(NOTE):
+            self.write(f"{host} |          {printable(line.removeprefix(NOTE))}")
 
     def step_ended(self, host: str, run: StepRun) -> None:
-        notes = f" ({printable('; '.join(run.notes))})" if run.notes else ""
         state = "ok" if run.ok else "FAILED"
-        self.write(f"{host} | {state:6} {printable(run.step.title)}{notes}, {seconds(run.milliseconds)}")
+        self.write(f"{host} | {state:6} {printable(run.step.title)}, {seconds(run.milliseconds)}")
 
     def say(self, text: str) -> None:
         """A result."""
@@ -107,8 +106,9 @@ class TerminalReport(Report):
         self._row(host, printable(step.title))
 
     def line(self, host: str, run: StepRun, line: str) -> None:
-        super().line(host, run, line)
-        shown = printable(line.removeprefix("djdeploy: ")).strip()
+        if self.echo:
+            self.write(f"        {printable(line)}")
+        shown = printable(line.removeprefix(NOTE)).strip()
         if shown:
             room = max(20, self.console.width - len(run.step.title) - len(host) - 20)
             self._row(host, f"{printable(run.step.title)}: {shown[:room]}")

@@ -29,6 +29,9 @@ HEARTBEAT = 10.0
 SILENCE = 60.0
 """Seconds without a word from an agent, which answers each heartbeat, after which the host is given up."""
 
+NOTE = "djdeploy: "
+"""Begins a line of a step's output that is shown to the user at any rate."""
+
 # Reads our programs from standard input and becomes the first of them: the command line stays short and public.
 BOOTSTRAP = (
     "import sys,zlib,json;i=sys.stdin.buffer;FILES=json.loads(zlib.decompress(i.read(int(i.readline()))));"
@@ -75,12 +78,11 @@ class Remote:
     Args:
         connection: a Fabric connection, open or not.
         settings: the project's settings.
-        host: the host as the user wrote it; the connection's own words by default.
+        host: the host as the user wrote it.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, host: str = "") -> None:
-        self.connection, self.settings = connection, settings
-        self.host = host or connection.original_host
+    def __init__(self, connection: Connection, settings: Settings, host: str) -> None:
+        self.connection, self.settings, self.host = connection, settings, host
         self._sending = threading.Lock()
         self._closed = threading.Event()
         self._rest = ""
@@ -223,8 +225,8 @@ class Remote:
             lines, self._rest = [*lines, self._rest], ""
         for line in lines:
             line = line.rstrip("\r").rpartition("\r")[2]  # what a terminal would show of a progress bar
-            if line.startswith("djdeploy: "):
-                run.notes.append(line[10:])
+            if line.startswith(NOTE):
+                run.notes.append(line.removeprefix(NOTE))
             run.tail.append(line[:2000])
             watcher.line(self.host, run, line)
 

@@ -318,7 +318,7 @@ class Settings(metaclass=_Checked):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 yield f"`{name}` is {getattr(self, name)!r}; it is a number of seconds above 0"
         if self.proof is not None and not isinstance(self.proof, Proof):
-            yield f"`proof` is {self.proof!r}; it is Proof(rate=..., path=..., max_failures=...), or None for no requests"
+            yield f"`proof` is {self.proof!r}; it is Proof(...), or None to send no requests"
         for name in ("system_site_packages", "forward_agent", "smoke_test"):
             if not isinstance(getattr(self, name), bool):
                 yield f"`{name}` is {getattr(self, name)!r}; it is True or False"

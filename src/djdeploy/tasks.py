@@ -41,11 +41,11 @@ class Job:
     """One run of a task: the project, its hosts, and who asks.
 
     Args:
-        connections: the hosts, each as the user wrote it and as a Fabric connection; None if there are none.
+        connections: the hosts, by the names that the user gave them.
     """
 
     settings: Settings
-    connections: Sequence[Connection]
+    connections: Mapping[str, Connection]
     who: engine.Who
     echo: bool
     dry: bool
@@ -58,7 +58,7 @@ class Job:
     def remotes(self) -> Sequence[Remote]:
         if not self.connections:
             raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
-        return [Remote(connection, self.settings) for connection in self.connections]
+        return [Remote(connection, self.settings, name) for name, connection in self.connections.items()]
 
     @property
     def common(self) -> Mapping[str, Any]:
@@ -79,7 +79,7 @@ class DeployTask(Task):  # type: ignore[misc]
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         hosts = self._hosts_of_fab(c)
-        if hosts and c.original_host != hosts[0]:
+        if hosts and c != Connection(hosts[0], config=c.config):
             return None
         settings = self.settings or settings_of(c)
         self.times_called += 1
@@ -97,19 +97,26 @@ class DeployTask(Task):  # type: ignore[misc]
         return given.split(",") if given and any(task is self for task in called) else []
 
 
-def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Sequence[Connection]:
+def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Mapping[str, Connection]:
     """The connections of a task: those of `-H`, the one it was called with, or those of the settings."""
     if twice := duplicates(list(hosts)):
         raise SettingsError("-H", [f"{host} is named twice" for host in twice])
     if isinstance(c, Connection):
-        connections = [c, *(Connection(host, config=c.config) for host in hosts[1:])]
+        names = hosts or [name_of(c)]
+        connections = {names[0]: c, **{host: Connection(host, config=c.config) for host in hosts[1:]}}
     else:
         config = c.config if hasattr(c.config, "load_ssh_config") else None
-        connections = [Connection(host, config=config) for host in settings.hosts]
-    for connection in connections:
+        connections = {host: Connection(host, config=config) for host in settings.hosts}
+    for connection in connections.values():
         connection.forward_agent = connection.forward_agent or settings.forward_agent
         connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
     return connections
+
+
+def name_of(connection: Connection) -> str:
+    """A connection in the words in which a user would write it."""
+    port = "" if connection.port == 22 else f":{connection.port}"
+    return f"{connection.user}@{connection.original_host}{port}"
 
 
 def settings_of(c: Context) -> Settings:
@@ -254,9 +261,11 @@ def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
 def setup(job: Job) -> None:
     """Create the directories on the server, and install the launcher"""
     report = job.report()
-    engine.ask(job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who))
-    for remote in job.remotes:
-        report.say(f"{remote.host}: {job.settings.home} is ready")
+    done = engine.ask(
+        job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
+    )
+    for host in done:
+        report.say(f"{host}: {job.settings.home} is ready")
     if job.settings.processes:
         report.say("as root, once: install what `fab supervisor-conf` prints, then supervisorctl update")
 
@@ -289,7 +298,7 @@ def supervisor_conf(job: Job) -> str:
     """Print the Supervisor programs for these settings"""
     from .supervisor import supervisor_conf as conf
 
-    users = {connection.user for connection in job.connections}
+    users = {connection.user for connection in job.connections.values()}
     text = conf(job.settings, user=users.pop() if len(users) == 1 else None)
     print(text)
     return text

@@ -216,17 +216,13 @@ class Home:
         return path.read_text() if path.exists() else ""
 
     def end(self) -> None:
+        """Ends the Supervisors that we started, and all of their sessions."""
         for process in self.started:
-            process.terminate()
-        for process in self.started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
-        for pid in self.left():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            for pid in in_session(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def left(self) -> list[int]:
         """The processes that work in this home."""
@@ -246,6 +242,15 @@ def a_home(project: str = "demo") -> Iterator[Home]:
             yield home
         finally:
             home.end()
+
+
+def in_session(leader: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.getsid(int(entry.name)) == leader:
+                found.append(int(entry.name))
+    return found
 
 
 def as_runtime(process: Process) -> dict[str, Any]:

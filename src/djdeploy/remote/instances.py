@@ -107,8 +107,7 @@ class Instance(NamedTuple):
         bind = self.process.get("bind")
         if not bind:
             return None
-        words = processes.command_of(found.pid)
-        if self.is_launched(found) and any(launch.is_gunicorn(words[i:]) for i in range(min(2, len(words)))):
+        if self.is_launched(found) and launch.runs_gunicorn(processes.command_of(found.pid)):
             return health.Address("", 0, os.path.join(self.home, "run", f"{self.name}.health"))
         return health.address(bind)
 
@@ -118,9 +117,19 @@ class Instance(NamedTuple):
         if where is None:
             return None
         answer = health.ask(where, health.question(self.process), timeout)
-        if where.path.endswith(".health") and answer.pid not in (None, found.pid):
+        if where.path.endswith(".health") and answer.pid is not None and not self.listens(found, answer.pid):
             return answer._replace(ok=False, status=None, why="its own socket still belongs to its predecessor")
         return answer
+
+    def listens(self, found: Found, pid: int) -> bool:
+        """Whether this is the process or a worker of it: an asyncio worker listens once more by itself."""
+        listener = processes.process(pid)
+        return listener is not None and found.pid in (listener.pid, listener.parent)
+
+    def starts(self, release: str) -> int:
+        """How often in a row a release has died young here, by our launcher's count."""
+        path = os.path.join(self.home, "run", f"{self.name}.starts")
+        return max(0, launch.counted(path, os.path.join(self.home, release)))
 
     def last_sign(self) -> float:
         """Seconds since this instance was started, or wrote to its log; infinite if it never was."""

@@ -135,8 +135,9 @@ def hesitate(instance: Instance, release: str) -> bool:
 
     Supervisor would count those deaths and give up, and its own pauses do not end when the good release is back.
     """
-    path = os.path.join(instance.run, f"{instance.name}.starts")
+    path = starts_file(instance)
     deaths = young_deaths(path, release)
+    count_start(path, deaths, release)  # a deploy that waits for us shall know at once
     pause = PAUSES[min(deaths, len(PAUSES) - 1)]
     if pause:
         log(instance, f"{os.path.basename(release)} has died young {deaths} times in a row: next start in {pause} s")
@@ -145,20 +146,35 @@ def hesitate(instance: Instance, release: str) -> bool:
         if os.path.realpath(os.path.join(instance.home, "current")) != release:
             return False
         time.sleep(POLL)
+    count_start(path, deaths, release)
+    return True
+
+
+def starts_file(instance: Instance) -> str:
+    return os.path.join(instance.run, f"{instance.name}.starts")
+
+
+def count_start(path: str, deaths: int, release: str) -> None:
     with contextlib.suppress(OSError):  # a full disk must not stop the site
         write_beside(path, f"{deaths} {release}\n")
-    return True
 
 
 def young_deaths(path: str, release: str) -> int:
     """How often in a row this release has died young, this time included."""
+    with contextlib.suppress(OSError):
+        is_young = 0 <= time.time() - os.stat(path).st_mtime < YOUNG
+        return counted(path, release) + 1 if is_young and counted(path, release) >= 0 else 0
+    return 0
+
+
+def counted(path: str, release: str) -> int:
+    """The deaths before the last start; -1 if the last start was that of another release."""
     try:
-        last = os.stat(path).st_mtime
         with open(path, encoding="utf-8") as file:
             count, _, what = file.read().strip().partition(" ")
-        return int(count) + 1 if what == release and 0 <= time.time() - last < YOUNG else 0
+        return int(count) if what == release else -1
     except (OSError, ValueError):
-        return 0
+        return -1
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -211,6 +227,11 @@ def words_of(launch: Launch) -> list[str]:
 def is_gunicorn(words: list[str]) -> bool:
     """Whether the server takes sockets by LISTEN_FDS, as many as there are."""
     return os.path.basename(words[0]) == "gunicorn" or words[1:3] == ["-m", "gunicorn"]
+
+
+def runs_gunicorn(words: list[str]) -> bool:
+    """The same of a running process, whose command begins with the interpreter of Gunicorn's script."""
+    return any(is_gunicorn(words[i:]) for i in range(min(2, len(words))))
 
 
 def takes_socket(words: list[str]) -> bool:

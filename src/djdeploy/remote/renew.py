@@ -28,7 +28,7 @@ from tell import tell
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-POLL = 0.05
+POLL = 0.03
 GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
 MARGIN = 5  # seconds more before KILL
 LEAVING = 3  # seconds in which workers follow a server that is gone, by themselves and then after TERM
@@ -122,7 +122,7 @@ class Renewal:
         seconds = patience(instance) if expected else UNASKED if known is None and supervisorctl.is_there() else 0
         now = self.wait(Successor(instance, self.release, None, SETTLED), instance.log_size(), appears_within=seconds)
         if now is None:
-            self.absent(instance, wrong, known, expected)
+            self.absent(instance, wrong, known if expected else None, expected)
         return now
 
     def absent(self, instance: Instance, wrong: list[str], known: str | None, expected: bool) -> None:
@@ -132,13 +132,10 @@ class Renewal:
                 f"{'; '.join(wrong)}. {strays[0]} still runs and nothing says which process it is: not touched. "
                 f"Is `pid_file` of {instance.process['name']} where its server writes it?"
             )
-        if expected and known is None and not instance.launcher():
-            raise Failed(
-                f"it was started lately and does not come up again within {patience(instance):g} s. "
-                + start_hint(instance)
-            )
-        if known not in (None, "MISSING"):
-            raise Failed(f"Supervisor says {known} and does not start it. " + start_hint(instance))
+        if expected:
+            show(instance.log_tail(0))
+            why = f"Supervisor says {known}" if known else "it was started lately"
+            raise Failed(f"{why}, and it does not come up within {patience(instance):g} s; {start_hint(instance)}")
         note(
             f"{instance.label} is not running: install the output of `fab supervisor-conf` if that was never done "
             f"or has changed; else {start_hint(instance)}"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import NamedTuple
 
 import health
+import launch
 import processes
 from instances import Found, Instance
 from processes import Process
 
-STABLE = 1.0  # seconds through which it must answer, or just live if there is nothing to ask
-ANSWERS = 3  # in that time at least
 STRIKES = 2  # deaths: one may be bad luck, such as a database that was busy
+WORKERS_LOST = 3  # workers that died before the first answer: Gunicorn itself goes on for ever
 WRONG = 3.0  # seconds of wrong answers: the socket is shared, so each of these may be a user's
 WARMING_UP = 503  # the one status that says so itself
+LOOK_AROUND = 0.25  # seconds between two looks at all processes, which are not free
 
 
 class NotReady(Exception):
@@ -22,10 +24,23 @@ class NotReady(Exception):
 
 
 class Trial(NamedTuple):
-    """How long a candidate must prove itself."""
+    """How long a candidate must prove itself: it answers (or just lives, if there is nothing to ask) all the time."""
 
-    seconds: float = STABLE
-    answers: int = ANSWERS
+    seconds: float = 1.0
+    answers: int = 3
+
+
+class Asking(threading.Thread):
+    """A question on its way, so that nothing else waits for a server that hangs."""
+
+    def __init__(self, instance: Instance, found: Found) -> None:
+        super().__init__(daemon=True)
+        self.instance, self.found = instance, found
+        self.answer: health.Answer | None = None
+        self.start()
+
+    def run(self) -> None:
+        self.answer = self.instance.ask(self.found)
 
 
 class Successor:
@@ -37,31 +52,40 @@ class Successor:
         self.seen: list[Process] = []
         self.deaths = 0
         self.why = ""  # what it still waits for
-        self.answered = ""  # what a healthy answer means if it means little
-        self.scanned = 0.0
+        self.answered = ""  # what a healthy answer means, if it means little
+        self.looked = 0.0
         self.wrong_since: float | None = None
         self.name = supervisor_name(before.pid) if before else None  # asked while it still lives
+        self.starts = instance.starts(release)
+        self.allowed = STRIKES + (1 if before and before.release == release else 0)  # we end that one ourselves
         self._start_over()
 
     def _start_over(self) -> None:
+        self.asking: Asking | None = None
         self.right_since: float | None = None
         self.right = 0
-        self.workers: set[Process] = set()
+        self.workers: set[Process] = set()  # those that live, as far as we know
+        self.lost = self.lost_before = 0
 
     def is_ready(self) -> bool:
         """One look. Raises NotReady as soon as waiting is in vain."""
-        self._find()
+        look_around = time.monotonic() - self.looked > LOOK_AROUND
+        if look_around:
+            self.looked = time.monotonic()
+        self._find(look_around)
         if self.now is None:
             return False
         if self.now.release != self.release:
             self.why = f"{self.now} has taken its place, which is not of {self.release}"
             return False
+        if look_around:
+            self._count_workers(self.now)
         return self._proves_itself(self.now)
 
     # --- who it is
 
-    def _find(self) -> None:
-        found = self._candidate()
+    def _find(self, look_around: bool) -> None:
+        found = self._candidate(look_around)
         if self.now and not processes.lives(self.now.process):
             self.deaths += 1
             self.now = None
@@ -71,18 +95,18 @@ class Successor:
             self._start_over()
         elif self.now and found and processes.same(found.process, self.now.process):
             self.now = found  # its release may only be known now
-        if self.deaths >= STRIKES or len(self.seen) > STRIKES:
-            raise NotReady(f"the new server exits as soon as it is started ({len(self.seen)} times)")
+        # The launcher counts too, since what dies within milliseconds may never be seen.
+        starts = self.instance.starts(self.release)
+        self.starts = min(self.starts, starts)
+        if self.deaths >= STRIKES or starts - self.starts >= self.allowed:
+            raise NotReady(f"the new server exits as soon as it is started, {STRIKES} times in a row")
 
-    def _candidate(self) -> Found | None:
+    def _candidate(self, look_around: bool) -> Found | None:
         """Not the predecessor, and alive."""
-        scan = time.monotonic() - self.scanned > 0.5  # a look at all processes is not free
-        if scan:
-            self.scanned = time.monotonic()
-        found, _ = self.instance.find([self.release], scan)
+        found, _ = self.instance.find([self.release], scan=look_around)
         if found and not (self.before and processes.same(found.process, self.before.process)):
             return found
-        return self._sibling() if scan else None
+        return self._sibling() if look_around else None
 
     def _sibling(self) -> Found | None:
         """For a program that is not ours: started by the same Supervisor under the same name, in the new release."""
@@ -98,23 +122,34 @@ class Successor:
 
     # --- whether it is well
 
+    def _count_workers(self, found: Found) -> None:
+        """A server whose workers die one after the other lives on, and may even answer now and then."""
+        if not launch.runs_gunicorn(processes.command_of(found.pid)):
+            return  # of others we do not know what their children are
+        now = set(processes.children(found.process))
+        self.lost += len(self.workers - now)
+        self.workers = now
+        if self.lost >= WORKERS_LOST:
+            raise NotReady("its workers exit as soon as they are started")
+
     def _proves_itself(self, found: Found) -> bool:
-        if self.instance.process.get("bind") and self.instance.being_launched(found):
+        if self.instance.being_launched(found):
             self.why = f"pid {found.pid} has not yet become the server"
             return False
-        answer = self.instance.ask(found)
-        if answer is None:
+        if self.instance.address(found) is None:
             self.why = f"pid {found.pid} has not lived for {self.trial.seconds:g} s"
             return self._long_enough()
+        if self.asking is None:
+            self.asking = Asking(self.instance, found)
+        self.asking.join(0.05)
+        answer, self.asking = self.asking.answer, self.asking if self.asking.is_alive() else None
+        if answer is None:
+            return False
         if answer.ok:
-            self.answered, self.why, self.wrong_since = (
-                answer.why,
-                f"pid {found.pid} has not answered long enough",
-                None,
-            )
+            self.answered, self.why = answer.why, f"pid {found.pid} has not answered long enough"
+            self.wrong_since = None
             return self._with_its_workers(found)
-        self.why = answer.why
-        self._start_over()
+        self.why, self.right_since, self.right = answer.why, None, 0
         self._wrong(answer)
         return False
 
@@ -126,16 +161,12 @@ class Successor:
         return now - self.right_since >= self.trial.seconds and self.right >= self.trial.answers
 
     def _with_its_workers(self, found: Found) -> bool:
-        """A server whose workers die one after the other answers too."""
-        if self.right_since is None:
-            self.workers = set(processes.children(found.process))
-        if not self._long_enough():
+        """Answers count only while none of its workers is replaced."""
+        if self.lost > self.lost_before:
+            self.why, self.right_since, self.right = f"pid {found.pid} loses its workers", None, 0
+            self.lost_before = self.lost
             return False
-        if self.workers == set(processes.children(found.process)):
-            return True
-        self.why = f"pid {found.pid} loses its workers"
-        self._start_over()
-        return False
+        return self._long_enough()
 
     def _wrong(self, answer: health.Answer) -> None:
         """A wrong answer is worse than none, since users get it too."""

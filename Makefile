@@ -1,0 +1,59 @@
+# Everything that a fresh Debian or Ubuntu machine with Python, git and make needs is set up by the targets themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export KEEP
+
+.PHONY: help demo test check format docker-engine docker-image shell-target bench clean
+
+help:
+	@echo 'make demo           deploy a real Django project to this machine, with load running (KEEP=1 leaves it up)'
+	@echo 'make test           the whole test suite, with formatting, lint and types'
+	@echo 'make check          formatting, lint and types'
+	@echo 'make format         formats the code'
+	@echo 'make docker-engine  as root on Debian: installs and starts a Docker engine if none answers'
+	@echo 'make shell-target   a container to deploy to by hand'
+	@echo 'make bench          the benchmarks, on the Docker target'
+	@echo 'make clean          removes what the targets above have made'
+
+# A stamp: the environment is made anew when what it is made of changes.
+.venv/made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or newer is needed: make PYTHON=...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -y -q python3-venv; \
+	} || { echo 'As root: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: .venv/made
+	@$(BIN)/python -m djdeploy.rehearsal.demo
+
+test: check
+	@tests/tools
+	$(BIN)/python -m pytest
+
+check: .venv/made
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/made
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docker-engine:
+	@docker/engine
+
+docker-image:
+	@docker/test-target/build
+
+shell-target: docker-image
+	@docker/test-target/shell
+
+bench: .venv/made docker-image
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""The embedded target: an SSH server, a Supervisor and a sample Django project in a temporary directory.
+
+All of it runs as the current user on this machine, needs neither root nor Docker, and ends with the program that
+started it. Linux only: processes are found in `/proc`.
+"""

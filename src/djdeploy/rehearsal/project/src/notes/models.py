@@ -1,0 +1,13 @@
+from django.db import models
+
+
+class Note(models.Model):
+    text = models.CharField(max_length=200)
+    written = models.DateTimeField(auto_now_add=True)
+    pinned = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        ordering = ("-pinned", "-written")
+
+    def __str__(self):
+        return self.text
