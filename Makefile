@@ -38,6 +38,8 @@ check: .venv/made
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(patsubst src/djdeploy/remote/%.py,-m %,$(wildcard src/djdeploy/remote/*.py))
+	$(BIN)/mypy tests
 
 format: .venv/made
 	$(BIN)/ruff format .

@@ -109,7 +109,7 @@ class Remote:
             self._channel.settimeout(SILENCE)
             self._channel.exec_command(f"exec {shlex.quote(self.settings.python)} -c {shlex.quote(BOOTSTRAP)}")
             self._lines = self._channel.makefile("rb")
-            hello = {"home": self.settings.home, "project": self.settings.project}
+            hello = {"home": self.settings.home}
             self._channel.sendall(programs())
             self._send(hello | {"lock": lock, "create": create, "look": look})
             answer = self._first_answer()

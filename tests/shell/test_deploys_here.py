@@ -58,7 +58,7 @@ class Site:
 
     @property
     def shown(self) -> str:
-        return str(self.report.out.getvalue())  # type: ignore[attr-defined]
+        return str(self.report.out.getvalue())  # type: ignore[union-attr]
 
     @property
     def seen(self) -> Snapshot:

@@ -1,8 +1,8 @@
-"""The one program of ours on a server while a task runs: it holds the lock, looks around, and runs the steps it is sent.
+"""The one program of ours on a server while a task runs: it holds the lock, looks around, and runs steps.
 
-It arrives over the standard input of one SSH channel, lives as long as that channel, and speaks JSON, one object a line:
+It arrives over the standard input of one SSH channel, lives as long as that, and speaks JSON, one object a line:
 
-    in   {"home", "project", "lock", "create", "look"}            once, first
+    in   {"home", "lock", "create", "look"}                       once, first
          {"do": "run", "steps": [...], "if_lost": [...]}          a stage: stops at the first step that fails
          {"do": "interrupt"} | {"do": "ping"} | {"do": "look"} | {"do": "quit"}
     out  {"djdeploy": 1, ...}                                     the answer to the first line
@@ -11,6 +11,8 @@ It arrives over the standard input of one SSH channel, lives as long as that cha
 When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
 the stage's `if_lost` steps restore what it had promised, and the lock falls with the last process that holds it.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -27,17 +29,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Table = Mapping[str, Any]
 
 SILENCE = 45  # seconds without a word from the client, who speaks every 10: the network is cut
 GRACE = 8  # seconds between TERM and KILL for a step that is ended
-TEMPORARY = []  # directories to remove when we end
+TEMPORARY: list[str] = []  # directories to remove when we end
 LINGER = 0.3  # seconds for the last output of a step whose children keep its pipe open
 
 
 class Refused(Exception):
     """The task cannot begin on this host."""
 
-    def __init__(self, why, **details):
+    def __init__(self, why: str, **details: object) -> None:
         super().__init__(why)
         self.answer = dict(details, refused=why)
 
@@ -48,12 +55,12 @@ class Refused(Exception):
 class Lock:
     """An exclusive kernel lock on a file. Every step inherits it, so that an orphan keeps the next deploy out."""
 
-    def __init__(self, path, holder):
+    def __init__(self, path: str, holder: Table) -> None:
         self.path, self.holder = path, dict(holder, pid=os.getpid(), since=time.time())
         self.fd = self._take()
         self.says("")
 
-    def _take(self):
+    def _take(self) -> int:
         while True:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -65,14 +72,14 @@ class Lock:
                 return fd
             os.close(fd)  # somebody removed the directory between open and flock
 
-    def _is_the_file(self, fd):
+    def _is_the_file(self, fd: int) -> bool:
         try:
             named, opened = os.stat(self.path), os.fstat(fd)
         except FileNotFoundError:
             return False
         return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
-    def says(self, step):
+    def says(self, step: str) -> None:
         """Keeps in the file who holds the lock and what runs, for whoever is refused."""
         text = json.dumps(dict(self.holder, step=step)).encode()
         with contextlib.suppress(OSError):  # a full disk must not stop a rollback
@@ -83,9 +90,9 @@ class Lock:
 # --- looking --------------------------------------------------------------------------------------------------------
 
 
-def look(home, project, options):
+def look(home: str, options: Table) -> dict[str, Any]:
     """What is on this server now. Reads only."""
-    found = {
+    found: dict[str, Any] = {
         "python": sys.version.split()[0],
         "user": user(),
         "home": kind(home),
@@ -108,7 +115,7 @@ def look(home, project, options):
     return found
 
 
-def releases(home, sizes):
+def releases(home: str, sizes: bool) -> Iterator[dict[str, Any]]:
     """The manifests of this directory's releases. A directory without one is not ours."""
     for name in sorted(listing(home)):
         root = os.path.join(home, name)
@@ -123,7 +130,7 @@ def releases(home, sizes):
             yield dict(manifest, size=size(root)) if sizes else manifest
 
 
-def lock_state(path):
+def lock_state(path: str) -> dict[str, Any]:
     """Whether the lock is held, and by whom; asked of the kernel, since to try it would be to hold it for a moment."""
     try:
         status = os.stat(path)
@@ -133,13 +140,14 @@ def lock_state(path):
             locks = file.read().splitlines()
     except OSError:
         return {"held": False, "holder": {}}
-    place = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     return {"held": any(" FLOCK " in line and place in line.split() for line in locks), "holder": holder}
 
 
-def size(root):
-    """Bytes on disk below a directory; a file with several names counts once. The environment is a link: not counted."""
-    total, seen = 0, set()
+def size(root: str) -> int:
+    """Bytes on disk below a directory; a file with several names counts once. Links are not followed."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
     for directory, _, names in os.walk(root):
         for name in names:
             with contextlib.suppress(OSError):
@@ -150,7 +158,7 @@ def size(root):
     return total
 
 
-def kind(path):
+def kind(path: str) -> str:
     """`missing`, `link`, `directory` or `file`."""
     if os.path.islink(path):
         return "link"
@@ -159,31 +167,31 @@ def kind(path):
     return "file" if os.path.exists(path) else "missing"
 
 
-def link(path):
+def link(path: str) -> dict[str, str | None]:
     """What kind of thing this is, and where it points if it is a link."""
     return {"kind": kind(path), "target": os.readlink(path) if os.path.islink(path) else None}
 
 
-def owned(home):
+def owned(home: str) -> bool:
     """Whether we can create and remove entries here."""
     return os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK)
 
 
-def tool(name):
+def tool(name: str) -> str | None:
     """The path of a program; a login shell would also look into ~/.local/bin, where uv installs itself."""
-    places = os.environ.get("PATH", os.defpath).split(os.pathsep) + [os.path.expanduser("~/.local/bin")]
+    places = [*os.environ.get("PATH", os.defpath).split(os.pathsep), os.path.expanduser("~/.local/bin")]
     paths = (os.path.join(place, name) for place in places)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def free_bytes(path):
+def free_bytes(path: str) -> int:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
 
 
-def user():
+def user() -> str:
     import pwd
 
     with contextlib.suppress(KeyError):
@@ -191,14 +199,14 @@ def user():
     return str(os.getuid())
 
 
-def listing(path):
+def listing(path: str) -> list[str]:
     try:
         return os.listdir(path)
     except OSError:
         return []
 
 
-def parsed(text):
+def parsed(text: bytes) -> dict[str, Any]:
     """The JSON object that this is, or an empty one."""
     try:
         value = json.loads(text.decode("utf-8", "replace"))
@@ -210,7 +218,7 @@ def parsed(text):
 # --- preparing ------------------------------------------------------------------------------------------------------
 
 
-def create(home, directories):
+def create(home: str, directories: Sequence[str]) -> None:
     """Makes `home` and what we keep in it."""
     if kind(home) not in ("missing", "directory", "link"):
         raise Refused("home", path=home, detail="is not a directory")
@@ -218,12 +226,12 @@ def create(home, directories):
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
-            raise Refused("home", path=path, detail=os.strerror(error.errno), user=user()) from None
+            raise Refused("home", path=path, detail=error.strerror, user=user()) from None
     if not owned(home):
         raise Refused("home", path=home, detail=os.strerror(errno.EACCES), user=user())
 
 
-def install(files, home):
+def install(files: Mapping[str, str], home: str) -> str:
     """Writes our programs where steps can run them: beside the caches, or in a temporary directory.
 
     The directory is named by its content, so a second deploy finds it complete.
@@ -246,7 +254,7 @@ def install(files, home):
     return target
 
 
-def write_all(files, directory):
+def write_all(files: Mapping[str, str], directory: str) -> None:
     for name, text in files.items():
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
             file.write(text)
@@ -258,7 +266,7 @@ def write_all(files, directory):
 class Running:
     """One step: its shell, in a process group of its own, and what it says."""
 
-    def __init__(self, step, lock_fd):
+    def __init__(self, step: Table, lock_fd: int | None) -> None:
         self.why = ""  # why it was ended, if we ended it
         self.started = time.monotonic()
         self.timeout = step.get("timeout")
@@ -281,15 +289,16 @@ class Running:
         os.close(output)
         os.close(data)
         # By standard input, since a command line is public and bounded. The braces make the shell read all of it first.
-        with contextlib.suppress(BrokenPipeError), self.shell.stdin as stdin:
-            stdin.write(("{\nset -eu\n%s\n} </dev/null\n" % step["script"]).encode())
+        assert self.shell.stdin
+        with contextlib.suppress(BrokenPipeError), self.shell.stdin:
+            self.shell.stdin.write(("{{\nset -eu\n{}\n}} </dev/null\n".format(step["script"])).encode())
         threading.Thread(target=self._wait, daemon=True).start()
 
-    def _wait(self):
+    def _wait(self) -> None:
         self.shell.wait()
         os.close(self._wake)
 
-    def follow(self, say):
+    def follow(self, say: Callable[[Table], object]) -> int:
         """Says its output and data until it has ended; returns the exit status, negative for a signal."""
         lines = b""
         with selectors.DefaultSelector() as selector:
@@ -319,7 +328,7 @@ class Running:
             os.close(fd)
         return self.shell.wait()
 
-    def end(self, why):
+    def end(self, why: str) -> None:
         """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
         self.why = self.why or why
         self._signal(signal.SIGTERM)
@@ -327,7 +336,7 @@ class Running:
         timer.daemon = True
         timer.start()
 
-    def _signal(self, number):
+    def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.shell.pid, number)
 
@@ -335,17 +344,18 @@ class Running:
 class Agent:
     """Answers one client."""
 
-    def __init__(self, files, stdin, stdout):
+    def __init__(self, files: Mapping[str, str], stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self.files, self.stdin, self.stdout = files, stdin, stdout
         self.saying = threading.Lock()
         self.changing = threading.RLock()
-        self.work = queue.Queue()
+        self.work: queue.Queue[Table | None] = queue.Queue()
         self.heard = time.monotonic()
-        self.lock = self.running = None
-        self.if_lost = []
+        self.lock: Lock | None = None
+        self.running: Running | None = None
+        self.if_lost: Sequence[Table] = []
         self.interrupted = self.lost = False
 
-    def say(self, message):
+    def say(self, message: Table) -> None:
         with self.saying:
             try:
                 self.stdout.write(json.dumps(message).encode() + b"\n")
@@ -353,7 +363,7 @@ class Agent:
             except OSError:
                 self.work.put(None)
 
-    def serve(self):
+    def serve(self) -> None:
         hello = json.loads(self.stdin.readline())
         try:
             self.say(self.begin(hello))
@@ -366,12 +376,12 @@ class Agent:
         threading.Thread(target=self.watch, daemon=True).start()
         for message in iter(self.work.get, None):
             if message["do"] == "look":
-                self.say({"look": look(self.home, hello["project"], message["look"])})
+                self.say({"look": look(self.home, message["look"])})
             else:
                 self.run(message["steps"], message["if_lost"])
         self.lose()
 
-    def begin(self, hello):
+    def begin(self, hello: Table) -> Table:
         os.umask(0o022)
         self.home = hello["home"]
         if hello["create"] is not None:
@@ -379,9 +389,9 @@ class Agent:
         if hello["lock"] is not None and os.path.isdir(os.path.join(self.home, ".djdeploy")):
             self.lock = Lock(os.path.join(self.home, ".djdeploy", "lock"), hello["lock"])
         programs = install(self.files, self.home)
-        return {"djdeploy": 1, "programs": programs, "look": look(self.home, hello["project"], hello["look"])}
+        return {"djdeploy": 1, "programs": programs, "look": look(self.home, hello["look"])}
 
-    def listen(self):
+    def listen(self) -> None:
         """Reads what the client sends; the end of it means that the client is gone."""
         for line in self.stdin:
             self.heard = time.monotonic()
@@ -391,24 +401,25 @@ class Agent:
             elif message["do"] == "interrupt":
                 self.interrupt()
             elif message["do"] == "quit":
-                return self.work.put(None)
+                self.work.put(None)
+                return
             else:
                 self.interrupted = False
                 self.work.put(message)
-        return self.lose()
+        self.lose()
 
-    def watch(self):
+    def watch(self) -> None:
         while time.monotonic() - self.heard < SILENCE:
             time.sleep(1)
         self.lose()
 
-    def interrupt(self):
+    def interrupt(self) -> None:
         with self.changing:
             self.interrupted = True
             if self.running:
                 self.running.end("interrupted")
 
-    def run(self, steps, if_lost):
+    def run(self, steps: Sequence[Table], if_lost: Sequence[Table]) -> None:
         self.if_lost = if_lost
         for number, step in enumerate(steps):
             self.say({"begin": number})
@@ -418,7 +429,7 @@ class Agent:
             self.if_lost = []
         self.say({"done": True})
 
-    def run_step(self, number, step):
+    def run_step(self, number: int, step: Table) -> int:
         with self.changing:
             if self.interrupted or self.lost:
                 self.say({"end": number, "status": -1, "why": "interrupted", "ms": 0})
@@ -431,12 +442,12 @@ class Agent:
         self.say({"end": number, "status": status, "why": running.why, "ms": milliseconds})
         return status or (1 if running.why else 0)
 
-    def start(self, step):
+    def start(self, step: Table) -> Running:
         if self.lock:
             self.lock.says(step["name"])
         return Running(step, self.lock.fd if self.lock else None)
 
-    def lose(self):
+    def lose(self) -> None:
         """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
         with self.changing:
             if self.lost:
@@ -457,4 +468,4 @@ class Agent:
 
 if __name__ == "__main__":
     # FILES is set by the line that started us: the names and texts of all our programs.
-    Agent(FILES, sys.stdin.buffer, sys.stdout.buffer).serve()  # noqa: F821
+    Agent(globals()["FILES"], sys.stdin.buffer, sys.stdout.buffer).serve()

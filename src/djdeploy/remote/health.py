@@ -6,7 +6,9 @@ import http.client
 import os
 import socket
 import struct
+import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -84,6 +86,19 @@ def ask(where: Address, asked: Table, timeout: float | None = None) -> Answer:
     finally:
         connection.close()
     return answer._replace(milliseconds=round((time.monotonic() - began) * 1000, 1), pid=connection.peer)
+
+
+class Asking(threading.Thread):
+    """A question on its way, so that nothing else waits for a server that hangs."""
+
+    def __init__(self, question: Callable[[], Answer | None]) -> None:
+        super().__init__(daemon=True)
+        self.question = question
+        self.answer: Answer | None = None
+        self.start()
+
+    def run(self) -> None:
+        self.answer = self.question()
 
 
 class Connection(http.client.HTTPConnection):

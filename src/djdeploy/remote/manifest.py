@@ -3,12 +3,16 @@
 Whole or not at all, and synced to the disk.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
-def change(directory, values):
+def change(directory: str, values: Mapping[str, Any]) -> None:
     """Merges the values into `release.json`. A table is merged with the table of that name, so timings add up."""
     path = os.path.join(directory, "release.json")
     with open(path, "rb") as file:
@@ -19,9 +23,9 @@ def change(directory, values):
     replace(path, json.dumps(manifest, indent=2) + "\n")
 
 
-def replace(path, text):
+def replace(path: str, text: str) -> None:
     """Writes beside the file, syncs, and renames over it: a reader sees the old text or the new, also after a crash."""
-    beside = "%s.%d" % (path, os.getpid())
+    beside = f"{path}.{os.getpid()}"
     with open(beside, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -34,11 +38,12 @@ def replace(path, text):
         os.close(directory)
 
 
-def values_of(words):
+def values_of(words: Iterable[str]) -> dict[str, Any]:
     """The values that the words name: a word is a JSON object, or NAME=TEXT."""
-    values = {}
+    values: dict[str, Any] = {}
     for word in words:
-        values.update(json.loads(word) if word.startswith("{") else [word.split("=", 1)])
+        name, _, text = word.partition("=")
+        values.update(json.loads(word) if word.startswith("{") else {name: text})
     return values
 
 

@@ -23,6 +23,7 @@ class Proof:
 
     def __init__(self, questions: list[tuple[health.Address, Table]], rate: float, max_failures: int | None) -> None:
         self.questions, self.rate, self.max_failures = questions, rate, max_failures
+        self.patience = max([asked["timeout"] for _, asked in questions] or [0]) + 1  # for the last answers
         self.began = time.monotonic()
         self.seconds = 0.0
         self.changing = threading.Lock()
@@ -45,8 +46,7 @@ class Proof:
         """Waits for the answers to what was sent, since a request that hangs has failed."""
         self.seconds = time.monotonic() - self.began
         self.ended.set()
-        longest = max([asked["timeout"] for _, asked in self.questions] or [0])
-        until = time.monotonic() + longest + 1
+        until = time.monotonic() + self.patience
         for thread in [*self.senders, *self.requests]:
             if thread.ident is not None:
                 thread.join(max(0.0, until - time.monotonic()))

@@ -4,16 +4,19 @@ What is current or previous, what a process runs in, and what is not a release o
 was asked for.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import sys
+from collections.abc import Container, Iterator, Sequence
 
 import processes
 from tell import tell
 
 
-def is_release_of(project, root, name):
+def is_release_of(project: str, root: str, name: str) -> bool:
     try:
         with open(os.path.join(root, "release.json"), "rb") as file:
             manifest = json.load(file)
@@ -22,7 +25,7 @@ def is_release_of(project, root, name):
     return isinstance(manifest, dict) and manifest.get("name") == name and manifest.get("project") == project
 
 
-def linked(home):
+def linked(home: str) -> Iterator[str]:
     """The releases that `current` and `previous` name."""
     for name in ("current", "previous"):
         path = os.path.join(home, name)
@@ -30,10 +33,10 @@ def linked(home):
             yield os.path.basename(os.path.realpath(path))
 
 
-def reason_to_keep(home, project, name, used):
+def reason_to_keep(home: str, project: str, name: str, used: Container[str]) -> str | None:
     root = os.path.join(home, name)
     if os.path.islink(root) or os.path.basename(name) != name or not is_release_of(project, root, name):
-        return "it is not a release of %s" % project
+        return f"it is not a release of {project}"
     if name in linked(home):
         return "it is current or previous"
     if name in used:
@@ -41,14 +44,14 @@ def reason_to_keep(home, project, name, used):
     return None
 
 
-def remove(home, name):
+def remove(home: str, name: str) -> None:
     """Out of sight by one rename first: a half-removed release is never taken for a whole one."""
     trash = os.path.join(home, ".djdeploy", "trash")
     os.makedirs(trash, exist_ok=True)
-    os.rename(os.path.join(home, name), os.path.join(trash, "%s.%d" % (name, os.getpid())))
+    os.rename(os.path.join(home, name), os.path.join(trash, f"{name}.{os.getpid()}"))
 
 
-def unused_environments(home):
+def unused_environments(home: str) -> list[str]:
     """The environments that no release links to."""
     directory = os.path.join(home, ".djdeploy", "virtualenvs")
     links = (os.path.join(home, name, "virtualenv") for name in os.listdir(home))
@@ -56,20 +59,20 @@ def unused_environments(home):
     return [os.path.join(directory, name) for name in listing(directory) if name not in used]
 
 
-def listing(path):
+def listing(path: str) -> list[str]:
     try:
         return os.listdir(path)
     except OSError:
         return []
 
 
-def main(home, project, names):
+def main(home: str, project: str, names: Sequence[str]) -> None:
     used = processes.releases_in_use(home)
     removed = []
     for name in names:
         reason = reason_to_keep(home, project, name, used)
         if reason:
-            print("djdeploy: kept %s: %s" % (name, reason))
+            print(f"djdeploy: kept {name}: {reason}")
             continue
         remove(home, name)
         removed.append(name)
@@ -80,8 +83,8 @@ def main(home, project, names):
     tell({"removed": removed, "environments": len(environments)})
 
 
-def complain(_function, path, error):
-    print("djdeploy: could not remove %s: %s" % (path, error[1]))
+def complain(_function: object, path: str, error: tuple[object, BaseException, object]) -> None:
+    print(f"djdeploy: could not remove {path}: {error[1]}")
 
 
 if __name__ == "__main__":

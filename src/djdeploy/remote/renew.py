@@ -287,6 +287,7 @@ def renew(options: Options) -> int:
         except Failed as failed:
             problem = f"{label(renewal.results)}: {failed}"
         except Ended:
+            proof.patience = 0
             problem = "ended by a signal"
     return report(renewal, proof, problem)
 
@@ -318,6 +319,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="trust a new process sooner: on the way back")
     options = parser.parse_args(words, Options())
     options.home = os.path.realpath(options.home)
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, on_term)
     try:
         return renew(options)

@@ -6,11 +6,14 @@ Prints a digest of the files (and of those they include), of the extra requireme
 interpreter's options), and of the interpreter that runs this. Exit status 1 names each line that is not pinned.
 """
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator, Sequence
 
 PINNED = re.compile(
     r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*(===?\s*[^\s*,;]+|@\s*\S+)"  # name[extra]==1.0 or name @ address
@@ -20,7 +23,7 @@ OPTION = re.compile(r"\s--?[a-z][\w-]*[ =].*$", re.DOTALL)  # --hash=sha256:... 
 INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)$")
 
 
-def logical_lines(path):
+def logical_lines(path: str) -> Iterator[tuple[int, str]]:
     """(number of its first line, text) of each line, with continued lines joined and comments removed."""
     number, text = 0, ""
     with open(path, encoding="utf-8") as file:
@@ -37,7 +40,7 @@ def logical_lines(path):
         yield number, text.strip()
 
 
-def read(path, problems, seen):
+def read(path: str, problems: list[str], seen: set[str]) -> Iterator[str]:
     """The texts that decide what is installed from this file; adds to `problems` what is not pinned."""
     if path in seen:
         return
@@ -50,30 +53,30 @@ def read(path, problems, seen):
             if os.path.isfile(target):
                 yield from read(target, problems, seen)
             else:
-                problems.append("%s:%d: includes %s, which does not exist" % (path, number, included.group(1)))
+                problems.append(f"{path}:{number}: includes {included.group(1)}, which does not exist")
         elif line.startswith(("-e", "--editable")):
-            problems.append("%s:%d: an editable requirement is not pinned: %s" % (path, number, line))
+            problems.append(f"{path}:{number}: an editable requirement is not pinned: {line}")
         elif not line.startswith("-") and not is_pinned(line):
-            problems.append("%s:%d: not pinned: %s" % (path, number, line))
+            problems.append(f"{path}:{number}: not pinned: {line}")
 
 
-def is_pinned(requirement):
+def is_pinned(requirement: str) -> bool:
     return bool(PINNED.fullmatch(OPTION.sub("", requirement).strip()))
 
 
-def main(words):
+def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--with", action="append", default=[], dest="extra")
     parser.add_argument("--also", action="append", default=[])
     parser.add_argument("files", nargs="*")
     options = parser.parse_args(words)
-    problems = ["extra_requirements: not pinned: %s" % line for line in options.extra if not is_pinned(line)]
+    problems = [f"extra_requirements: not pinned: {line}" for line in options.extra if not is_pinned(line)]
     texts = [sys.version, os.path.realpath(sys.executable), *options.also, "--with", *options.extra]
     for path in options.files:
         if os.path.isfile(path):
             texts += ["--file", *read(path, problems, set())]
         else:
-            problems.append("%s does not exist in this commit (settings: requirements)" % path)
+            problems.append(f"{path} does not exist in this commit (settings: requirements)")
     if problems:
         print("\n".join(problems))
         print("Pin every line (name==version): pip-compile does it.")

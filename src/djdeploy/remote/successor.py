@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import NamedTuple
 
@@ -30,19 +29,6 @@ class Trial(NamedTuple):
     answers: int = 3
 
 
-class Asking(threading.Thread):
-    """A question on its way, so that nothing else waits for a server that hangs."""
-
-    def __init__(self, instance: Instance, found: Found) -> None:
-        super().__init__(daemon=True)
-        self.instance, self.found = instance, found
-        self.answer: health.Answer | None = None
-        self.start()
-
-    def run(self) -> None:
-        self.answer = self.instance.ask(self.found)
-
-
 class Successor:
     """Watches for the process that takes the place of another, and for its readiness."""
 
@@ -61,7 +47,7 @@ class Successor:
         self._start_over()
 
     def _start_over(self) -> None:
-        self.asking: Asking | None = None
+        self.asking: health.Asking | None = None
         self.right_since: float | None = None
         self.right = 0
         self.workers: set[Process] = set()  # those that live, as far as we know
@@ -140,7 +126,7 @@ class Successor:
             self.why = f"pid {found.pid} has not lived for {self.trial.seconds:g} s"
             return self._long_enough()
         if self.asking is None:
-            self.asking = Asking(self.instance, found)
+            self.asking = health.Asking(lambda: self.instance.ask(found))
         self.asking.join(0.05)
         answer, self.asking = self.asking.answer, self.asking if self.asking.is_alive() else None
         if answer is None:

@@ -1,0 +1,133 @@
+"""`smoke.py`: a release's own server is tried where no user can meet it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from djdeploy import Health, Process
+
+from .homes import Home, a_home, free_port, until, web
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with a_home() as made:
+        yield made
+
+
+def tried(home: Home, process: Process | None = None, **release: Any) -> tuple[int, str]:
+    home.release("new", process or web(free_port()), **release)
+    done = home.run("smoke", "new")
+    assert home.left() == []
+    assert list((home.path / "run").iterdir()) == []
+    return done.status, done.output
+
+
+def test_a_release_that_answers_passes_and_leaves_nothing_behind(home: Home) -> None:
+    status, output = tried(home)
+    assert status == 0
+    assert output.startswith("web answered / with 200 in ")
+
+
+BROKEN = {
+    "import missing_module": "No module named 'missing_module'",
+    "import os; os._exit(3)": "its server exits",
+    "raise SystemExit(1)": "its workers exit soon after their start",
+    "threading.Timer(2, os._exit, [1]).start()": "its workers exit soon after their start",
+}
+
+
+@pytest.mark.parametrize(("more", "why"), BROKEN.items())
+def test_a_release_that_cannot_start_or_stay_is_refused(home: Home, more: str, why: str) -> None:
+    status, output = tried(home, more=more)
+    assert status == 1
+    assert why in output
+    assert output.splitlines()[-1].startswith("web of the new release does not serve: ")
+
+
+WRONG = {
+    'start_response("400 Bad Request", []); return [b""]': "answered 400: Django does not accept the Host '127.0.0.1:",
+    'start_response("404 Not Found", []); return [b""]': "answered 404: there is no such page",
+    'start_response("403 Forbidden", []); return [b""]': "answered 403: the page is forbidden",
+    'raise RuntimeError("x")': "answered 500: the page raised an error",
+}
+
+
+@pytest.mark.parametrize(("body", "why"), WRONG.items())
+def test_a_wrong_answer_is_explained(home: Home, body: str, why: str) -> None:
+    status, output = tried(home, body=body)
+    assert status == 1
+    assert why in output
+
+
+def test_a_release_that_hangs_is_refused_at_its_deadline(home: Home) -> None:
+    process = web(free_port(), timeout=1, health=Health("/", timeout=0.5))
+    status, output = tried(home, process, body="time.sleep(60)")
+    assert status == 1
+    assert "not healthy within 1 s: no answer" in output
+
+
+def test_the_question_is_asked_with_its_headers(home: Home) -> None:
+    body = 'assert environ["HTTP_HOST"] == "www.example.com" and environ["HTTP_X_FORWARDED_PROTO"] == "https"'
+    headers = {"Host": "www.example.com", "X-Forwarded-Proto": "https"}
+    assert tried(home, web(free_port(), health=Health("/", headers=headers)), body=body)[0] == 0
+
+
+def test_a_page_without_the_expected_text_is_refused(home: Home) -> None:
+    status, output = tried(home, web(free_port(), health=Health("/", contains="a shop")))
+    assert status == 1
+    assert "answered 200, without the text 'a shop'" in output
+
+
+def test_a_redirect_to_the_login_passes_and_is_said(home: Home) -> None:
+    body = 'start_response("302 Found", [("Location", "/accounts/login/?next=/")]); return [b""]'
+    status, output = tried(home, body=body)
+    assert status == 0
+    assert "djdeploy: web: / answered 302: it sends to the login (/accounts/login/?next=/)" in output
+
+
+def test_the_real_environment_is_there(home: Home) -> None:
+    more = 'assert os.environ["SECRET"] == "%s it\'s" and os.environ["DJDEPLOY_COMMIT"] == "c0ffee"'
+    assert tried(home, env={"SECRET": "%s it's"}, more=more)[0] == 0
+
+
+def test_a_server_that_takes_no_sockets_is_left_out_with_a_note(home: Home) -> None:
+    status, output = tried(home, web(free_port(), command="uvicorn site_of:asgi --fd 3"))
+    assert status == 0
+    assert output == "djdeploy: web was not tried before publishing: only Gunicorn takes the private socket for it\n"
+
+
+def test_a_missing_program_is_named(home: Home) -> None:
+    home.release("new", web(free_port()))
+    (home.path / "new/virtualenv").unlink()
+    done = home.run("smoke", "new", PATH="/usr/bin:/bin")
+    assert done.status == 1
+    assert "there is no program 'gunicorn'" in done.output
+    assert list((home.path / "run").iterdir()) == []
+
+
+def test_a_pid_file_in_the_command_is_not_written(home: Home) -> None:
+    claimed = home.root / "live.pid"
+    claimed.write_text("1\n")
+    status, _ = tried(home, web(free_port(), f"--pid {claimed}"))
+    assert status == 0
+    assert claimed.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_stays_behind_when_it_is_ended(home: Home, number: signal.Signals) -> None:
+    home.release("new", web(free_port()), more="time.sleep(30)")
+    with home.starting("smoke", "new") as (process, _):
+        until(lambda: len(home.left()) >= 2, "the server and its worker")
+        process.send_signal(number)
+        process.wait(timeout=5)
+    until(lambda: home.left() == [], "the end of the server", within=5)
+
+
+def test_a_program_that_the_site_has_started_does_not_stay_behind(home: Home) -> None:
+    more = 'import subprocess; subprocess.Popen(["sleep", "600"], start_new_session=True)'
+    assert tried(home, more=more)[0] == 0

@@ -1,0 +1,73 @@
+"""`status.py`: what each process really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from djdeploy import Process
+
+from .homes import Home, a_home, answers, free_port, until, web
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with a_home() as made:
+        yield made
+
+
+def status(home: Home) -> dict[str, dict[str, Any]]:
+    rows = home.run("status").told["processes"]
+    return {f"{row['process']} {row['instance']}": row for row in rows}
+
+
+def test_a_mixed_fleet_stands_out(home: Home) -> None:
+    process = web(free_port())
+    home.release("r1", process)
+    home.release("r2", process, body='start_response("404 Not Found", []); return [b""]')
+    home.switch("r1")
+    home.supervise_printed(process)
+    assert home.renew("r1").status == 0
+    assert home.deploy("r2").status == 1  # the first instance runs r2 now, the second still r1
+    rows = status(home)
+    assert [row["release"] for row in rows.values()] == ["r2", "r1"]
+    assert [row["healthy"] for row in rows.values()] == [False, True]
+    assert "there is no such page" in rows["web 0"]["note"]
+    assert rows["web 1"]["pid"] == home.pid("web-1")
+    assert 0 <= rows["web 1"]["uptime"] < 60
+    assert 0 < rows["web 1"]["latency_ms"] < 5000
+
+
+def test_what_does_not_run_is_said(home: Home) -> None:
+    home.release("r1", web(free_port()))
+    home.switch("r1")
+    row = status(home)["web 0"]
+    assert (row["pid"], row["healthy"]) == (None, False)
+    assert row["note"].startswith("not running: ")
+
+
+def test_a_worker_has_no_health(home: Home) -> None:
+    process = Process("worker", "sleep 600")
+    home.release("r1", process)
+    home.switch("r1")
+    home.supervise_printed(process)
+    until(lambda: (home.path / "run/worker-0.pid").exists(), "the worker")
+    row = status(home)["worker 0"]
+    assert (row["healthy"], row["release"]) == (None, "r1")
+
+
+def test_a_home_without_a_release_has_no_processes(home: Home) -> None:
+    assert home.run("status").told == {"processes": []}
+
+
+def test_more_instances_than_the_settings_have_are_shown(home: Home) -> None:
+    port = free_port()
+    home.release("r1", web(port, instances=2))
+    home.switch("r1")
+    home.supervise_printed(web(port, instances=3))
+    until(lambda: (home.path / "run/web-2.pid").exists() and answers(port), "three instances")
+    assert list(status(home)) == ["web 0", "web 1", "web 2"]
+    home.release("r2", web(port, instances=2))
+    assert list(home.deploy("r2").instances()) == ["web 0", "web 1", "web 2"]
