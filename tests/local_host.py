@@ -66,7 +66,7 @@ class LocalConnection:
 
 def local_remote(settings: Settings, name: str = "here") -> Remote:
     """A host that is this machine."""
-    return Remote(LocalConnection(name), settings, name)  # type: ignore[arg-type]
+    return Remote(LocalConnection(name), settings, name)
 
 
 def quiet_report() -> Report:

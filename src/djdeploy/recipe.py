@@ -150,6 +150,15 @@ def prepare_project(d: Deployment) -> Sequence[Step]:
     return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
 
 
+def keep_old_static(d: Deployment) -> Sequence[Shell]:
+    """Keep the previous release's static files reachable"""
+    if not d.settings.static_dir:
+        return []
+    template = "{overlay} {new} {directory} {old}"
+    old = [d.old.root] if d.old else []
+    return [sh(template, overlay=d.program("overlay"), new=d.new.root, directory=d.settings.static_dir, old=old)]
+
+
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
@@ -290,6 +299,7 @@ DEPLOY = Recipe(
         link_shared,
         run_build_steps,
         prepare_project,
+        keep_old_static,
         smoke_test,
         mark_ready,
     ),

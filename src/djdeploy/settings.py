@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import SettingsError
 from .layout import Layout
@@ -20,29 +20,31 @@ REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class _Checked(type):
     """Calls the class with the names it knows, so that an unknown or a missing name is one of *all* the problems."""
 
-    def __call__(cls: type[T], *args: Any, **given: Any) -> T:
-        known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
-        positional = dict(zip(known, args, strict=False))
-        problems = [f"`{name}` is not a setting{nearest(name, known)}" for name in given if name not in known]
-        required = (n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
-        missing = [name for name in required if name not in given and name not in positional]
-        problems += [f"`{name}` is required" for name in missing]
-        accepted = {name: value for name, value in given.items() if name in known} | dict.fromkeys(missing)
-        try:
-            made: T = type.__call__(cls, *args[: len(known)], **accepted)
-        except SettingsError as error:
-            known_problems = (p for p in error.problems if not p.startswith(tuple(f"`{name}`" for name in missing)))
-            raise SettingsError(cls.__name__, [*problems, *known_problems]) from None
-        except Exception:
-            if not problems:  # else: a check that a project added itself met a value that is missing
-                raise
-        if problems:
-            raise SettingsError(cls.__name__, problems)
-        return made
+    if not TYPE_CHECKING:  # type checkers see the signatures that the dataclasses have
+
+        def __call__(cls: type[T], *args: Any, **given: Any) -> T:
+            known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
+            positional = dict(zip((name for name, f in known.items() if not f.kw_only), args, strict=False))
+            problems = [f"{arg!r} needs a name: NAME={arg!r}" for arg in args[len(positional) :]]
+            problems += [f"`{name}` is not a setting{nearest(name, known)}" for name in given if name not in known]
+            required = (n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
+            missing = [name for name in required if name not in given and name not in positional]
+            problems += [f"`{name}` is required" for name in missing]
+            accepted = {name: value for name, value in given.items() if name in known} | dict.fromkeys(missing)
+            try:
+                made: T = type.__call__(cls, *args[: len(positional)], **accepted)
+            except SettingsError as error:
+                known_problems = (p for p in error.problems if not p.startswith(tuple(f"`{name}`" for name in missing)))
+                raise SettingsError(cls.__name__, [*problems, *known_problems]) from None
+            except Exception:
+                if not problems:  # else: a check that a project added itself met a value that is missing
+                    raise
+            if problems:
+                raise SettingsError(cls.__name__, problems)
+            return made
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Settings(metaclass=_Checked):
     keep_releases: int = 5
     release_name: str = "{date}"
     # Beyond the contract's table:
+    static_dir: str | None = None
     smoke_test: bool = True
     proof: Proof | None = field(default_factory=Proof)
     deploy_key: str | None = None
@@ -256,6 +259,8 @@ class Settings(metaclass=_Checked):
         for name in ("repository", "python"):
             if str(getattr(self, name)).startswith("-"):
                 yield f"`{name}` is {getattr(self, name)!r}; it may not begin with '-'"
+        if self.static_dir is not None and (not isinstance(self.static_dir, str) or not self.static_dir.strip("./")):
+            yield f"`static_dir` is {self.static_dir!r}; it is STATIC_ROOT as a path inside the repository"
         if self.deploy_key is not None and (not isinstance(self.deploy_key, str) or not self.deploy_key):
             yield f"`deploy_key` is {self.deploy_key!r}; it is the path of a private key on the server"
 
@@ -270,6 +275,8 @@ class Settings(metaclass=_Checked):
 
     def _path_problems(self) -> Iterator[str]:
         named = [("source_dir", self.source_dir)]
+        if self.static_dir is not None:
+            named.append(("static_dir", self.static_dir))
         for name in ("requirements", "shared_dirs", "shared_files"):
             value = getattr(self, name)
             named += [(name, item) for item in value] if isinstance(value, list) else []

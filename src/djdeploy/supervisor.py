@@ -39,7 +39,7 @@ def supervisor_conf(settings: Settings, user: str | None = None) -> str:
 def _head(settings: Settings, account: str | None) -> str:
     project = settings.project
     lines = [
-        f"; Supervisor programs of {project}, printed by `fab supervisor-conf`. Install once, as root:",
+        f"; Supervisor programs of {project}, as `fab supervisor-conf` printed them. As root, once, after `fab setup`:",
         f";     fab supervisor-conf > /etc/supervisor/conf.d/{project}.conf && supervisorctl update",
         "; What each process runs and with which environment comes with the release: a deploy never needs root.",
         "; Print and install it again when a process is added, or its bind, its number of instances or its",

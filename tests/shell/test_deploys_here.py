@@ -291,6 +291,19 @@ def test_a_missing_shared_file_is_said_before_anything_happens(site: Site) -> No
     assert (site.home / "current/repository/.env").read_text() == "SECRET=1"
 
 
+def test_the_previous_releases_static_files_stay_reachable_and_older_ones_go(site: Site) -> None:
+    site.change(static_dir="static")
+    for name in ("one", "two", "three"):
+        git(site.repository, "rm", "-rq", "--ignore-unmatch", "static")
+        commit(site.repository, {f"static/css/{name}.hash.css": name, "static/staticfiles.json": name})
+        site.deploy()
+    static = site.home / "current/repository/static"
+    assert {path.name for path in static.rglob("*.*")} == {"two.hash.css", "three.hash.css", "staticfiles.json"}
+    assert (static / "staticfiles.json").read_text() == "three", "its own files are never replaced"
+    assert "2 files" not in site.shown
+    assert "1 files of" in site.shown
+
+
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 

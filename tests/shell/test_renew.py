@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def home() -> Iterator[Home]:
         yield made
 
 
-def serving(home: Home, process: Process, *others: Process, **more: object) -> int:
+def serving(home: Home, process: Process, *others: Process, **more: Any) -> int:
     """A site that serves r1 with this process, and has r2 beside it. The port."""
     assert process.bind
     port = int(process.bind.rpartition(":")[2])
@@ -70,9 +71,16 @@ def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
     assert releases(port) == {"r2"}
 
 
-def test_uvicorns_worker_is_renewed(home: Home) -> None:
-    pytest.importorskip("uvicorn_worker")
-    command = "gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5"
+@pytest.mark.parametrize(
+    ("command", "needs"),
+    [
+        ("gunicorn site_of:application -k gevent --graceful-timeout 5", "gevent"),
+        ("gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5", "uvicorn_worker"),
+        ("uvicorn site_of:asgi --fd 3", "uvicorn"),
+    ],
+)
+def test_other_servers_are_renewed_without_loss_of_new_connections(home: Home, command: str, needs: str) -> None:
+    pytest.importorskip(needs)
     port = serving(home, web(free_port(), command=command))
     with Load(port, keep_alive=0) as load:
         assert home.deploy("r2").status == 0
@@ -206,7 +214,7 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     renewed = home.deploy("r2")
     assert renewed.status == 0
     assert "did not end within 6 s of TERM: killed" in renewed.output
-    assert all(os.readlink(f"/proc/{pid}/cwd").endswith("/r2/repository") for pid in home.left())
+    assert all(Path(f"/proc/{pid}/cwd").readlink() == home.path / "r2/repository" for pid in home.left())
 
 
 # --- pid files --------------------------------------------------------------------------------------------------------
@@ -349,7 +357,7 @@ def test_a_worker_is_renewed_when_it_lives_in_the_new_release(home: Home) -> Non
     renewed = home.deploy("r2")
     assert renewed.status == 0
     assert renewed.instances() == {"worker 0": "renewed", "worker 1": "renewed"}
-    assert os.readlink(f"/proc/{home.pid('worker-0')}/cwd") == str(home.path / "r2/repository")
+    assert Path(f"/proc/{home.pid('worker-0')}/cwd").readlink() == home.path / "r2/repository"
 
 
 def test_a_worker_that_dies_at_once_is_noticed(home: Home) -> None:

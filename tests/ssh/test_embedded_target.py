@@ -112,7 +112,7 @@ def test_20_megabytes_of_binary_input_arrive_unchanged_and_are_not_kept(rehearsa
     ssh(rehearsal, "sha256sum", input=data[: 4 * MEGABYTE], stdin=None)  # more than what may be on its way
     before = peak_memory(rehearsal.sshd.pid)
 
-    done = ssh(rehearsal, "sha256sum; sleep 0.1", input=data, stdin=None)
+    done = ssh(rehearsal, "sleep 0.3; sha256sum", input=data, stdin=None)
 
     assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert peak_memory(rehearsal.sshd.pid) - before < 8 * MEGABYTE
@@ -290,7 +290,7 @@ environment=SECRET_KEY="x",DJDEPLOY_RELEASE="20260101-000000",DJDEPLOY_COMMIT="{
     assert int(said["X-Pid"]) in guard.processes_of(rehearsal.root)
     with urllib.request.urlopen(rehearsal.url) as page:
         assert b"20260101-000000" in page.read()
-    assert "RUNNING" in rehearsal.supervisorctl("status")
+    wait_until("Supervisor's word", lambda: "RUNNING" in rehearsal.supervisorctl("status"))
 
     rehearsal.install_supervisor("[program:other]\ncommand=sleep 1000\n")
     wait_until(
@@ -300,19 +300,21 @@ environment=SECRET_KEY="x",DJDEPLOY_RELEASE="20260101-000000",DJDEPLOY_COMMIT="{
 
 # --- the end ----------------------------------------------------------------------------------------------------------
 
-BUSY = "[program:stubborn]\ncommand=sh -c \"trap '' TERM; while :; do sleep 1; done\"\nautorestart=true\n"
+BUSY = "[program:busy]\ncommand=sleep 1000\nautorestart=true\n"
+STUBBORN = "[program:stubborn]\ncommand=sh -c \"trap '' TERM; while :; do sleep 1; done\"\nautorestart=true\n"
 
 
-def make_busy(server: Rehearsal) -> None:
+def make_busy(server: Rehearsal, programs: str = BUSY) -> None:
     """Programs under Supervisor, and a command that its client has left behind."""
-    server.install_supervisor(BUSY)
+    server.install_supervisor(programs)
     ssh(server, "nohup setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
     wait_until("all to run", lambda: len(guard.processes_of(server.root)) >= 4)
 
 
-def test_nothing_is_left_running_after_the_context_ends() -> None:
+@pytest.mark.parametrize("programs", [BUSY, STUBBORN])
+def test_nothing_is_left_running_after_the_context_ends(programs: str) -> None:
     with Rehearsal() as server:
-        make_busy(server)
+        make_busy(server, programs)
 
     assert guard.processes_of(server.root) == []
     assert not server.root.exists()

@@ -13,7 +13,7 @@ import pytest
 from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
 from djdeploy.errors import SettingsError
 from djdeploy.plan import STAGES
-from djdeploy.recipe import UNDO, compile_messages, install_requirements, migrate_database, record, switch_links
+from djdeploy.recipe import UNDO, install_requirements, migrate_database, record, switch_links
 from djdeploy.snapshot import Snapshot
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
@@ -124,7 +124,7 @@ def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
 
     with pytest.raises(SettingsError, match="did you mean `switch_links`"):
         DEPLOY.without(switch_link)
-    assert compile_messages not in DEPLOY.without(install_requirements).build
+    assert install_requirements not in DEPLOY.without(install_requirements).build
 
 
 def test_uv_is_used_where_the_server_has_it() -> None:

@@ -32,7 +32,7 @@ def test_three_settings_are_enough() -> None:
 
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings(projct="demo", home="relative", keep_releases=1, hosts="web1")  # type: ignore[call-arg, arg-type]
+        Settings(projct="demo", home="relative", keep_releases=1, hosts="web1")  # type: ignore[call-arg]
     text = caught.value.message
     for part in ("did you mean `project`?", "`project` is required", "`repository` is required", "`home`"):
         assert part in text
@@ -43,6 +43,11 @@ def test_all_problems_are_reported_at_once() -> None:
 
 def test_an_unknown_name_gets_the_nearest_known_one() -> None:
     assert "`brnch` is not a setting; did you mean `branch`?" in problems(brnch="main")
+
+
+def test_a_value_without_a_name_is_a_problem_like_others() -> None:
+    with pytest.raises(SettingsError, match="'demo' needs a name"):
+        Settings("demo", **MINIMAL)  # type: ignore[misc]
 
 
 def test_a_process_rejects_an_unknown_name_too() -> None:

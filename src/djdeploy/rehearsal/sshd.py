@@ -28,6 +28,11 @@ from typing import Any, TextIO
 import asyncssh
 
 CHUNK = 32768
+
+WINDOW = 262_144
+"""Bytes that a client may send before they are read, and how much is read at once. To read less at a time would make
+asyncssh grow: it opens the whole window again as soon as it delivers a part of what it holds."""
+
 ACCEPTED_VARIABLES = ("LANG", "LC_")
 """What a client may set in a session, as in Debian's `AcceptEnv`."""
 
@@ -175,7 +180,7 @@ class Command:
         """What the client sends; when it has ended, or the client has gone, so has the command's input."""
         while True:
             try:
-                chunk = await self.session.stdin.read(CHUNK)
+                chunk = await self.session.stdin.read(WINDOW)
                 if not chunk:
                     break
                 writer.write(chunk)
@@ -258,6 +263,7 @@ async def serve(config: Config, log: Log) -> None:
         process_factory=serve_commands(config, log),
         sftp_factory=lambda channel: Files(log, channel),
         encoding=None,
+        window=WINDOW,
         line_editor=False,
         password_auth=False,
         kbdint_auth=False,

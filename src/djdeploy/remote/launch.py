@@ -419,7 +419,7 @@ def log(instance: Instance, text: str) -> None:
 def main(words: list[str]) -> int:
     with_socket = words[:1] == ["--socket"]
     rest = words[1:] if with_socket else words
-    if len(rest) != 2 or not re.fullmatch(r"[a-z0-9_-]+", rest[0]) or not rest[1].isdigit():
+    if len(rest) != 2 or not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", rest[0]) or not rest[1].isdigit():
         print("usage: djdeploy-launch-1 [--socket] PROCESS INSTANCE", file=sys.stderr)
         return USAGE
     instance = Instance(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), rest[0], rest[1])

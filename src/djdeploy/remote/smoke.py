@@ -102,7 +102,7 @@ class Server:
         self.output.close()
 
     def end(self) -> None:
-        """TERM, then KILL to its group and to what has left that. It is reaped last: till then no other gets its number."""
+        """TERM, then KILL to its group and to what left that. It is reaped last: no other gets its number before."""
         if not self.hurry:
             self.signal(signal.SIGTERM)
             until = time.monotonic() + LEAVING
