@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KEEP
 
-.PHONY: help demo test check format docker-engine docker-image shell-target bench clean
+.PHONY: help demo test check format tools docker-engine docker-image shell-target bench clean
 
 help:
 	@echo 'make demo           deploy a real Django project to this machine, with load running (KEEP=1 leaves it up)'
@@ -30,8 +30,7 @@ help:
 demo: .venv/made
 	@$(BIN)/python -m djdeploy.rehearsal.demo
 
-test: check
-	@tests/tools
+test: check tools
 	$(BIN)/python -m pytest
 
 check: .venv/made
@@ -39,11 +38,14 @@ check: .venv/made
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy $(patsubst src/djdeploy/remote/%.py,-m %,$(wildcard src/djdeploy/remote/*.py))
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests benchmarks
 
 format: .venv/made
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tools:
+	@tests/tools
 
 docker-engine:
 	@docker/engine
@@ -51,10 +53,10 @@ docker-engine:
 docker-image:
 	@docker/test-target/build
 
-shell-target: docker-image
+shell-target: tools docker-image
 	@docker/test-target/shell
 
-bench: .venv/made docker-image
+bench: .venv/made tools docker-image
 	$(BIN)/python -m benchmarks
 
 clean:

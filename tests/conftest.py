@@ -1,7 +1,9 @@
 """What all tests share."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The machines are shared and noisy: how long an example takes says nothing.
@@ -9,8 +11,10 @@ settings.register_profile("djdeploy", deadline=None, suppress_health_check=[Heal
 settings.load_profile("djdeploy")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Says at the end, in one line, what was not run for lack of a Docker engine."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Says at the end, below pytest's own list, in one line what was not run for lack of a Docker engine."""
+    yield
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if "no Docker engine" in str(r.longrepr)]
     if skipped:
         terminalreporter.write_line(f"Not run: {len(skipped)} tests on the Docker target; for them: make docker-engine")

@@ -74,7 +74,9 @@ class DockerTarget:
             return self.container.status == "running" and all(ports.get(f"{p}/tcp") for p in (22, 80, 8000))
 
         wait_until("the container's ports", published)
-        wait_until("the server's host key", lambda: self.root("cat", "/etc/ssh/ssh_host_ed25519_key.pub")[0] == 0)
+        # Supervisor starts its programs a second late, unless somebody speaks to it.
+        speak = ("curl", "-s", "-o", "/dev/null", "--unix-socket", "/run/supervisor.sock", "http://supervisor/")
+        wait_until("Supervisor", lambda: self.root(*speak)[0] == 0)
         wait_until("sshd", lambda: self.ssh("true").returncode == 0, 60)
 
     def _port(self, inside: int) -> int:
@@ -97,6 +99,12 @@ class DockerTarget:
     def host(self) -> str:
         return f"demo@127.0.0.1:{self.port}"
 
+    @property
+    def address(self) -> str:
+        """The container's own, which is reached without Docker's proxy."""
+        networks = self.container.attrs["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
     @functools.cached_property
     def known_hosts(self) -> Path:
         """A file with the container's real host key."""
@@ -108,7 +116,8 @@ class DockerTarget:
     @property
     def ssh_options(self) -> list[str]:
         options = ["BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={self.known_hosts}"]
-        return [f"-i{self.key_file}", *(word for option in options for word in ("-o", option))]
+        # `-F none`: what this machine's user has configured is of no concern.
+        return [f"-i{self.key_file}", "-F", "none", *(word for option in options for word in ("-o", option))]
 
     def ssh(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs a command as the account, by the real ssh."""
@@ -154,10 +163,11 @@ class DockerTarget:
 
     def connection(self) -> Any:
         """A Fabric connection that checks the host key."""
-        from fabric import Connection
+        from fabric import Config, Connection
         from paramiko import RejectPolicy
 
-        connection = Connection(self.host, connect_kwargs={"key_filename": str(self.key_file)})
+        config = Config(overrides={"load_ssh_configs": False})
+        connection = Connection(self.host, config=config, connect_kwargs={"key_filename": str(self.key_file)})
         connection.client.load_host_keys(str(self.known_hosts))
         connection.client.set_missing_host_key_policy(RejectPolicy())
         return connection

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from tests.docker_target import LABEL, DockerTarget, owner, wait_until
+import paramiko
+import pytest
+
+from tests.docker_target import LABEL, DockerTarget, owner, remove_containers, wait_until
 
 Targets = Callable[..., DockerTarget]
 
@@ -36,6 +41,27 @@ def test_a_foreign_key_is_refused(docker_target: Targets, keys: Any) -> None:
     assert "Permission denied (publickey)" in refused.stderr
 
 
+def test_a_password_is_refused_even_if_it_is_right(docker_target: Targets) -> None:
+    target = docker_target()
+    assert target.root("sh", "-c", "echo demo:secret | chpasswd")[0] == 0
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(target.known_hosts))
+        with pytest.raises(paramiko.BadAuthenticationType) as refused:
+            client.connect(
+                "127.0.0.1", target.port, "demo", "secret", allow_agent=False, look_for_keys=False, timeout=30
+            )
+    assert refused.value.allowed_types == ["publickey"]
+
+
+def test_a_connection_checks_the_host_key(docker_target: Targets) -> None:
+    target = docker_target()
+    with target.connection() as connection:
+        assert connection.run("id -un", hide=True, in_stream=False).stdout == "demo\n"
+    target.known_hosts.write_text("")
+    with pytest.raises(paramiko.SSHException, match="not found in known_hosts"), target.connection() as connection:
+        connection.open()
+
+
 def test_supervisor_starts_a_killed_program_again(docker_target: Targets) -> None:
     target = docker_target()
     target.supervisor("[program:sleeper]\ncommand=/bin/sleep 1000\nuser=demo\nautorestart=true\nstartsecs=0\n")
@@ -56,9 +82,50 @@ def test_pip_installs_from_the_index_into_a_virtualenv(docker_target: Targets) -
     assert made.returncode == 0, made.stderr
 
 
+def test_uv_installs_from_the_index_and_can_be_hidden(docker_target: Targets) -> None:
+    target = docker_target()
+    install = "uv venv -q /tmp/v && uv pip install -q --python /tmp/v/bin/python six==1.16.0"
+    made = target.ssh("sh", "-ec", install)
+    assert made.returncode == 0, made.stderr
+    target.root("rm", "/usr/local/bin/uv")
+    assert target.ssh("sh", "-c", "command -v uv").returncode != 0
+
+
+def test_a_target_may_have_a_small_disk(docker_target: Targets) -> None:
+    target = docker_target(disk="4m")
+    assert target.ssh("sh", "-c", "echo small > /srv/www/fits").returncode == 0
+    full = target.ssh("sh", "-c", "head -c 5000000 /dev/zero > /srv/www/too-large")
+    assert "No space left on device" in full.stderr
+
+
 def test_two_targets_have_ports_of_their_own_and_are_removed(docker_engine: Any, docker_target: Targets) -> None:
     one, two = docker_target(), docker_target()
     assert one.port != two.port
     one.remove()
     mine = docker_engine.containers.list(all=True, filters={"label": f"{LABEL}={owner()}"})
     assert [container.id for container in mine] == [two.container.id]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.docker_target import DockerTarget, engine
+print(DockerTarget(engine(), Path(sys.argv[1])).container.id, flush=True)
+time.sleep(100)
+"""
+
+
+def test_the_containers_of_a_killed_run_are_removed_by_the_next_and_those_of_a_living_one_stay(
+    docker_engine: Any, keys: Path
+) -> None:
+    def there() -> bool:
+        return any(found.id == name for found in docker_engine.containers.list(all=True, filters={"label": LABEL}))
+
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(keys)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        name = run.stdout.readline().strip()
+        remove_containers(docker_engine, mine=False)
+        assert there()
+        run.kill()
+    remove_containers(docker_engine, mine=False)
+    assert not there()

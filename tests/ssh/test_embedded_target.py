@@ -31,7 +31,8 @@ MEGABYTE = 1 << 20
 def ssh(server: Rehearsal, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """OpenSSH's own client."""
     command = ["ssh", "-F", str(server.ssh_config), "rehearsal", *words]
-    return subprocess.run(command, capture_output=True, timeout=60, **({"stdin": subprocess.DEVNULL} | options))
+    options = {"stdin": subprocess.DEVNULL} | options
+    return subprocess.run(command, capture_output=True, timeout=60, text=False, **options)
 
 
 def opened(server: Rehearsal, command: str) -> tuple[Any, paramiko.Channel]:

@@ -47,7 +47,7 @@ def test_an_unknown_name_gets_the_nearest_known_one() -> None:
 
 def test_a_value_without_a_name_is_a_problem_like_others() -> None:
     with pytest.raises(SettingsError, match="'demo' needs a name"):
-        Settings("demo", **MINIMAL)  # type: ignore[misc]
+        Settings("demo", **MINIMAL)  # type: ignore[call-arg]
 
 
 def test_a_process_rejects_an_unknown_name_too() -> None:
@@ -131,7 +131,7 @@ def test_a_subclass_adds_settings_and_problems_of_its_own() -> None:
     with pytest.raises(SettingsError, match="chat_url"):
         Shop(**MINIMAL, chat_url="http://chat")
     with pytest.raises(SettingsError, match="`chat_url` is required"):
-        Shop(**MINIMAL)  # type: ignore[call-arg]
+        Shop(**MINIMAL)
 
 
 def test_nobody_changes_settings_behind_our_back() -> None:

@@ -1,8 +1,8 @@
 """Keeps the previous release's static files reachable: `overlay.py NEW_RELEASE STATIC_DIRECTORY [OLD_RELEASE]`.
 
 A page that was loaded before a deploy asks for the hashed files of its own release. They are linked beside the new
-ones: hard links, which cost nothing. `static-files.json` lists a release's own files, so that each release carries those
-of one predecessor, and not of all: cleanup removes them with the release.
+ones: hard links, which cost nothing. `static-files.json` lists a release's own files, so that each release carries
+those of one predecessor, and not of all: cleanup removes them with the release.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Measurements of djdeploy on the Docker target: `python -m benchmarks`, or `make bench`."""

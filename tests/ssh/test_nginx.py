@@ -1,0 +1,126 @@
+"""nginx in front, configured by exactly the text that docs/zero-downtime.md shows, while a release takes over."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from djdeploy import Process
+from djdeploy.rehearsal.load import Load
+from tests.docker_target import wait_until
+from tests.ssh.test_deploys import HOME, Site, Targets
+
+DOCUMENT = Path(__file__).parents[2] / "docs/zero-downtime.md"
+TOKEN = "c" * 32
+POSTS = 20
+"""Forms a second."""
+
+
+def documented(language: str) -> list[str]:
+    """The blocks of this language in the document."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def configuration(*, unix: bool) -> str:
+    """The documented configuration; with a unix socket, its upstream is the other one that is documented."""
+    whole, other = documented("nginx")
+    return re.sub(r"^upstream .*?^}\n", other, whole, flags=re.DOTALL | re.MULTILINE) if unix else whole
+
+
+def post(port: int, text: str) -> str:
+    """Sends the form once; returns the release that took it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={TOKEN}"}
+        connection.request("POST", "/", urlencode({"text": text, "csrfmiddlewaretoken": TOKEN}), headers)
+        response = connection.getresponse()
+        assert response.status == 302, response.status
+        return str(response.headers["X-Release"])
+    finally:
+        connection.close()
+
+
+@contextmanager
+def posting(port: int) -> Iterator[list[Future[str]]]:
+    """Sends forms on the beat, however long each takes."""
+    sent: list[Future[str]] = []
+    ended = threading.Event()
+    began = time.monotonic()
+
+    def send() -> None:
+        while not ended.wait(max(0.0, began + len(sent) / POSTS - time.monotonic())):
+            sent.append(pool.submit(post, port, f"Note {len(sent)}"))
+
+    with ThreadPoolExecutor(max_workers=50) as pool:
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield sent
+        finally:
+            ended.set()
+            sender.join()
+
+
+def page(site: Site, path: str) -> http.client.HTTPResponse:
+    response: http.client.HTTPResponse = urllib.request.urlopen(
+        f"http://127.0.0.1:{site.target.nginx_port}{path}", timeout=10
+    )
+    return response
+
+
+def stored_notes(site: Site) -> int:
+    query = "select count(*) from notes_note"
+    program = f"import sqlite3; print(*sqlite3.connect('{HOME}/shared/data/db').execute('{query}').fetchone())"
+    return int(site.target.ssh("python3", "-c", program).stdout)
+
+
+@pytest.fixture(params=["127.0.0.1:8001", f"unix:{HOME}/run/web.sock"], ids=["port", "unix socket"])
+def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Path) -> Site:
+    """A site whose first release serves behind the documented nginx."""
+    site = Site(docker_target(), tmp_path)
+    web = Process("web", "gunicorn demo.wsgi", bind=request.param, instances=2, health="/health/", timeout=30)
+    site.settings = replace(site.settings, processes=[web])
+    site.target.put("/etc/nginx/conf.d/site.conf", configuration(unix=request.param.startswith("unix:")))
+    code, said = site.target.root("nginx", "-t")
+    assert code == 0, said
+    site.target.root("supervisorctl", "restart", "nginx")
+    site.install()
+    site.deploy()
+    wait_until("the first release", lambda: site.answering() == site.link("current"))
+    return site
+
+
+def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: Site) -> None:
+    first = fronted.link("current")
+    fresh, kept = Load(fronted.url, rate=50), Load(fronted.url, rate=50, keep_alive=True)
+    with fresh, kept, posting(fronted.target.nginx_port) as posts:
+        fronted.repository.change_page("Behind nginx")
+        fronted.push()
+        second = fronted.deploy()
+        time.sleep(1)
+    for load in (fresh, kept):
+        summary = load.summary()
+        assert summary.failed == 0, summary
+        assert set(summary.releases) == {first, second}
+    assert {sent.result() for sent in posts} == {first, second}
+    assert stored_notes(fronted) == len(posts), "each form was taken exactly once"
+
+
+def test_nginx_itself_serves_the_static_files_of_the_current_release(fronted: Site) -> None:
+    sheet = re.search(r"/static/[^\"]+\.css", page(fronted, "/").read().decode())
+    assert sheet
+    response = page(fronted, sheet[0])
+    assert response.status == 200
+    assert response.headers["X-Release"] is None
+    assert "immutable" in response.headers["Cache-Control"]
