@@ -28,11 +28,12 @@ from tests.docker_target import wait_until
 MEGABYTE = 1 << 20
 
 
-def ssh(server: Rehearsal, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+def ssh(
+    server: Rehearsal, *words: str, input: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """OpenSSH's own client."""
     command = ["ssh", "-F", str(server.ssh_config), "rehearsal", *words]
-    options = {"stdin": subprocess.DEVNULL} | options
-    return subprocess.run(command, capture_output=True, timeout=60, text=False, **options)
+    return subprocess.run(command, capture_output=True, timeout=60, input=input, env=env)
 
 
 def opened(server: Rehearsal, command: str) -> tuple[Any, paramiko.Channel]:
@@ -110,10 +111,10 @@ def test_a_terminal_is_given_to_who_asks_for_one(shared_rehearsal: Rehearsal) ->
 
 def test_20_megabytes_of_binary_input_arrive_unchanged_and_are_not_kept(rehearsal: Rehearsal) -> None:
     data = os.urandom(20 * MEGABYTE)
-    ssh(rehearsal, "sha256sum", input=data[: 4 * MEGABYTE], stdin=None)  # more than what may be on its way
+    ssh(rehearsal, "sha256sum", input=data[: 4 * MEGABYTE])  # more than what may be on its way
     before = peak_memory(rehearsal.sshd.pid)
 
-    done = ssh(rehearsal, "sleep 0.3; sha256sum", input=data, stdin=None)
+    done = ssh(rehearsal, "sleep 0.3; sha256sum", input=data)
 
     assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert peak_memory(rehearsal.sshd.pid) - before < 8 * MEGABYTE
