@@ -15,7 +15,7 @@ from .layout import Layout
 T = TypeVar("T")
 
 RELEASE_FIELDS = ("date", "ref", "sha")
-NAME = re.compile(r"[a-z0-9_-]+")
+NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -136,7 +136,7 @@ class Process(metaclass=_Checked):
 
     def problems(self) -> Iterator[str]:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            yield f"`name` is {self.name!r}; it has only a-z, 0-9, - and _"
+            yield f"`name` is {self.name!r}; it has only a-z, 0-9, - and _, and does not begin with -"
         if not isinstance(self.command, str) or not self.command.strip():
             yield f"`command` is {self.command!r}; it is what to run, such as 'gunicorn demo.wsgi'"
         if self.bind is not None and not _is_bind(self.bind):

@@ -191,7 +191,7 @@ def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator
 
 
 def _server_problems(name: str, words: list[str]) -> Iterator[str]:
-    options = {word.partition("=")[0] for word in words}
+    options = {word.partition("=")[0] for word in words} | {word[:2] for word in words if re.match(r"-[bp][^-]", word)}
     if options & {"-b", "--bind"}:
         yield f"{name}: `--bind` in its command has no effect: it listens on `bind` of the settings. Remove it."
     if options & {"-p", "--pid"}:

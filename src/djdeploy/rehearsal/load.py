@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -162,14 +163,17 @@ class Client:
         Raises:
             Failed: says how.
         """
-        if self.idle:
-            return await self._ask(self.idle.pop(), "stale keep-alive")
+        while self.idle:
+            kept = self.idle.pop()
+            if not kept.reader.at_eof():  # as any client does: a connection that the server has closed is not used
+                return await self._ask(kept, "stale keep-alive")
+            kept.writer.close()
         try:
             made = await self._connect()
         except ConnectionRefusedError:
             raise Failed("refused") from None
         except OSError as error:
-            raise Failed(error.strerror or type(error).__name__) from None
+            raise Failed(os.strerror(error.errno) if error.errno else type(error).__name__) from None
         return await self._ask(made, "closed")
 
     async def _connect(self) -> Kept:

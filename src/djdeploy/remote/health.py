@@ -66,7 +66,8 @@ def question(process: Table) -> Table:
     headers = dict(asked.get("headers") or {})
     if "host" not in {name.lower() for name in headers}:
         bind = process.get("bind") or ""
-        headers["Host"] = "localhost" if bind.startswith("unix:") else bind
+        # ALLOWED_HOSTS knows localhost, and nobody calls a site by the address of all interfaces.
+        headers["Host"] = "localhost" if bind.startswith(("unix:", "0.0.0.0:", "[::]:")) else bind
     headers.setdefault("User-Agent", "djdeploy")
     return dict(asked, headers=headers, timeout=float(asked.get("timeout") or 5))
 

@@ -33,9 +33,9 @@ GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command d
 MARGIN = 5  # seconds more before KILL
 LEAVING = 3  # seconds in which workers follow a server that is gone, by themselves and then after TERM
 UNASKED = 5  # seconds to wait for an instance that did not run and of which there is no sign
-SETTLED = Trial()
-AT_ONCE = Trial(0, 1)  # for what has served until now, or when somebody waits for the old release
-FAST = Trial(0.3, 2)
+AT_ONCE = Trial(0, 1)  # for what has served until now
+FIRST = Trial(2.4, 3)  # while it is on trial the others still serve the old release
+NEXT = Trial(0.3, 2)  # once the first has proven the release, or when somebody waits for the old one
 
 
 class Failed(Exception):
@@ -66,6 +66,7 @@ class Renewal:
             proof,
         )
         self.results: list[Table] = []
+        self.serving: list[tuple[Instance, Found]] = []
         self.places = [options.release, *([options.old] if options.old else [])]
 
     def run(self, instances: list[Instance]) -> None:
@@ -84,6 +85,7 @@ class Renewal:
                 note(f"{instance.label}: {why}; pid {found.pid} says that it is this instance")
         now = self.handle(instance, found, wrong, result)
         if now:
+            self.serving.append((instance, now))
             result.update(pid=now.pid, release=now.release, seconds=round(time.monotonic() - began, 1))
             say_done(instance, result)
 
@@ -101,7 +103,7 @@ class Renewal:
 
     def replace(self, instance: Instance, found: Found, result: Table) -> Found:
         result["touched"] = True
-        successor = Successor(instance, self.release, found, FAST if self.options.quick else SETTLED)
+        successor = Successor(instance, self.release, found, self.trial(instance))
         size = instance.log_size()
         end(instance, found, graceful_seconds(self.before, instance))
         now = self.wait(successor, size)
@@ -120,7 +122,8 @@ class Renewal:
         supervisorctl.bring_up(ctl, instance.supervisor_name)
         expected = instance.launcher() is not None or instance.is_kept_alive() or known not in (None, "MISSING")
         seconds = patience(instance) if expected else UNASKED if known is None and supervisorctl.is_there() else 0
-        now = self.wait(Successor(instance, self.release, None, SETTLED), instance.log_size(), appears_within=seconds)
+        successor = Successor(instance, self.release, None, self.trial(instance))
+        now = self.wait(successor, instance.log_size(), appears_within=seconds)
         if now is None:
             self.absent(instance, wrong, known if expected else None, expected)
         return now
@@ -141,6 +144,10 @@ class Renewal:
             f"or has changed; else {start_hint(instance)}"
         )
 
+    def trial(self, instance: Instance) -> Trial:
+        proven = any(other.process["name"] == instance.process["name"] for other, _ in self.serving)
+        return NEXT if self.options.quick or proven else FIRST
+
     def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
         """The new process once it serves; None if none appears."""
         seconds = patience(successor.instance)
@@ -148,10 +155,7 @@ class Renewal:
         appears = time.monotonic() + (seconds if appears_within is None else appears_within)
         try:
             while not successor.is_ready():
-                if self.proof.is_broken:
-                    raise NotReady(
-                        f"{self.proof.failed} requests have failed; the settings allow {self.proof.max_failures}"
-                    )
+                self.look_back()
                 if not successor.seen and time.monotonic() > appears:
                     return None
                 if time.monotonic() > until:
@@ -163,6 +167,14 @@ class Renewal:
         if successor.answered:
             note(f"{successor.instance.label}: {successor.answered}")
         return successor.now
+
+    def look_back(self) -> None:
+        """Whether all is still well with what was renewed before."""
+        for instance, found in self.serving:
+            if not processes.lives(found.process):
+                raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
+        if self.proof.is_broken:
+            raise NotReady(f"{self.proof.failed} requests have failed; the settings allow {self.proof.max_failures}")
 
     def end_removed(self) -> None:
         """Ends what the release has no more; our launcher then waits for a release that has it again."""

@@ -13,7 +13,7 @@ from processes import Process
 
 STRIKES = 2  # deaths: one may be bad luck, such as a database that was busy
 WORKERS_LOST = 3  # workers that died before the first answer: Gunicorn itself goes on for ever
-WRONG = 3.0  # seconds of wrong answers: the socket is shared, so each of these may be a user's
+WRONG = 1.0  # seconds of wrong answers: the socket is shared, so each of these may be a user's
 WARMING_UP = 503  # the one status that says so itself
 LOOK_AROUND = 0.25  # seconds between two looks at all processes, which are not free
 
@@ -25,8 +25,8 @@ class NotReady(Exception):
 class Trial(NamedTuple):
     """How long a candidate must prove itself: it answers (or just lives, if there is nothing to ask) all the time."""
 
-    seconds: float = 1.0
-    answers: int = 3
+    seconds: float
+    answers: int
 
 
 class Successor:
