@@ -117,7 +117,7 @@ class TerminalReport(Report):
         from rich.text import Text
 
         mark, style = ("✓", "green") if run.ok else ("✗", "bold red")
-        text = Text(f"    {mark} ", style=style).append(printable(run.step.title), style="default")
+        text = Text("    ").append(mark, style=style).append(f" {printable(run.step.title)}")
         text.append(f"  {seconds(run.milliseconds)}", style="dim")
         if len(self._rows) > 1:
             text.append(f"  {host}", style="cyan")

@@ -188,6 +188,31 @@ def test_wrong_answers_are_not_waited_for_until_the_deadline(home: Home) -> None
     assert releases(port) == {"r1"}
 
 
+def test_a_server_that_exits_after_two_seconds_is_noticed_before_the_others_are_touched(home: Home) -> None:
+    process = web(free_port())
+    port = serving(home, process)
+    home.release("broken", process, more="import os, threading; threading.Timer(2, os.kill, (os.getppid(), 9)).start()")
+    failed = home.deploy("broken")
+    assert failed.status == 1
+    assert failed.instances() == {"web 0": "failed"}
+    home.switch("r1")
+    assert home.renew("r1", "--old", "broken", "--quick").status == 0
+    assert releases(port) == {"r1"}
+
+
+def test_what_ends_while_another_is_renewed_fails_the_renewal(home: Home) -> None:
+    process = web(free_port(), instances=3)
+    port = serving(home, process)
+    # Each server ends three seconds after its start: the first while the others are renewed.
+    home.release("broken", process, more="import os, threading; threading.Timer(3, os.kill, (os.getppid(), 15)).start()")
+    failed = home.deploy("broken")
+    assert failed.status == 1
+    assert "has ended" in failed.output or "exits as soon as it is started" in failed.output
+    home.switch("r1")
+    assert home.renew("r1", "--old", "broken", "--quick").status == 0
+    assert releases(port) == {"r1"}
+
+
 def test_a_server_that_does_not_answer_is_given_up_at_its_deadline(home: Home) -> None:
     process = web(free_port(), health=Health("/", timeout=0.5), timeout=4)
     serving(home, process)

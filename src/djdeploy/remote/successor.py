@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import NamedTuple
 
@@ -75,6 +76,7 @@ class Successor:
         if self.now and not processes.lives(self.now.process):
             self.deaths += 1
             self.now = None
+            self._end_orphans()
         if self.now is None and found:
             self.now = found
             self.seen.append(found.process)
@@ -86,6 +88,12 @@ class Successor:
         self.starts = min(self.starts, starts)
         if self.deaths >= STRIKES or starts - self.starts >= self.allowed:
             raise NotReady(f"the new server exits as soon as it is started, {STRIKES} times in a row")
+
+    def _end_orphans(self) -> None:
+        """Workers of a server that was killed: an idle one would not notice before it has answered once more."""
+        for worker in self.workers:
+            with processes.Handle(worker) as handle:
+                handle.signal(signal.SIGTERM)
 
     def _candidate(self, look_around: bool) -> Found | None:
         """Not the predecessor, and alive."""
