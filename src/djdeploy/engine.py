@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+from .doctor import Finding, findings
 from .errors import DeployError, Interrupted, Locked, PublishFailed, SettingsError, StepFailed, together
 from .layout import LAUNCHER
 from .plan import STAGES, Deployment, Recipe, Step, step_environment
@@ -21,6 +22,7 @@ from .remedies import remedy_for
 from .report import Report, program_text
 from .runner import Remote, StepRun
 from .settings import Settings, is_ref, nearest
+from .shell import sh
 from .snapshot import Release, Snapshot
 
 IN_USE = {"in_use": True}
@@ -336,7 +338,7 @@ def deploy(
     if not is_ref(ref):
         raise SettingsError("deploy", [f"{ref!r} cannot be the name of a branch, tag or commit"])
     fleet = Fleet(remotes, settings.parallel)
-    look = {"tools": ["uv", "git"], "shared": list(settings.shared_files), "launcher": f"bin/{LAUNCHER}"}
+    look = needed(settings)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look) as seen:
         refuse(seen, settings, needs=("git",), files=settings.shared_files)
@@ -468,6 +470,40 @@ def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Mapping[str,
         return {remote.host: snapshot.facts["lock"] for remote, snapshot in seen.items()}
 
 
+def check(
+    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
+) -> Mapping[str, Sequence[Finding]]:
+    """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
+    fleet = Fleet(remotes, settings.parallel)
+    ref = ref or settings.branch
+    with working(fleet, report, f"check {ref}", lock=None, create=None, look=needed(settings)) as seen:
+
+        def examine(remote: Remote) -> Sequence[Finding]:
+            d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release=seen[remote].current or "")
+            facts = [sh("{p} {home}", p=d.program(name), home=settings.home) for name in ("doctor", "status")]
+            steps = [Step("examine", "Look at the server", tuple(facts), settings.step_timeout)]
+            if d.seen.facts["tools"]["git"]:
+                steps += [find_commit(d, ref, peek=True)]
+            runs = remote.run(steps, step_environment(settings), report)
+            told = runs[0].told
+            if not runs[0].ok:
+                raise step_failed(remote.host, runs[0])
+            found = [
+                Finding(what, remedy)
+                for what, remedy in obstacles(seen[remote], settings, ("git",), settings.shared_files)
+            ]
+            if not runs[-1].ok:
+                output = [line for line in runs[-1].tail if line.strip()]
+                found.append(
+                    Finding(
+                        f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}", remedy_for(output)
+                    )
+                )
+            return [*found, *findings(settings, seen[remote], told, who.at.timestamp())]
+
+        return {remote.host: found for remote, found in fleet.each(examine).items()}
+
+
 class Answered(NamedTuple):
     """What a host said to steps that a task of its own needs."""
 
@@ -567,14 +603,25 @@ def obstacles(
             yield f"{target} is missing (settings: shared_files)", f"Put the file there: scp FILE SERVER:{target}"
 
 
+def needed(settings: Settings) -> Mapping[str, Any]:
+    """What a deploy looks for on a server."""
+    return {"tools": ["uv", "git"], "shared": list(settings.shared_files), "launcher": f"bin/{LAUNCHER}"}
+
+
+def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
+    """The step that finds out which commit a ref is; a peek only asks the repository."""
+    find = d.source.peek if peek else d.source.resolve
+    return Step(
+        "resolve", f"Find {ref} in the repository", tuple(find(ref, d.program("tell"))), d.settings.step_timeout
+    )
+
+
 def resolve(
     remote: Remote, seen: Snapshots, settings: Settings, ref: str, report: Report, *, peek: bool
 ) -> dict[str, str]:
     """The commit of a ref, found once on the first host, so that all hosts get the same one."""
     d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release="")
-    find = d.source.peek if peek else d.source.resolve
-    step = Step("resolve", f"Find {ref} in the repository", tuple(find(ref, d.program("tell"))), settings.step_timeout)
-    run = remote.run([step], step_environment(settings), report)[-1]
+    run = remote.run([find_commit(d, ref, peek=peek)], step_environment(settings), report)[-1]
     if not run.ok:
         error = step_failed(remote.host, run)
         error.site = "Nothing was changed."

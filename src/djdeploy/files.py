@@ -99,7 +99,9 @@ def rsync(
     excludes = [f"--exclude={pattern}" for pattern in ([exclude] if isinstance(exclude, str) else exclude)]
     host = f"[{c.host}]" if ":" in c.host else c.host
     words = ["rsync", *(["--delete"] if delete else []), *excludes, "-pthrvz", f"--rsh={shlex.join(ssh)}"]
-    return c.local(shlex.join([*words, *shlex.split(rsync_opts), source, f"{c.user}@{host}:{target}"]))
+    words += [*shlex.split(rsync_opts), source, f"{c.user}@{host}:{target}"]
+    result: Result = c.local(shlex.join(words))
+    return result
 
 
 def _run(c: Connection, sudo: bool, runner: Runner | None) -> Runner:

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from invoke.collection import Collection
 from invoke.config import DataProxy
 
 from . import engine
+from .doctor import Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
 from .plan import Deployment, Step
 from .recipe import SETUP
@@ -243,6 +244,22 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
+@task(help={"branch": BRANCH, "json": JSON})
+def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Sequence[Finding]]:
+    """Look for everything that would make a deploy fail or lose requests; change nothing"""
+    found = engine.check(job.remotes, job.settings, report=engine.SILENT, who=job.who, ref=branch)
+    if json:
+        print_json({host: [asdict(finding) for finding in findings] for host, findings in found.items()})
+    else:
+        print_findings(found)
+    fatal = sum(finding.fatal for findings in found.values() for finding in findings)
+    if fatal:
+        raise DeployError(
+            f"a deploy would fail: {fatal} problem{'s' if fatal > 1 else ''}", site="Nothing was changed."
+        )
+    return found
+
+
 @task(help={"follow": "go on with what is written now", "lines": "how many lines of each log (20)"})
 def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
     """Show the logs of the processes"""
@@ -367,6 +384,15 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
     return None
 
 
+def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
+    """What is wrong with each host, the worst first, each with its remedy."""
+    for host, findings in found.items():
+        print(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
+        for finding in sorted(findings, key=lambda finding: not finding.fatal):
+            print(f"  {'FAIL' if finding.fatal else 'note'}  {printable(finding.what)}")
+            print(f"        {printable(finding.remedy)}")
+
+
 def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line for each host, and one for each process below it; what does not run the current release stands out."""
     for row in rows:
@@ -421,7 +447,7 @@ def number(value: object, option: str) -> int | None:
         raise SettingsError(f"--{option}", [f"{value!r} is not a whole number"]) from None
 
 
-TASKS = (deploy, rollback, cleanup, releases, status, setup, supervisor_conf, restart, manage, logs, unlock)
+TASKS = (deploy, rollback, cleanup, releases, status, check, setup, supervisor_conf, restart, manage, logs, unlock)
 
 
 # --- the collection ---------------------------------------------------------------------------------------------------

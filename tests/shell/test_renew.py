@@ -204,7 +204,9 @@ def test_what_ends_while_another_is_renewed_fails_the_renewal(home: Home) -> Non
     process = web(free_port(), instances=3)
     port = serving(home, process)
     # Each server ends three seconds after its start: the first while the others are renewed.
-    home.release("broken", process, more="import os, threading; threading.Timer(3, os.kill, (os.getppid(), 15)).start()")
+    home.release(
+        "broken", process, more="import os, threading; threading.Timer(3, os.kill, (os.getppid(), 15)).start()"
+    )
     failed = home.deploy("broken")
     assert failed.status == 1
     assert "has ended" in failed.output or "exits as soon as it is started" in failed.output

@@ -21,6 +21,7 @@ LAYERS = {
     "plan": 3,
     "supervisor": 3,
     "hostkeys": 3,
+    "doctor": 4,
     "recipe": 4,
     "runner": 4,
     "report": 5,

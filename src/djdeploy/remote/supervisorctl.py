@@ -61,6 +61,9 @@ def bring_up(ctl: list[str], name: str) -> None:
 
 def is_there() -> bool:
     """Whether any Supervisor runs on this machine."""
-    return any(
-        any("supervisord" in word for word in processes.command_of(found.pid)[:3]) for found in processes.everything()
-    )
+    return bool(supervisors())
+
+
+def supervisors() -> list[processes.Process]:
+    """All that run on this machine."""
+    return [p for p in processes.everything() if any("supervisord" in w for w in processes.command_of(p.pid)[:3])]

@@ -1,0 +1,189 @@
+"""What would make a deploy fail, or lose requests: judged from what a server says about itself. Values only."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .layout import LAUNCHER
+from .settings import Settings
+from .shell import sh
+from .snapshot import Snapshot
+from .supervisor import problems_with, program_name, supervisor_conf
+
+Facts = Mapping[str, Any]
+
+SKEW = 60
+"""Seconds by which a server's clock may differ from ours: release names and certificates depend on it."""
+
+ROOM = 3
+"""How often a release of the size of the last one must fit on the disk: itself, and its environment beside it."""
+
+LITTLE = 200 * 1024 * 1024
+"""Bytes below which no disk is enough: the environment of a Django project has about 100 MB."""
+
+FEW = 20_000
+"""Inodes below which no disk is enough: that environment has about 10,000 files."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Args:
+        what: what is wrong.
+        remedy: what to type, or to do.
+        fatal: whether a deploy would fail; else it would work, perhaps with a loss.
+    """
+
+    what: str
+    remedy: str
+    fatal: bool = True
+
+
+def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Iterator[Finding]:
+    """What is wrong with a host.
+
+    Args:
+        told: what `doctor.py` and `status.py` told there.
+        now: our own clock, in seconds since the epoch.
+    """
+    facts = told["doctor"]
+    yield from tools(settings, seen, facts)
+    yield from room(facts)
+    yield from clock(seen, now)
+    yield from ownership(facts)
+    yield from supervisor(settings, facts)
+    yield from running(told.get("processes", ()), facts)
+    yield from django(settings, facts["django"])
+    yield from (Finding(problem, LOSS, fatal=False) for problem in problems_with(settings, facts["versions"]))
+
+
+LOSS = "See docs/zero-downtime.md."
+
+
+def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]:
+    uv = seen.facts["tools"].get("uv")
+    if not facts["venv"] and not uv:
+        yield Finding(
+            f"{settings.python} of the server has no venv, and there is no uv",
+            "As root on the server: apt-get install python3-venv",
+        )
+    if settings.installer == "auto" and not uv:
+        yield Finding("the server has no uv: pip installs, which takes longer", "pipx install uv", fatal=False)
+    if facts["has_locale"] and not facts["gettext"]:
+        yield Finding(
+            "the project has a locale directory and the server no gettext: compilemessages will be skipped",
+            "As root on the server: apt-get install gettext",
+            fatal=False,
+        )
+    if settings.processes and seen.facts["launcher"] == "missing":
+        yield Finding(f"bin/{LAUNCHER} is not installed yet", "fab setup (a deploy does it, too)", fatal=False)
+
+
+def room(facts: Facts) -> Iterator[Finding]:
+    free, inodes = facts["disk"]["bytes"], facts["disk"]["inodes"]
+    needed = max(LITTLE, ROOM * facts["release_bytes"])
+    if free < needed:
+        yield Finding(f"{free // 2**20} MB are free, and a deploy may need {needed // 2**20}", "fab cleanup --keep=2")
+    if inodes is not None and inodes < FEW:
+        yield Finding(f"{inodes} inodes are free, and a deploy may need {FEW}", "fab cleanup --keep=2")
+
+
+def clock(seen: Snapshot, now: float) -> Iterator[Finding]:
+    skew = seen.facts["time"] - now
+    if abs(skew) > SKEW:
+        direction = "ahead of" if skew > 0 else "behind"
+        yield Finding(
+            f"the server's clock is {abs(skew):.0f} s {direction} ours",
+            "As root on the server: timedatectl set-ntp true",
+            fatal=False,
+        )
+
+
+def ownership(facts: Facts) -> Iterator[Finding]:
+    home = facts["home"]
+    if not home["writable"]:
+        remedy = sh("As root: install -d -o {user} {home}", user=facts["user"], home=home["path"])
+        yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
+    for path in facts["writable_by_all"]:
+        yield Finding(f"every account may write into {path}", sh("chmod o-w {path}", path=path), fatal=False)
+    for path in facts["foreign"]:
+        remedy = sh("As root: chown -R {user} {path}", user=facts["user"], path=path)
+        yield Finding(f"{path} belongs to another account", remedy, fatal=False)
+
+
+# --- Supervisor and the processes -------------------------------------------------------------------------------------
+
+
+def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Whether Supervisor has what `supervisor-conf` prints."""
+    if not settings.processes:
+        return
+    live = facts["supervisor"]
+    if "why" in live:
+        yield Finding(f"{live['why']}: nothing restarts the processes", "As root: install Supervisor", fatal=False)
+        return
+    if uses_the_posts_layout(settings):
+        return
+    remedy = f"As root: fab supervisor-conf > /etc/supervisor/conf.d/{settings.project}.conf && supervisorctl update"
+    for difference in differences(settings, live["programs"]):
+        yield Finding(f"{difference} ({live['path']})", remedy, fatal=False)
+
+
+def uses_the_posts_layout(settings: Settings) -> bool:
+    """A Supervisor program of the user's own, which we neither print nor know."""
+    return all(process.pid_file.startswith("current/") for process in settings.processes)
+
+
+def differences(settings: Settings, live: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """How Supervisor's programs differ from those that we would print."""
+    printed = configparser.RawConfigParser()
+    printed.read_string(supervisor_conf(settings))
+    for process in settings.processes:
+        section = next(s for s in printed.sections() if s.endswith(f":{program_name(settings, process)}"))
+        if section not in live:
+            others = [name for name in live if name.partition(":")[2] == section.partition(":")[2]]
+            yield (
+                f"Supervisor has [{others[0]}] in the place of [{section}]"
+                if others
+                else (f"Supervisor has no [{section}]")
+            )
+            continue
+        for name, value in printed.items(section):
+            has = live[section].get(name)
+            if name != "user" and has != value:
+                yield f"[{section}] has {name}={has}, and would be printed with {value}"
+
+
+def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
+    """The processes as they are now."""
+    for row in rows:
+        label = f"{row['process']} {row['instance']}"
+        if row["pid"] is None:
+            yield Finding(f"{label}: {row['note']}", "fab status; fab logs", fatal=False)
+        elif row["healthy"] is False:
+            yield Finding(f"{label} (pid {row['pid']}) is not well: {row['note']}", "fab logs", fatal=False)
+        elif row["note"]:
+            yield Finding(f"{label}: {row['note']}", "See the README: Health", fatal=False)
+    for wrong in facts["wrong_pid_files"]:
+        yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
+
+
+def django(settings: Settings, told: Facts) -> Iterator[Finding]:
+    """What the live release's own settings say."""
+    if told.get("DEBUG") == "True":
+        yield Finding("DEBUG is on: errors show the source to everybody", "Set DEBUG = False in production", False)
+    media = told.get("MEDIA_ROOT", "")
+    home = f"{settings.home.rstrip('/')}/"
+    if media.startswith(home) and not media.startswith(f"{home}shared/"):
+        inside = media[len(home) :].split("/", 2)
+        shared = inside[2] if len(inside) == 3 and inside[1] == "repository" else ""
+        if shared not in settings.shared_dirs:
+            yield Finding(
+                f"MEDIA_ROOT is {media}, inside a release: uploads are left behind by the next deploy",
+                f"Add {shared or 'its path in the repository'!r} to shared_dirs",
+                fatal=False,
+            )

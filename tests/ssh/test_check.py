@@ -1,0 +1,43 @@
+"""The doctor on a real server."""
+
+from __future__ import annotations
+
+import json
+
+from .site import HOME, Site
+
+
+def test_a_server_on_which_all_is_well_has_no_findings(live: Site) -> None:
+    assert live.fab("check").splitlines() == ["target: a deploy would work"]
+
+
+def test_an_empty_server_is_said_to_be_ready(site: Site) -> None:
+    shown = site.fab("check")
+    assert "target: a deploy would work" in shown
+    assert "Supervisor has no [fcgi-program:demo-web]" in shown
+    assert site.target.root("ls", HOME)[0] != 0  # it has changed nothing
+
+
+def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
+    root = live.target.root
+    root("chmod", "777", f"{HOME}/shared")
+    root("chown", "root", f"{HOME}/log")
+    root("sh", "-c", "sed -i s/autorestart=true/autorestart=unexpected/ /etc/supervisor/conf.d/*.conf")
+    root("sh", "-c", f"echo 1 > {HOME}/run/web-0.pid")
+    root("sh", "-c", f"mv {HOME}/previous {HOME}/x 2>/dev/null; mkdir {HOME}/previous")
+    shown = live.fab("check", "--branch=nonsense", code=1, shared_files=[".env"])
+    for found in (
+        f"every account may write into {HOME}/shared",
+        f"As root: chown -R demo {HOME}/log",
+        "[fcgi-program:demo-web] has autorestart=unexpected, and would be printed with true",
+        f"{HOME}/run/web-0.pid: pid 1 belongs to another user; not touched",
+        f"{HOME}/previous is a directory; it must be a link to a release, or not exist",
+        f"{HOME}/shared/.env is missing (settings: shared_files)",
+        "nonsense is no branch, tag or commit",
+        "a deploy would fail: 3 problems",
+    ):
+        assert found in shown
+
+
+def test_it_speaks_json(live: Site) -> None:
+    assert json.loads(live.fab("check", "--json")) == {"target": []}
