@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.docker_target import BUILD, DockerTarget, engine, remove_containers, wait_until
-from tests.ssh.test_deploys import HOME, Site
+from tests.ssh.site import HOME, Site
 
 from benchmarks.windows import Window
 from djdeploy import Health, Process

@@ -79,6 +79,13 @@ class DockerTarget:
         wait_until("Supervisor", lambda: self.root(*speak)[0] == 0)
         wait_until("sshd", lambda: self.ssh("true").returncode == 0, 60)
 
+    def restart(self) -> None:
+        """Starts it again after its power was cut. It has other ports then."""
+        for name in ("port", "http_port", "nginx_port", "known_hosts"):
+            vars(self).pop(name, None)
+        self.container.start()
+        self._wait()
+
     def _port(self, inside: int) -> int:
         return int(self.container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .plan import Deployment, Recipe, Step, once
 from .recipe import DEPLOY, ROLLBACK
-from .settings import Health, Process, Proof, Settings
+from .settings import Health, Host, Process, Proof, Settings
 from .shell import Shell, sh
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = [
     "ROLLBACK",
     "Deployment",
     "Health",
+    "Host",
     "Process",
     "Proof",
     "Recipe",

@@ -43,6 +43,37 @@ class Finding:
     fatal: bool = True
 
 
+def obstacles(
+    seen: Snapshot, settings: Settings, needs: Sequence[str] = (), files: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """What keeps a task from beginning on a host.
+
+    Args:
+        needs: the tools that it needs.
+        files: the shared files that must be there.
+    """
+    layout, facts = settings.layout, seen.facts
+    for name in ("current", "previous"):
+        if facts[name]["kind"] not in ("link", "missing"):
+            path = str(layout.home / name)
+            what = f"{path} is a {facts[name]['kind']}; it must be a link to a release, or not exist"
+            yield Finding(what, sh("If it may go: mv {path} {aside}", path=path, aside=f"{path}.before-djdeploy"))
+    foreign = {str(r.manifest.get("project")) for r in seen.releases} - {settings.project}
+    if foreign:
+        what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
+        yield Finding(what, "Give each project a home of its own.")
+    for tool in needs:
+        if tool in facts["tools"] and not facts["tools"][tool]:
+            yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
+    if settings.installer == "uv" and facts["tools"] and not facts["tools"].get("uv"):
+        yield Finding("the server has no uv (settings: installer)", 'Install uv there, or set installer="auto".')
+    for file in files:
+        if facts["shared"].get(file) == "missing":
+            target = layout.shared / file
+            remedy = f"Put the file there: scp FILE SERVER:{target}"
+            yield Finding(f"{target} is missing (settings: shared_files)", remedy)
+
+
 def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Iterator[Finding]:
     """What is wrong with a host.
 
@@ -51,6 +82,7 @@ def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Ite
         now: our own clock, in seconds since the epoch.
     """
     facts = told["doctor"]
+    yield from obstacles(seen, settings, ("git",), settings.shared_files)
     yield from tools(settings, seen, facts)
     yield from room(facts)
     yield from clock(seen, now)

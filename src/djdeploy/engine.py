@@ -1,25 +1,24 @@
-"""Lock, look, plan, run stage by stage over the hosts, and undo."""
+"""The tasks: open the hosts, look, decide, plan, and run."""
 
 from __future__ import annotations
 
 import re
 import secrets
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple
 
-from .doctor import Finding, findings
-from .errors import DeployError, Interrupted, Locked, PublishFailed, SettingsError, StepFailed, together
+from .doctor import Finding, findings, obstacles
+from .errors import DeployError, SettingsError, together
+from .fleet import Fleet, Snapshots
 from .layout import LAUNCHER
 from .plan import STAGES, Deployment, Recipe, Step, step_environment
 from .recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, UNDO
 from .remedies import remedy_for
-from .report import Report, program_text
+from .report import Report
+from .run import Run, step_failed
 from .runner import Remote, StepRun
 from .settings import Settings, is_ref, nearest
 from .shell import sh
@@ -27,9 +26,6 @@ from .snapshot import Release, Snapshot
 
 IN_USE = {"in_use": True}
 """Look also at which releases processes run in."""
-
-T = TypeVar("T")
-Snapshots = Mapping[Remote, Snapshot]
 
 
 @dataclass(frozen=True)
@@ -47,264 +43,6 @@ class Who:
     @property
     def stamp(self) -> str:
         return self.at.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-class Fleet:
-    """The hosts of a task, worked on at once."""
-
-    def __init__(self, remotes: Sequence[Remote], parallel: int) -> None:
-        self.remotes, self.parallel = list(remotes), parallel
-        self.interrupted = False
-
-    def each(self, work: Callable[[Remote], T], remotes: Sequence[Remote] | None = None) -> dict[Remote, T]:
-        """Does the work on all hosts at once and waits for all of them.
-
-        Ctrl-C ends the running steps on all hosts and waits for that; a second one gives up at once.
-
-        Raises:
-            DeployError: the errors of all hosts, together.
-            Interrupted: Ctrl-C or SIGTERM.
-        """
-        chosen = self.remotes if remotes is None else remotes
-        with ThreadPoolExecutor(max_workers=max(1, min(self.parallel, len(chosen)))) as pool:
-            futures = {remote: pool.submit(work, remote) for remote in chosen}
-            self._wait(list(futures.values()))
-        errors = [error for future in futures.values() if (error := future.exception())]
-        for error in errors:
-            if not isinstance(error, DeployError):
-                raise error
-        failed = [error for error in errors if isinstance(error, DeployError)]
-        if self.interrupted:
-            self.interrupted = False
-            failed = [error for error in failed if isinstance(error, Interrupted)] or [Interrupted("interrupted")]
-        if failed:
-            raise together(failed)
-        return {remote: future.result() for remote, future in futures.items()}
-
-    def _wait(self, futures: Sequence[Future[T]]) -> None:
-        try:
-            wait(futures)
-        except KeyboardInterrupt:
-            self.interrupted = True
-            for remote in self.remotes:
-                remote.interrupt()
-            wait(futures)
-
-    @contextmanager
-    def opened(
-        self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
-    ) -> Iterator[Snapshots]:
-        """Connects to all hosts, takes all locks or none, and looks at each."""
-        try:
-            with sigterm_interrupts():
-                answers = self.each(lambda remote: remote.open(lock=lock, create=create, look=look))
-                yield {r: Snapshot.parse(answer["look"], answer["programs"]) for r, answer in answers.items()}
-        except Locked as error:
-            error.site = "Nothing was changed."
-            error.remedy = error.remedy or "Wait until it ends; nothing has to be cleared when its holder is gone."
-            raise
-        finally:
-            for remote in self.remotes:
-                remote.close()
-
-
-class Run:
-    """One task over its hosts: stage by stage, with a barrier between stages.
-
-    Args:
-        fleet: the hosts; what must be done once is done on the first.
-        deployments: the task on each host.
-        recipe: what to do; undo: what restores a stage's promise.
-        skip: names of steps to leave out.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        deployments: Mapping[Remote, Deployment],
-        recipe: Recipe,
-        undo: Recipe,
-        report: Report,
-        skip: Collection[str] = (),
-    ) -> None:
-        self.fleet, self.recipe, self.undo, self.report, self.skip = fleet, recipe, undo, report, skip
-        self.deployments = dict(deployments)
-        self.begun: dict[str, list[Remote]] = {stage: [] for stage in STAGES}
-
-    def execute(self) -> None:
-        """Runs all stages; on failure restores what the stage promised, and says how the site stands.
-
-        Raises:
-            StepFailed, ConnectionFailed: the site is as it was.
-            PublishFailed: what was restored is said.
-            Interrupted: likewise.
-        """
-        for stage in ("build", "migrate", "publish"):
-            try:
-                self.stage(stage)
-            except DeployError as error:
-                self._restore(stage, error)
-        try:
-            self.stage("finish")
-        except DeployError as error:
-            self.report.warn(f"the release is live, but: {error.message}")
-
-    def stage(self, stage: str) -> None:
-        """Runs one stage on all hosts."""
-        plans = {remote: self.recipe.plan(stage, d, self.skip) for remote, d in self.deployments.items()}
-        if not any(plans.values()):
-            return
-        self.report.stage_began(stage, [remote.host for remote in plans])
-        for batch in self._batches(stage):
-            self.begun[stage] += batch
-            self.fleet.each(lambda remote: self._run(remote, stage), batch)
-
-    def _batches(self, stage: str) -> list[list[Remote]]:
-        """Hosts that may go through a stage at once, in order."""
-        remotes = self.fleet.remotes
-        if stage == "publish":
-            return [[remote] for remote in remotes]  # the next host is touched only once the one before is healthy
-        if stage == "migrate":
-            return [remotes[:1], remotes[1:]] if len(remotes) > 1 else [remotes]
-        return [remotes]
-
-    def _run(self, remote: Remote, stage: str) -> None:
-        # One step after the other is planned and sent together; what they tell is known to the stages that follow.
-        d = self.deployments[remote]
-        steps = self.recipe.plan(stage, d, self.skip)
-        if not steps:
-            return
-        runs = remote.run(steps, d.environment, self.report, if_lost=self.undo.plan(stage, d))
-        self.deployments[remote] = learned(d, runs)
-        if not runs[-1].ok:
-            raise step_failed(remote.host, runs[-1])
-
-    def _restore(self, stage: str, error: DeployError) -> NoReturn:
-        """Undoes what a failed stage has begun, and raises the error with how the site stands."""
-        failures = []
-        if stage == "publish":
-            failures += self._undo("publish", self.begun["publish"])
-            failures += self._undo("migrate", [r for r in self.fleet.remotes if r not in self.begun["publish"]])
-        elif stage == "migrate":
-            failures += self._undo("migrate", self.fleet.remotes)
-        else:
-            failures += self._undo("build", self.fleet.remotes)
-        error = as_publish_failed(error) if stage == "publish" and not isinstance(error, Interrupted) else error
-        error.site = self._site(stage, failures)
-        error.remedy = error.remedy or remedy_for(error.output)
-        self._record_failure(stage)
-        raise error
-
-    def _undo(self, stage: str, remotes: Sequence[Remote]) -> list[DeployError]:
-        failures: list[DeployError] = []
-
-        def undo(remote: Remote) -> None:
-            d = self.deployments[remote]
-            if steps := self.undo.plan(stage, d):
-                runs = remote.run(steps, d.environment, self.report)
-                if not runs[-1].ok:
-                    raise step_failed(remote.host, runs[-1])
-
-        try:
-            self.fleet.each(undo, list(remotes))
-        except DeployError as failure:
-            failures.append(failure)
-        return failures
-
-    def _site(self, stage: str, failures: Sequence[DeployError]) -> str:
-        """How the site stands after a failure, in words."""
-        seen = next(iter(self.deployments.values())).seen
-        stands = f"The site still runs {seen.current}." if seen.current else "Nothing was live before, and nothing is."
-        done = {
-            "build": f"{stands} The unfinished release was removed.",
-            "migrate": f"{stands} Nothing was published; look at what the migration has changed in the database.",
-            "publish": f"The links were put back. {stands}"
-            if self.undo.publish
-            else f"{seen.current} is current, as before. How its processes are: fab status",
-        }[stage]
-        if not failures:
-            return done
-        return "\n".join(
-            [
-                f"Before this, {seen.current or 'nothing'} was live. Not all could be restored:",
-                *(f"  {failure.message}" for failure in failures),
-                "What a lost host had begun, it undoes by itself; the next `fab deploy` heals the rest.",
-            ]
-        )
-
-    def _record_failure(self, stage: str) -> None:
-        self.deployments = {r: replace(d, outcome=f"failed in {stage}") for r, d in self.deployments.items()}
-        steps = [f for f in self.recipe.finish if f.__name__ == "record"]
-        try:
-            self.fleet.each(
-                lambda remote: self._record(
-                    remote, Recipe(finish=tuple(steps)).plan("finish", self.deployments[remote])
-                )
-            )
-        except DeployError as error:
-            self.report.warn(f"the history could not be written: {error.message}")
-
-    def _record(self, remote: Remote, steps: Sequence[Step]) -> None:
-        if steps:
-            remote.run(steps, self.deployments[remote].environment, SILENT)
-
-    def show(self) -> None:
-        """Prints what would run, for a dry run."""
-        for stage in STAGES:
-            for remote, d in self.deployments.items():
-                if steps := self.recipe.plan(stage, d, self.skip):
-                    print(program_text(stage, remote.host, d.environment, steps) + "\n", file=self.report.out)
-
-
-class _Silent(Report):
-    def write(self, text: str) -> None: ...
-
-
-SILENT = _Silent()
-
-
-def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
-    """The deployment, knowing what its steps took and told."""
-    timings, told = dict(d.timings), dict(d.told)
-    for run in runs:
-        timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
-        told |= run.told
-    return replace(d, timings=timings, told=told)
-
-
-def step_failed(host: str, run: StepRun) -> DeployError:
-    """The error of a step that failed, was interrupted, or took too long."""
-    title = f'"{run.step.title}"'
-    if run.why == "interrupted":
-        return Interrupted(f"{title} was interrupted", host=host)
-    if run.why == "timeout":
-        what = f"{title} did not end within {run.step.timeout:g} s (settings: step_timeout) and was ended"
-    elif run.status < 0:
-        what = f"{title} was killed by {signal.Signals(-run.status).name}"
-    else:
-        what = f"{title} failed (exit {run.status})"
-    return StepFailed(what, host=host, output=list(run.tail), remedy=remedy_for(run.tail))
-
-
-def as_publish_failed(error: DeployError) -> PublishFailed:
-    return PublishFailed(error.what, host=error.host, output=error.output, remedy=error.remedy)
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM, as a cancelled CI job sends it, is Ctrl-C for us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # --- the tasks --------------------------------------------------------------------------------------------------------
@@ -341,7 +79,7 @@ def deploy(
     look = needed(settings)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look) as seen:
-        refuse(seen, settings, needs=("git",), files=settings.shared_files)
+        refuse(seen, needs=("git",), files=settings.shared_files)
         told = resolve(fleet.remotes[0], seen, settings, ref, report, peek=dry_run)
         name = release_name(settings, ref, told["commit"], who, seen)
         report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())
@@ -359,7 +97,8 @@ def deploy(
             token=secrets.token_hex(8),
         )
         deployments = on_each(fleet, seen, task)
-        run = Run(fleet, deployments, recipe, UNDO["deploy"], report, known_skips(recipe, deployments, skip))
+        skips = known_skips(recipe, deployments, skip)
+        run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         if dry_run:
             run.show()
         else:
@@ -391,10 +130,10 @@ def rollback(
     fleet = Fleet(remotes, settings.parallel)
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
-        refuse(seen, settings)
+        refuse(seen)
         target = rollback_target(seen, to, report)
         deployments = on_release(fleet, seen, settings, target, who, "rollback")
-        run = Run(fleet, deployments, recipe, UNDO["rollback"], report)
+        run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
         if dry_run:
             run.show()
         else:
@@ -410,9 +149,10 @@ def restart(
     """Restarts the processes of the current release, as a deploy does."""
     fleet = Fleet(remotes, settings.parallel)
     with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
-        refuse(seen, settings)
+        refuse(seen)
         live = the_live_release(seen)
-        run = Run(fleet, on_release(fleet, seen, settings, live, who, "restart"), recipe, Recipe(), report)
+        deployments = on_release(fleet, seen, settings, live, who, "restart")
+        run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
         run.execute()
     report.say(f"the processes of {live.name} were restarted, after {report.elapsed()}{proven(run)}")
     return live.name
@@ -438,16 +178,15 @@ def cleanup(
     with working(
         fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look=IN_USE
     ) as seen:
-        refuse(seen, settings)
+        refuse(seen)
         removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
         if not dry_run:
-            run = Run(
-                fleet,
-                on_release(fleet, seen, settings, seen[fleet.remotes[0]].live, who, "cleanup"),
-                recipe,
-                Recipe(),
-                report,
-            )
+            deployments = on_release(fleet, seen, settings, seen[fleet.remotes[0]].live, who, "cleanup")
+            keeping = {
+                remote: replace(d, settings=replace(d.settings, keep_releases=settings.keep_releases))
+                for remote, d in deployments.items()
+            }
+            run = Run(fleet, keeping, recipe, Recipe(), report)
             run.stage("finish")
             removed = {remote: d.told.get("removed", []) for remote, d in run.deployments.items()}
     for remote, names in removed.items():
@@ -460,7 +199,7 @@ def look_around(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = 
     """What is on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     with fleet.opened(lock=None, create=None, look={"sizes": sizes}) as seen:
-        refuse(seen, settings)
+        refuse(seen)
         return {remote.host: snapshot for remote, snapshot in seen.items()}
 
 
@@ -479,27 +218,22 @@ def check(
     with working(fleet, report, f"check {ref}", lock=None, create=None, look=needed(settings)) as seen:
 
         def examine(remote: Remote) -> Sequence[Finding]:
-            d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release=seen[remote].current or "")
+            d = Deployment(
+                settings=remote.settings, host=remote.host, seen=seen[remote], release=seen[remote].current or ""
+            )
             facts = [sh("{p} {home}", p=d.program(name), home=settings.home) for name in ("doctor", "status")]
             steps = [Step("examine", "Look at the server", tuple(facts), settings.step_timeout)]
             if d.seen.facts["tools"]["git"]:
                 steps += [find_commit(d, ref, peek=True)]
-            runs = remote.run(steps, step_environment(settings), report)
-            told = runs[0].told
+            runs = remote.run(steps, step_environment(d.settings), report)
             if not runs[0].ok:
                 raise step_failed(remote.host, runs[0])
-            found = [
-                Finding(what, remedy)
-                for what, remedy in obstacles(seen[remote], settings, ("git",), settings.shared_files)
-            ]
+            found = list(findings(d.settings, d.seen, runs[0].told, who.at.timestamp()))
             if not runs[-1].ok:
                 output = [line for line in runs[-1].tail if line.strip()]
-                found.append(
-                    Finding(
-                        f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}", remedy_for(output)
-                    )
-                )
-            return [*found, *findings(settings, seen[remote], told, who.at.timestamp())]
+                what = f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}"
+                found.append(Finding(what, remedy_for(output)))
+            return found
 
         return {remote.host: found for remote, found in fleet.each(examine).items()}
 
@@ -529,12 +263,12 @@ def ask(
     name, who = changes or ("", None)
     opening = access(name, settings, who) if who else {"lock": None, "create": None}
     with fleet.opened(**opening, look={}) as seen:
-        refuse(seen, settings)
+        refuse(seen)
 
         def work(remote: Remote) -> Answered:
             live = seen[remote].live
             d = Deployment(
-                settings=settings,
+                settings=remote.settings,
                 host=remote.host,
                 seen=seen[remote],
                 release=seen[remote].current or "",
@@ -558,7 +292,8 @@ def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> 
         return {"lock": None, "create": None}
     home = settings.layout.home
     directories = [str(path.relative_to(home)) for path in settings.layout.directories if path != home]
-    return {"lock": {"task": task, "by": who.name, "at": who.stamp}, "create": directories}
+    lock = {"task": task, "by": who.name, "at": who.stamp, "run": secrets.token_hex(8)}
+    return {"lock": lock, "create": directories}
 
 
 @contextmanager
@@ -568,39 +303,15 @@ def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterato
         yield seen
 
 
-def refuse(seen: Snapshots, settings: Settings, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+def refuse(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
     """Refuses hosts on which the task could only fail: all problems of all hosts at once."""
     errors = [
-        DeployError(what, host=remote.host, site="Nothing was changed.", remedy=remedy)
+        DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
         for remote, snapshot in seen.items()
-        for what, remedy in obstacles(snapshot, settings, needs, files)
+        for found in obstacles(snapshot, remote.settings, needs, files)
     ]
     if errors:
         raise together(errors)
-
-
-def obstacles(
-    seen: Snapshot, settings: Settings, needs: Sequence[str] = (), files: Sequence[str] = ()
-) -> Iterator[tuple[str, str]]:
-    """What is wrong with a host, and what to do about it."""
-    layout, facts = settings.layout, seen.facts
-    for name in ("current", "previous"):
-        if facts[name]["kind"] not in ("link", "missing"):
-            path = str(layout.home / name)
-            what = f"{path} is a {facts[name]['kind']}; it must be a link to a release, or not exist"
-            yield what, f"If it may go: mv {path} {path}.before-djdeploy"
-    foreign = {str(r.manifest.get("project")) for r in seen.releases} - {settings.project}
-    if foreign:
-        yield f"{layout.home} holds releases of {', '.join(sorted(foreign))}", "Give each project a home of its own."
-    for tool in needs:
-        if tool in facts["tools"] and not facts["tools"][tool]:
-            yield f"the server has no {tool}", f"As root on the server: apt-get install {tool}"
-    if settings.installer == "uv" and facts["tools"] and not facts["tools"].get("uv"):
-        yield "the server has no uv (settings: installer)", 'Install uv there, or set installer="auto".'
-    for file in files:
-        if facts["shared"].get(file) == "missing":
-            target = layout.shared / file
-            yield f"{target} is missing (settings: shared_files)", f"Put the file there: scp FILE SERVER:{target}"
 
 
 def needed(settings: Settings) -> Mapping[str, Any]:
@@ -638,20 +349,25 @@ def release_name(settings: Settings, ref: str, commit: str, who: Who, seen: Snap
 
 
 def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: Collection[str]) -> Collection[str]:
-    """The names to skip; a management command may be called by its own name.
+    """The names to skip, those of the hosts' own settings checked too. A management command may have its own name.
 
     Raises:
         SettingsError: a name is not that of a step.
     """
-    d = next(iter(deployments.values()))
-    steps = [step for stage in STAGES for step in recipe.plan(stage, d)]
+    steps = [step for stage in STAGES for d in deployments.values() for step in recipe.plan(stage, d)]
     named = {step.name: step.name for step in steps}
     named |= {step.title.split()[1]: step.name for step in steps if step.title.startswith("manage.py ")}
-    wanted = {name: name if name in named else name.replace("-", "_") for name in skip}
-    unknown = [name for name, step in wanted.items() if step not in named]
-    if unknown:
-        raise SettingsError("--skip", [f"`{name}` is not a step{nearest(name, list(named))}" for name in unknown])
-    return {named[step] for step in wanted.values()}
+
+    def known(names: Collection[str], where: str) -> Collection[str]:
+        wanted = {name: name if name in named else name.replace("-", "_") for name in names}
+        unknown = [name for name, step in wanted.items() if step not in named]
+        if unknown:
+            raise SettingsError(where, [f"`{name}` is not a step{nearest(name, list(named))}" for name in unknown])
+        return {named[step] for step in wanted.values()}
+
+    for remote in deployments:
+        remote.skip = known(remote.skip, f"{remote.host}: skip")
+    return known(skip, "--skip")
 
 
 def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
@@ -704,8 +420,21 @@ def the_live_release(seen: Snapshots) -> Release:
 
 def on_each(fleet: Fleet, seen: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
     """A task as each host knows it."""
+    # What is done once is done on the first host that migrates at all.
+    once = next((r for r in fleet.remotes if not {"migrate", "migrate_database"} & {*r.skip}), fleet.remotes[0])
     first = fleet.remotes[0]
-    return {r: replace(task, host=r.host, seen=seen[r], is_first_host=r is first) for r in fleet.remotes}
+    served = [process.name for process in first.settings.processes]
+    return {
+        r: replace(
+            task,
+            settings=r.settings,
+            host=r.host,
+            seen=seen[r],
+            is_first_host=r is once,
+            proven=[] if r is first else served,
+        )
+        for r in fleet.remotes
+    }
 
 
 def on_release(

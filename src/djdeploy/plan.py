@@ -34,6 +34,7 @@ class Deployment:
         token: unique to this run of the task.
         task: `deploy`, `rollback` or `restart`.
         is_first_host: whether what must be done once is done here.
+        proven: the processes that serve this release on another host already.
         timings: milliseconds of each step that has ended.
         told: what steps have told so far, such as the proof of requests.
         outcome: how the task ended, for the history.
@@ -52,6 +53,7 @@ class Deployment:
     token: str = ""
     task: str = "deploy"
     is_first_host: bool = True
+    proven: Sequence[str] = ()
     timings: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = "done"

@@ -440,6 +440,7 @@ def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
 def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
     """Makes every instance of every process run a release, one instance at a time."""
     options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
+    options += [f"--proven={process.name}" for process in d.settings.processes if process.name in d.proven]
     return sh(
         "{renew} {home} {release} {options}",
         renew=d.program("renew"),

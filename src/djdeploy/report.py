@@ -75,6 +75,15 @@ class Report(Watcher):
         return seconds((time.monotonic() - self.began) * 1000)
 
 
+class _Silent(Report):
+    """For what nobody needs to see."""
+
+    def write(self, text: str) -> None: ...
+
+
+SILENT = _Silent()
+
+
 class TerminalReport(Report):
     """The same on a terminal: a line for each host that says what runs there, under the steps that have ended."""
 
@@ -114,17 +123,30 @@ class TerminalReport(Report):
             self._row(host, f"{printable(run.step.title)}: {shown[:room]}")
 
     def step_ended(self, host: str, run: StepRun) -> None:
+        self._row(host, "")
+        if not self.is_for_many:
+            self._ended(run.ok, printable(run.step.title), run.milliseconds, run.notes)
+
+    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun]) -> None:
+        if self.is_for_many:
+            took = sum(run.milliseconds for run in runs)
+            what = host if runs[-1].ok else f"{host}: {printable(runs[-1].step.title)}"
+            self._ended(runs[-1].ok, what, took, [note for run in runs for note in run.notes])
+
+    @property
+    def is_for_many(self) -> bool:
+        """With several hosts a line stands for a host's whole stage: nobody reads ten times fifteen steps."""
+        return len(self._rows) > 1
+
+    def _ended(self, ok: bool, what: str, milliseconds: int, notes: Sequence[str]) -> None:
         from rich.text import Text
 
-        mark, style = ("✓", "green") if run.ok else ("✗", "bold red")
-        text = Text("    ").append(mark, style=style).append(f" {printable(run.step.title)}")
-        text.append(f"  {seconds(run.milliseconds)}", style="dim")
-        if len(self._rows) > 1:
-            text.append(f"  {host}", style="cyan")
-        for note in run.notes:
+        mark, style = ("✓", "green") if ok else ("✗", "bold red")
+        text = Text("    ").append(mark, style=style).append(f" {what}")
+        text.append(f"  {seconds(milliseconds)}", style="dim")
+        for note in notes:
             text.append(f"\n        {printable(note)}", style="dim")
         self.console.print(text, soft_wrap=True)
-        self._row(host, "")
 
     def say(self, text: str) -> None:
         self._show(f"{self.project}: {printable(text, keep=chr(10))}", style="bold green")

@@ -9,13 +9,13 @@ import socket
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .errors import TAIL, ConnectionFailed, DeployError, Locked
+from .errors import TAIL, ConnectionFailed, DeployError, Locked, SettingsError
 from .hostkeys import check_host_keys, known_as
 from .plan import Step
 from .settings import Settings
@@ -70,6 +70,7 @@ class Watcher:
     def step_began(self, host: str, step: Step) -> None: ...
     def line(self, host: str, run: StepRun, line: str) -> None: ...
     def step_ended(self, host: str, run: StepRun) -> None: ...
+    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun]) -> None: ...
 
 
 class Remote:
@@ -77,20 +78,34 @@ class Remote:
 
     Args:
         connection: a Fabric connection, open or not.
-        settings: the project's settings.
+        settings: the project's settings, as they are on this host.
         host: the host as the user wrote it.
+        skip: what a deploy leaves out on this host.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, host: str) -> None:
-        self.connection, self.settings, self.host = connection, settings, host
+    def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
+        self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
         self._sending = threading.Lock()
         self._closed = threading.Event()
         self._rest = ""
 
+    def connect(self) -> None:
+        """Opens the connection, if it is not open already.
+
+        Raises:
+            ConnectionFailed: the host cannot be reached, or refuses us.
+        """
+        with self._as_connection_failed():
+            self._was_connected = bool(self.connection.is_connected)
+            if not self._was_connected:
+                check_host_keys(self.connection, self.settings)
+                self.connection.open()
+            self.connection.transport.set_keepalive(int(HEARTBEAT))
+
     def open(
         self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Connects, starts the agent, takes the lock, and looks around: one round trip after the connection stands.
+        """Starts the agent, takes the lock, and looks around: one round trip once the connection stands.
 
         Args:
             lock: who takes the lock and for what; None looks without it.
@@ -98,12 +113,12 @@ class Remote:
             look: what to look at: `tools`, `shared`, `sizes`, `in_use`.
 
         Raises:
-            ConnectionFailed: the host cannot be reached, refuses us, or has no Python.
+            ConnectionFailed: the connection broke.
             Locked: another deploy holds the lock.
+            SettingsError: this very task holds it, under another name of the same host.
             DeployError: `home` cannot be made or written.
         """
         with self._as_connection_failed():
-            self._connect()
             # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
             self._channel = self.connection.create_session()
             self._channel.settimeout(SILENCE)
@@ -111,10 +126,11 @@ class Remote:
             self._lines = self._channel.makefile("rb")
             hello = {"home": self.settings.home}
             self._channel.sendall(programs())
-            self._send(hello | {"lock": lock, "create": create, "look": look})
+            mine = lock and {**lock, "host": self.host}
+            self._send(hello | {"lock": mine, "create": create, "look": look})
             answer = self._first_answer()
         if "refused" in answer:
-            raise self._refusal(answer)
+            raise self._refusal(answer, mine or {})
         threading.Thread(target=self._beat, daemon=True).start()
         return answer
 
@@ -170,8 +186,17 @@ class Remote:
         with contextlib.suppress(OSError):
             self._send({"do": "interrupt"})
 
+    def abandon(self) -> None:
+        """Leaves the agent alone, which then restores by itself what the running stage has promised."""
+        self._closed.set()
+        with contextlib.suppress(OSError, EOFError, AttributeError):
+            self._channel.close()
+            self.connection.close()
+
     def close(self) -> None:
         """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         with contextlib.suppress(OSError, EOFError, AttributeError):
             self._send({"do": "quit"})
@@ -182,13 +207,6 @@ class Remote:
             self.connection.close()
 
     _was_connected = False
-
-    def _connect(self) -> None:
-        self._was_connected = bool(self.connection.is_connected)
-        if not self._was_connected:
-            check_host_keys(self.connection, self.settings)
-            self.connection.open()
-        self.connection.transport.set_keepalive(int(HEARTBEAT))
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with self._sending:
@@ -235,8 +253,12 @@ class Remote:
             with contextlib.suppress(OSError):
                 self._send({"do": "ping"})
 
-    def _refusal(self, answer: Mapping[str, Any]) -> DeployError:
+    def _refusal(self, answer: Mapping[str, Any], lock: Mapping[str, str]) -> DeployError:
         if answer["refused"] == "locked":
+            holder = answer["holder"]
+            if lock and holder.get("run") == lock["run"]:
+                other = holder["host"]
+                return SettingsError("hosts", [f"{self.host} and {other} are the same server and home; name it once"])
             return Locked(describe_holder(answer["holder"]), host=self.host)
         home = self.settings.home
         return DeployError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -161,6 +161,44 @@ class Process(metaclass=_Checked):
             yield f"`pid_file` is {self.pid_file!r}; it may not contain '..'"
 
 
+@dataclass(frozen=True)
+class Host(metaclass=_Checked):
+    """A server, where it differs from the others.
+
+    Args:
+        name: `user@host:port`, as in `hosts`; ssh_config is honoured.
+        processes: what runs there, in the place of the settings' processes.
+        env: variables added to those of the settings.
+        skip: names of steps, or of management commands, that a deploy leaves out there.
+        labels: what `--only` may name it by.
+    """
+
+    name: str
+    processes: Sequence[Process] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    skip: Sequence[str] = ()
+    labels: Sequence[str] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.processes, Sequence):
+            made = [Process(**p) if isinstance(p, Mapping) else p for p in self.processes]
+            object.__setattr__(self, "processes", made)
+        _check(f"Host {self.name!r}", self.problems())
+
+    def problems(self) -> Iterator[str]:
+        if not isinstance(self.name, str) or not self.name.strip() or not _is_text(self.name):
+            yield f"`name` is {self.name!r}; it is user@host:port"
+        for name in ("skip", "labels"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+                yield f"`{name}` is {value!r}; it is a list of texts"
+        if self.processes is not None and not all(isinstance(p, Process) for p in self.processes):
+            yield f"`processes` is {self.processes!r}; it is a list of Process(...)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(metaclass=_Checked):
     """A project, and where and how it is deployed. Checks itself; all problems are reported at once.
@@ -176,7 +214,7 @@ class Settings(metaclass=_Checked):
     repository: str
     home: str
     branch: str = "main"
-    hosts: Sequence[str] = ()
+    hosts: Sequence[str | Host] = ()
     source_dir: str = "."
     requirements: Sequence[str] = ("requirements.txt",)
     python: str = "python3"
@@ -201,6 +239,7 @@ class Settings(metaclass=_Checked):
     connect_timeout: float = 10
     step_timeout: float = 1800
     parallel: int = 16
+    batch: int = 16
 
     def __post_init__(self) -> None:
         for f in fields(self):  # lists and dicts of our own: nobody changes them behind our back
@@ -224,12 +263,26 @@ class Settings(metaclass=_Checked):
         problems: list[str] = []
         if isinstance(values.get("processes"), (list, tuple)):
             values["processes"] = [_process(item, problems) for item in values["processes"]]
+        if isinstance(values.get("hosts"), (list, tuple)):
+            values["hosts"] = [_host(item, problems) for item in values["hosts"]]
         try:
             settings = cls(**values)
         except SettingsError as error:
             raise SettingsError("djdeploy", [*error.problems, *problems]) from None
         _check("djdeploy", problems)
         return settings
+
+    @property
+    def servers(self) -> Sequence[Host]:
+        """The hosts, each with what makes it different."""
+        return [host if isinstance(host, Host) else Host(host) for host in self.hosts]
+
+    def on(self, host: Host) -> Settings:
+        """The settings as they are on a host."""
+        if host.processes is None and not host.env:
+            return self
+        processes = self.processes if host.processes is None else host.processes
+        return replace(self, processes=processes, env={**self.env, **host.env})
 
     @property
     def layout(self) -> Layout:
@@ -247,7 +300,8 @@ class Settings(metaclass=_Checked):
         yield from self._list_problems()
         yield from self._path_problems()
         yield from self._process_problems()
-        yield from self._env_problems()
+        yield from self._host_problems()
+        yield from _env_problems(self.env)
         yield from self._number_problems()
         yield from self._release_name_problems()
 
@@ -265,13 +319,11 @@ class Settings(metaclass=_Checked):
             yield f"`deploy_key` is {self.deploy_key!r}; it is the path of a private key on the server"
 
     def _list_problems(self) -> Iterator[str]:
-        lists = ("hosts", "requirements", "extra_requirements", "build_steps", "manage_steps")
+        lists = ("requirements", "extra_requirements", "build_steps", "manage_steps")
         for name in (*lists, "shared_dirs", "shared_files"):
             value = getattr(self, name)
             if not isinstance(value, list) or not all(isinstance(i, str) and i.strip() and _is_text(i) for i in value):
                 yield f"`{name}` is {value!r}; it is a list of texts"
-        if isinstance(self.hosts, list):
-            yield from (f"`hosts` names {host!r} twice" for host in duplicates(self.hosts))
 
     def _path_problems(self) -> Iterator[str]:
         named = [("source_dir", self.source_dir)]
@@ -294,33 +346,30 @@ class Settings(metaclass=_Checked):
             )
         yield from (f"{path!r} is shared twice" for path in duplicates(shared))
 
+    def _host_problems(self) -> Iterator[str]:
+        if not isinstance(self.hosts, list) or not all(isinstance(host, (str, Host)) for host in self.hosts):
+            yield f"`hosts` is {self.hosts!r}; it is a list of texts, or of Host(...)"
+            return
+        names = [host.name if isinstance(host, Host) else host for host in self.hosts]
+        yield from (f"`hosts` has {name!r}; it is user@host:port" for name in names if not name.strip())
+        yield from (f"`hosts` names {name!r} twice" for name in duplicates(names))
+        for host in self.hosts:
+            if isinstance(host, Host):
+                yield from (f"`hosts`: {host.name}: {problem}" for problem in _env_problems(host.env))
+                yield from (f"`hosts`: {host.name}: {problem}" for problem in _process_problems(host.processes or []))
+
     def _process_problems(self) -> Iterator[str]:
         if not isinstance(self.processes, list) or not all(isinstance(p, Process) for p in self.processes):
             yield f"`processes` is {self.processes!r}; it is a list of Process(...)"
             return
-        yield from (f"`processes` has two named {name!r}" for name in duplicates([p.name for p in self.processes]))
-        binds = [p.bind for p in self.processes if p.bind]
-        yield from (f"`processes` has two that bind {bind!r}" for bind in duplicates(binds))
-
-    def _env_problems(self) -> Iterator[str]:
-        if not isinstance(self.env, dict):
-            yield f"`env` is {self.env!r}; it is a mapping of names to texts"
-            return
-        for name, value in self.env.items():
-            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
-                yield f"`env` has {name!r}, which cannot be the name of an environment variable"
-            elif name.startswith("DJDEPLOY_"):
-                yield f"`env` has {name!r}; names that begin with DJDEPLOY_ are ours"
-            if not isinstance(value, str) or not _is_text(value):
-                yield f"`env` has {name!r} = {value!r}; it is a text" + (
-                    f", so write {str(value)!r}" if isinstance(value, (int, float)) else ""
-                )
+        yield from _process_problems(self.processes)
 
     def _number_problems(self) -> Iterator[str]:
         if not _is_count(self.keep_releases) or self.keep_releases < 2:
             yield f"`keep_releases` is {self.keep_releases!r}; at least 2 are needed to roll back"
-        if not _is_count(self.parallel) or self.parallel < 1:
-            yield f"`parallel` is {self.parallel!r}; it is a whole number of hosts from 1"
+        for name in ("parallel", "batch"):
+            if not _is_count(getattr(self, name)) or getattr(self, name) < 1:
+                yield f"`{name}` is {getattr(self, name)!r}; it is a whole number of hosts from 1"
         for name in ("connect_timeout", "step_timeout"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 yield f"`{name}` is {getattr(self, name)!r}; it is a number of seconds above 0"
@@ -369,6 +418,27 @@ def _check(subject: str, problems: Iterator[str] | Sequence[str]) -> None:
         raise SettingsError(subject, found)
 
 
+def _process_problems(processes: Sequence[Process]) -> Iterator[str]:
+    yield from (f"`processes` has two named {name!r}" for name in duplicates([p.name for p in processes]))
+    binds = [p.bind for p in processes if p.bind]
+    yield from (f"`processes` has two that bind {bind!r}" for bind in duplicates(binds))
+
+
+def _env_problems(env: object) -> Iterator[str]:
+    if not isinstance(env, Mapping):
+        yield f"`env` is {env!r}; it is a mapping of names to texts"
+        return
+    for name, value in env.items():
+        if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+            yield f"`env` has {name!r}, which cannot be the name of an environment variable"
+        elif name.startswith("DJDEPLOY_"):
+            yield f"`env` has {name!r}; names that begin with DJDEPLOY_ are ours"
+        if not isinstance(value, str) or not _is_text(value):
+            yield f"`env` has {name!r} = {value!r}; it is a text" + (
+                f", so write {str(value)!r}" if isinstance(value, (int, float)) else ""
+            )
+
+
 def _process(item: object, problems: list[str]) -> Any:
     if not isinstance(item, Mapping):
         return item
@@ -377,6 +447,16 @@ def _process(item: object, problems: list[str]) -> Any:
     except SettingsError as error:
         problems += [f"process {item.get('name', '?')!r}: {problem}" for problem in error.problems]
         return Process("invalid", "invalid")
+
+
+def _host(item: object, problems: list[str]) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    try:
+        return Host(**{str(name): value for name, value in item.items()})
+    except SettingsError as error:
+        problems += [f"host {item.get('name', '?')!r}: {problem}" for problem in error.problems]
+        return "invalid"
 
 
 def _is_text(value: str) -> bool:

@@ -31,7 +31,7 @@ def supervisor_conf(settings: Settings, user: str | None = None) -> str:
         SettingsError: a path cannot be written in Supervisor's syntax.
     """
     _check_paths(settings)
-    account = user or next((h.partition("@")[0] for h in settings.hosts if "@" in h), None)
+    account = user or next((h.name.partition("@")[0] for h in settings.servers if "@" in h.name), None)
     sections = [_section(settings, process, account) for process in settings.processes]
     return "\n\n".join([_head(settings, account), *sections]) + "\n"
 

@@ -7,13 +7,13 @@ In a fabfile, either all of them for one project, `ns = collection(Settings(...)
 from __future__ import annotations
 
 import getpass
-import json
+import inspect
 import os
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,11 @@ from .doctor import Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
 from .plan import Deployment, Step
 from .recipe import SETUP
-from .report import Report, make_report
-from .runner import Remote, StepRun, describe_holder
-from .settings import Settings, duplicates
+from .report import SILENT, Report, make_report
+from .runner import Remote, describe_holder
+from .settings import Host, Settings, duplicates, nearest
 from .shell import sh
+from .show import Printer, human, print_findings, print_json, print_status, print_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -42,11 +43,11 @@ class Job:
     """One run of a task: the project, its hosts, and who asks.
 
     Args:
-        connections: the hosts, by the names that the user gave them.
+        connections: the hosts, each with its connection.
     """
 
     settings: Settings
-    connections: Mapping[str, Connection]
+    connections: Mapping[Host, Connection]
     who: engine.Who
     echo: bool
     dry: bool
@@ -59,7 +60,10 @@ class Job:
     def remotes(self) -> Sequence[Remote]:
         if not self.connections:
             raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
-        return [Remote(connection, self.settings, name) for name, connection in self.connections.items()]
+        return [
+            Remote(connection, self.settings.on(host), host.name, host.skip)
+            for host, connection in self.connections.items()
+        ]
 
     @property
     def common(self) -> Mapping[str, Any]:
@@ -84,7 +88,7 @@ class DeployTask(Task):  # type: ignore[misc]
             return None
         settings = self.settings or settings_of(c)
         self.times_called += 1
-        connections = connections_for(c, settings, hosts)
+        connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
         job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry))
         return self.body(job, *args, **kwargs)
 
@@ -98,8 +102,8 @@ class DeployTask(Task):  # type: ignore[misc]
         return given.split(",") if given and any(task is self for task in called) else []
 
 
-def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Mapping[str, Connection]:
-    """The connections of a task: those of `-H`, the one it was called with, or those of the settings."""
+def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Mapping[Host, Connection]:
+    """The hosts of a task: those of `-H`, the one it was called with, or those of the settings."""
     if twice := duplicates(list(hosts)):
         raise SettingsError("-H", [f"{host} is named twice" for host in twice])
     if isinstance(c, Connection):
@@ -107,11 +111,24 @@ def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Map
         connections = {names[0]: c, **{host: Connection(host, config=c.config) for host in hosts[1:]}}
     else:
         config = c.config if hasattr(c.config, "load_ssh_config") else None
-        connections = {host: Connection(host, config=config) for host in settings.hosts}
+        connections = {host.name: Connection(host.name, config=config) for host in settings.servers}
     for connection in connections.values():
         connection.forward_agent = connection.forward_agent or settings.forward_agent
         connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
-    return connections
+    known = {host.name: host for host in settings.servers}
+    return {known.get(name) or Host(name): connection for name, connection in connections.items()}
+
+
+def only_those(wanted: str | None, connections: Mapping[Host, Connection]) -> Mapping[Host, Connection]:
+    """The hosts that are named, by a label or by name with or without its user and port; several with commas."""
+    if wanted is None:
+        return connections
+    names = {host: {host.name, connection.original_host, *host.labels} for host, connection in connections.items()}
+    words = [word.strip() for word in wanted.split(",")]
+    known = sorted({name for each in names.values() for name in each})
+    if unknown := [word for word in words if word not in known]:
+        raise SettingsError("--only", [f"{word!r} is no host and no label{nearest(word, known)}" for word in unknown])
+    return {host: connection for host, connection in connections.items() if names[host] & set(words)}
 
 
 def name_of(connection: Connection) -> str:
@@ -144,8 +161,19 @@ def who_asks() -> engine.Who:
 
 
 def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
-    """Makes a task of a function that takes a `Job`; the options are those of `invoke.task`."""
-    return lambda body: DeployTask(body, **options)
+    """Makes a task of a function that takes a `Job`; the options are those of `invoke.task`.
+
+    Each task has `--only` besides its own options.
+    """
+    options["help"] = {**options.get("help", {}), "only": "labels or names of the hosts to work on, instead of all"}
+
+    def make(body: Callable[..., Any]) -> DeployTask:
+        own = inspect.signature(body)
+        only = inspect.Parameter("only", inspect.Parameter.KEYWORD_ONLY, default=None)
+        body.__signature__ = own.replace(parameters=[*own.parameters.values(), only])  # type: ignore[attr-defined]
+        return DeployTask(body, **options)
+
+    return make
 
 
 BRANCH = "branch, tag or commit to deploy, in the place of the settings' branch"
@@ -232,7 +260,7 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
         ]
 
     rows = []
-    for host, (seen, run) in engine.ask(job.remotes, job.settings, steps, report=engine.SILENT).items():
+    for host, (seen, run) in engine.ask(job.remotes, job.settings, steps, report=SILENT).items():
         commit = seen.live.commit if seen.live else ""
         rows.append(
             {"host": host, "current": seen.current, "commit": commit, "processes": run.told.get("processes", [])}
@@ -247,7 +275,7 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 @task(help={"branch": BRANCH, "json": JSON})
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Sequence[Finding]]:
     """Look for everything that would make a deploy fail or lose requests; change nothing"""
-    found = engine.check(job.remotes, job.settings, report=engine.SILENT, who=job.who, ref=branch)
+    found = engine.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
     if json:
         print_json({host: [asdict(finding) for finding in findings] for host, findings in found.items()})
     else:
@@ -315,10 +343,14 @@ def supervisor_conf(job: Job) -> str:
     """Print the Supervisor programs for these settings"""
     from .supervisor import supervisor_conf as conf
 
-    users = {connection.user for connection in job.connections.values()}
-    text = conf(job.settings, user=users.pop() if len(users) == 1 else None)
-    print(text)
-    return text
+    texts: dict[str, list[str]] = {}
+    for host, connection in job.connections.items():
+        texts.setdefault(conf(job.settings.on(host), user=connection.user), []).append(host.name)
+    if not texts:
+        texts[conf(job.settings)] = []
+    parts = [f"; On {', '.join(names)}:\n{text}" if len(texts) > 1 else text for text, names in texts.items()]
+    print("\n".join(parts))
+    return "\n".join(parts)
 
 
 @task()
@@ -330,113 +362,6 @@ def unlock(job: Job) -> None:
             print("  It is free as soon as that deploy, or the step that it left running, has ended.")
         else:
             print(f"{host}: nobody holds the lock. There is nothing to clear.")
-
-
-# --- what they print --------------------------------------------------------------------------------------------------
-
-
-class Printer(Report):
-    """Prints the lines that a step puts out, and nothing else."""
-
-    def __init__(self, names: bool) -> None:
-        super().__init__()
-        self.names = names
-
-    def line(self, host: str, run: StepRun, line: str) -> None:
-        self.write(f"{host} | {printable(line)}" if self.names else printable(line))
-
-    def step_ended(self, host: str, run: StepRun) -> None:
-        run.tail.clear()  # it was shown; an error need not repeat it
-
-
-def print_json(value: Any) -> None:
-    with reader_may_leave():
-        print(json.dumps(value, indent=2), flush=True)
-
-
-@contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """Whoever reads our output, such as `head`, may have seen enough."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush does not complain
-
-
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
-    """Rows as a table: drawn on a terminal, aligned text elsewhere."""
-    columns = ["host", *columns] if hosts else columns
-    cells = [[printable(str(row[column] or "")) for column in columns] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns, box=None, header_style="bold")
-        styles = {"live": "bold green", "previous": "green", "bad": "red", "failed": "red", "unfinished": "yellow"}
-        for line in cells:
-            table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
-        return Console().print(table)
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    with reader_may_leave():
-        for line in [list(columns), *cells]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
-    return None
-
-
-def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
-    """What is wrong with each host, the worst first, each with its remedy."""
-    for host, findings in found.items():
-        print(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
-        for finding in sorted(findings, key=lambda finding: not finding.fatal):
-            print(f"  {'FAIL' if finding.fatal else 'note'}  {printable(finding.what)}")
-            print(f"        {printable(finding.remedy)}")
-
-
-def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each host, and one for each process below it; what does not run the current release stands out."""
-    for row in rows:
-        print(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
-        instances = [status_cells(instance, row["current"]) for instance in row["processes"]]
-        if instances:
-            print_table(instances, ["process", "pid", "uptime", "release", "health", "note"], hosts=False)
-        else:
-            print("  no processes")
-
-
-def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:
-    """A process as people read it."""
-    healthy = {True: f"ok, {instance.get('latency_ms', 0):.0f} ms", False: "FAILS", None: "not asked"}
-    release = instance["release"]
-    other = [f"runs {release}, not the current release"] if release not in (None, current) else []
-    return {
-        "process": f"{instance['process']} {instance['instance']}",
-        "pid": instance["pid"],
-        "uptime": duration(instance["uptime"]) if "uptime" in instance else "",
-        "release": release,
-        "health": healthy[instance["healthy"]] if instance["pid"] else "not running",
-        "note": "; ".join([*other, *filter(None, [instance.get("note")])]),
-    }
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    if hours < 2:
-        return f"{minutes:.0f} min"
-    return f"{hours:.0f} h" if days < 2 else f"{days:.0f} days"
-
-
-def human(size: object) -> str:
-    """Bytes as people say them."""
-    value = float(size) if isinstance(size, int) else 0.0
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def number(value: object, option: str) -> int | None:

@@ -24,16 +24,20 @@ FAB = str(Path(sys.executable).with_name("fab"))
 
 
 class Site:
-    """The sample project on a container, deployed by the real `fab` in a directory of its own."""
+    """The sample project on one container or several, deployed by the real `fab` in a directory of its own.
 
-    def __init__(self, target: DockerTarget, directory: Path) -> None:
+    The first container is `target` in the fabfile, others are `target2` and so on.
+    """
+
+    def __init__(self, target: DockerTarget, directory: Path, *others: DockerTarget) -> None:
         self.target, self.directory = target, directory
+        self.targets = {"target": target, **{f"target{i}": other for i, other in enumerate(others, 2)}}
         self.repository = SampleRepository(directory / "repository")
         self.settings = Settings(
             project="demo",
             repository=target.push(self.repository.path),
             home=HOME,
-            hosts=["target"],
+            hosts=list(self.targets),
             source_dir="src",
             shared_dirs=["data"],
             env={
@@ -45,21 +49,30 @@ class Site:
                 Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/health/", timeout=30)
             ],
         )
-        (directory / "ssh_config").write_text(target.ssh_config())
+        self.write_ssh_config()
         (directory / "fabric.yaml").write_text(f"ssh_config_path: {directory}/ssh_config\n")
-        # The site is reached from here through nginx.
-        target.put("/etc/nginx/conf.d/site.conf", NGINX)
-        target.root("supervisorctl", "restart", "nginx")
+        self.push()
+        for each in self.targets.values():  # the site is reached from here through nginx
+            each.put("/etc/nginx/conf.d/site.conf", NGINX)
+            each.root("supervisorctl", "restart", "nginx")
+
+    def write_ssh_config(self) -> None:
+        """A container has other ports after a restart."""
+        entries = [target.ssh_config(name) for name, target in self.targets.items()]
+        (self.directory / "ssh_config").write_text("".join(entries))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.target.nginx_port}/health/"
+        return self.url_of("target")
+
+    def url_of(self, host: str) -> str:
+        return f"http://127.0.0.1:{self.targets[host].nginx_port}/health/"
 
     def fab(self, *words: str, code: int = 0, **settings: Any) -> str:
         """Runs `fab`; returns all that it printed."""
         made = replace(self.settings, **settings)
         (self.directory / "fabfile.py").write_text(
-            f"from djdeploy import Health, Process, Proof, Settings, collection\nns = collection({made!r})\n"
+            f"from djdeploy import Health, Host, Process, Proof, Settings, collection\nns = collection({made!r})\n"
         )
         done = self.popen(*words)
         output, _ = done.communicate(timeout=300)
@@ -79,17 +92,20 @@ class Site:
         )
 
     def push(self) -> None:
-        self.target.push(self.repository.path)
+        for target in self.targets.values():
+            target.push(self.repository.path)
 
     def install(self, **settings: Any) -> None:
         """What root does once."""
         self.fab("setup", **settings)
-        self.target.supervisor(self.fab("supervisor-conf", **settings))
+        text = self.fab("supervisor-conf", **settings)
+        for target in self.targets.values():
+            target.supervisor(text)
 
-    def answering(self) -> str | None:
+    def answering(self, host: str = "target") -> str | None:
         """The release that answers a user."""
         try:
-            with urllib.request.urlopen(self.url, timeout=5) as response:
+            with urllib.request.urlopen(self.url_of(host), timeout=5) as response:
                 return str(response.headers["X-Release"])
         except OSError:
             return None
@@ -99,8 +115,12 @@ class Site:
         self.fab("deploy", **settings)
         return self.link("current")
 
-    def link(self, name: str) -> str:
-        return self.target.root("readlink", f"{HOME}/{name}")[1].strip()
+    def link(self, name: str, host: str = "target") -> str:
+        return self.targets[host].root("readlink", f"{HOME}/{name}")[1].strip()
+
+    def serving(self) -> dict[str, str | None]:
+        """The release that answers on each host."""
+        return {host: self.answering(host) for host in self.targets}
 
     def releases(self) -> list[dict[str, Any]]:
         return list(json.loads(self.fab("releases", "--json")))

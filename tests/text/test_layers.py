@@ -25,10 +25,13 @@ LAYERS = {
     "recipe": 4,
     "runner": 4,
     "report": 5,
-    "engine": 6,
-    "files": 6,
-    "tasks": 7,
-    "__init__": 8,
+    "fleet": 5,
+    "run": 6,
+    "show": 6,
+    "engine": 7,
+    "files": 7,
+    "tasks": 8,
+    "__init__": 9,
 }
 
 

@@ -67,7 +67,7 @@ class Lock:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 with contextlib.closing(os.fdopen(fd, "rb")) as file:
-                    raise Refused("locked", holder=parsed(file.read())) from None
+                    raise Refused("locked", holder=holder_in(file)) from None
             if self._is_the_file(fd):
                 return fd
             os.close(fd)  # somebody removed the directory between open and flock
@@ -85,6 +85,17 @@ class Lock:
         with contextlib.suppress(OSError):  # a full disk must not stop a rollback
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, text, 0)
+
+
+def holder_in(file: IO[bytes]) -> dict[str, Any]:
+    """Who holds the lock. Between taking it and saying so there is a moment."""
+    for _ in range(20):
+        file.seek(0)
+        holder = parsed(file.read())
+        if holder:
+            return holder
+        time.sleep(0.05)
+    return {}
 
 
 # --- looking --------------------------------------------------------------------------------------------------------

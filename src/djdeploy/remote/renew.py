@@ -1,4 +1,4 @@
-"""Makes every process run a release, one instance at a time: `renew.py HOME RELEASE [--old NAME] [--force] [--quick]`.
+"""Makes every process run a release, one instance at a time: `renew.py HOME RELEASE [--old NAME] [OPTIONS]`.
 
 An instance is touched only when the one before it serves. What already runs the release and is well is left alone, so
 the same program brings back only what was touched, after the links were put back; `--force` renews that too.
@@ -52,6 +52,7 @@ class Options(argparse.Namespace):
     old: str | None
     force: bool
     quick: bool
+    proven: list[str]
 
 
 class Renewal:
@@ -146,7 +147,7 @@ class Renewal:
 
     def trial(self, instance: Instance) -> Trial:
         proven = any(other.process["name"] == instance.process["name"] for other, _ in self.serving)
-        return NEXT if self.options.quick or proven else FIRST
+        return NEXT if self.options.quick or proven or instance.process["name"] in self.options.proven else FIRST
 
     def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
         """The new process once it serves; None if none appears."""
@@ -329,6 +330,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--old", help="the release that was current before")
     parser.add_argument("--force", action="store_true", help="renew also what runs the release already")
     parser.add_argument("--quick", action="store_true", help="trust a new process sooner: on the way back")
+    parser.add_argument(
+        "--proven", action="append", default=[], metavar="NAME", help="a process that serves on another host already"
+    )
     options = parser.parse_args(words, Options())
     options.home = os.path.realpath(options.home)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

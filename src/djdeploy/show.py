@@ -1,0 +1,119 @@
+"""What tasks print that only look: tables, lines and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .doctor import Finding
+from .errors import printable
+from .report import Report
+from .runner import StepRun
+
+
+class Printer(Report):
+    """Prints the lines that a step puts out, and nothing else."""
+
+    def __init__(self, names: bool) -> None:
+        super().__init__()
+        self.names = names
+
+    def line(self, host: str, run: StepRun, line: str) -> None:
+        self.write(f"{host} | {printable(line)}" if self.names else printable(line))
+
+    def step_ended(self, host: str, run: StepRun) -> None:
+        run.tail.clear()  # it was shown; an error need not repeat it
+
+
+def print_json(value: Any) -> None:
+    with reader_may_leave():
+        print(json.dumps(value, indent=2), flush=True)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Whoever reads our output, such as `head`, may have seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush does not complain
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
+    """Rows as a table: drawn on a terminal, aligned text elsewhere."""
+    columns = ["host", *columns] if hosts else columns
+    cells = [[printable(str(row[column] or "")) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, header_style="bold")
+        styles = {"live": "bold green", "previous": "green", "bad": "red", "failed": "red", "unfinished": "yellow"}
+        for line in cells:
+            table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
+        return Console().print(table)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    with reader_may_leave():
+        for line in [list(columns), *cells]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
+    return None
+
+
+def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
+    """What is wrong with each host, the worst first, each with its remedy."""
+    for host, findings in found.items():
+        print(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
+        for finding in sorted(findings, key=lambda finding: not finding.fatal):
+            print(f"  {'FAIL' if finding.fatal else 'note'}  {printable(finding.what)}")
+            print(f"        {printable(finding.remedy)}")
+
+
+def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each host, and one for each process below it; what does not run the current release stands out."""
+    for row in rows:
+        print(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
+        instances = [status_cells(instance, row["current"]) for instance in row["processes"]]
+        if instances:
+            print_table(instances, ["process", "pid", "uptime", "release", "health", "note"], hosts=False)
+        else:
+            print("  no processes")
+
+
+def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:
+    """A process as people read it."""
+    healthy = {True: f"ok, {instance.get('latency_ms', 0):.0f} ms", False: "FAILS", None: "not asked"}
+    release = instance["release"]
+    other = [f"runs {release}, not the current release"] if release not in (None, current) else []
+    return {
+        "process": f"{instance['process']} {instance['instance']}",
+        "pid": instance["pid"],
+        "uptime": duration(instance["uptime"]) if "uptime" in instance else "",
+        "release": release,
+        "health": healthy[instance["healthy"]] if instance["pid"] else "not running",
+        "note": "; ".join([*other, *filter(None, [instance.get("note")])]),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    if hours < 2:
+        return f"{minutes:.0f} min"
+    return f"{hours:.0f} h" if days < 2 else f"{days:.0f} days"
+
+
+def human(size: object) -> str:
+    """Bytes as people say them."""
+    value = float(size) if isinstance(size, int) else 0.0
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
