@@ -26,8 +26,8 @@ from invoke.config import DataProxy
 from . import engine
 from .doctor import Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
-from .plan import Deployment, Step
-from .recipe import SETUP
+from .plan import Deployment, Recipe, Step
+from .recipe import DEPLOY, SETUP
 from .report import SILENT, Report, make_report
 from .runner import Remote, describe_holder
 from .settings import Host, Settings, duplicates, nearest
@@ -51,6 +51,7 @@ class Job:
     who: engine.Who
     echo: bool
     dry: bool
+    recipe: Recipe = DEPLOY
 
     def report(self, json: bool = False) -> Report:
         """Where people are told; standard output is for JSON alone if there is any."""
@@ -78,9 +79,11 @@ class DeployTask(Task):  # type: ignore[misc]
     the first of these calls works on all of them, and the others have nothing left to do.
     """
 
-    def __init__(self, body: Callable[..., Any], *, settings: Settings | None = None, **options: Any) -> None:
+    def __init__(
+        self, body: Callable[..., Any], *, settings: Settings | None = None, recipe: Recipe = DEPLOY, **options: Any
+    ) -> None:
         super().__init__(body, **options)
-        self.settings, self.options = settings, options
+        self.settings, self.recipe, self.options = settings, recipe, options
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         hosts = self._hosts_of_fab(c)
@@ -89,7 +92,7 @@ class DeployTask(Task):  # type: ignore[misc]
         settings = self.settings or settings_of(c)
         self.times_called += 1
         connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
-        job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry))
+        job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry), self.recipe)
         return self.body(job, *args, **kwargs)
 
     def _hosts_of_fab(self, c: Context) -> list[str]:
@@ -203,19 +206,25 @@ def deploy(
 ) -> str:
     """Deploy a commit to all hosts, as one"""
     return engine.deploy(
-        job.remotes, job.settings, ref=branch, skip=skip or (), dry_run=dry_run or job.dry, **job.common
+        job.remotes,
+        job.settings,
+        ref=branch,
+        skip=skip or (),
+        dry_run=dry_run or job.dry,
+        recipe=job.recipe,
+        **job.common,
     )
 
 
 @task(help={"to": "the release to go to", "dry_run": DRY_RUN, "allow_destructive": DESTRUCTIVE})
 def rollback(job: Job, to: str | None = None, dry_run: bool = False, allow_destructive: bool = False) -> str:
-    """Go back to the newest good release before the current one"""
+    """Go back to the good release before the current one"""
     return engine.rollback(job.remotes, job.settings, to=to, dry_run=dry_run or job.dry, **job.common)
 
 
 @task(help={"keep": "how many good releases to keep", "dry_run": DRY_RUN})
 def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping[str, Sequence[str]]:
-    """Remove old releases, never one that is live, previous or in use"""
+    """Remove old releases that nothing uses"""
     return engine.cleanup(
         job.remotes, job.settings, keep=number(keep, "keep"), dry_run=dry_run or job.dry, **job.common
     )
@@ -250,7 +259,7 @@ def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 
 @task(help={"json": JSON})
 def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
-    """Show what each process really runs, and whether it is well"""
+    """Show what each process really runs"""
 
     def steps(d: Deployment) -> Sequence[Step]:
         return [
@@ -274,7 +283,7 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 
 @task(help={"branch": BRANCH, "json": JSON})
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Sequence[Finding]]:
-    """Look for everything that would make a deploy fail or lose requests; change nothing"""
+    """Look for what would make a deploy fail"""
     found = engine.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
     if json:
         print_json({host: [asdict(finding) for finding in findings] for host, findings in found.items()})
@@ -304,7 +313,7 @@ def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
 
 @task()
 def setup(job: Job) -> None:
-    """Create the directories on the server, and install the launcher"""
+    """Create the directories on the server"""
     report = job.report()
     done = engine.ask(
         job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
@@ -317,7 +326,7 @@ def setup(job: Job) -> None:
 
 @task()
 def restart(job: Job) -> str:
-    """Restart the processes of the current release, one instance at a time"""
+    """Restart the processes, one instance at a time"""
     return engine.restart(job.remotes, job.settings, **job.common)
 
 
@@ -355,7 +364,7 @@ def supervisor_conf(job: Job) -> str:
 
 @task()
 def unlock(job: Job) -> None:
-    """Show who holds the lock; there is nothing to clear when the holder is gone"""
+    """Show who deploys now, and holds the lock"""
     for host, lock in engine.look_at_locks(job.remotes, job.settings).items():
         if lock["held"]:
             print(f"{host}: {printable(describe_holder(lock['holder']))}.")
@@ -378,14 +387,15 @@ TASKS = (deploy, rollback, cleanup, releases, status, check, setup, supervisor_c
 # --- the collection ---------------------------------------------------------------------------------------------------
 
 
-def collection(settings: Settings, name: str | None = None) -> Collection:
+def collection(settings: Settings, name: str | None = None, *, recipe: Recipe = DEPLOY) -> Collection:
     """All tasks for one project: `ns = collection(settings)` in a fabfile.
 
     Args:
         settings: the project.
         name: the collection's name, for a stage beside another: `ns.add_collection(collection(staging, "staging"))`.
+        recipe: what a deploy does, with steps of the project's own.
     """
     made = Collection(name) if name else Collection()
     for task in TASKS:
-        made.add_task(DeployTask(task.body, settings=settings, **task.options))
+        made.add_task(DeployTask(task.body, settings=settings, recipe=recipe, **task.options))
     return made
