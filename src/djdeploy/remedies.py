@@ -46,6 +46,10 @@ REMEDIES: tuple[tuple[str, str], ...] = (
         "The lock has hashes, so every line must have one that fits. Compile it with: pip-compile --generate-hashes",
     ),
     (
+        r"without having set the STATIC_ROOT setting",
+        'Set STATIC_ROOT = BASE_DIR / "static" in the project\'s settings, or leave collectstatic out of manage_steps.',
+    ),
+    (
         r"You must set settings\.ALLOWED_HOSTS|Invalid HTTP_HOST|DisallowedHost",
         "Django's ALLOWED_HOSTS refuses the request: add the host, or give the health check a Host header.",
     ),
