@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .plan import Deployment, Recipe, Step, once
 from .recipe import DEPLOY, ROLLBACK
-from .settings import Health, Host, Process, Proof, Settings
+from .settings import Health, Host, Process, Proof, Secret, Settings
 from .shell import Shell, sh
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "Process",
     "Proof",
     "Recipe",
+    "Secret",
     "Settings",
     "Shell",
     "Step",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from .doctor import Finding, findings, obstacles
@@ -20,6 +20,7 @@ from .remedies import remedy_for
 from .report import Report
 from .run import Run, step_failed
 from .runner import Remote, StepRun
+from .secret import read_secrets, values_to_hide
 from .settings import Settings, is_ref, nearest
 from .shell import sh
 from .snapshot import Release, Snapshot
@@ -57,6 +58,7 @@ def deploy(
     ref: str | None = None,
     skip: Collection[str] = (),
     dry_run: bool = False,
+    wait: float = 0,
     recipe: Recipe = DEPLOY,
 ) -> str:
     """Deploys one commit to all hosts.
@@ -65,6 +67,7 @@ def deploy(
         ref: branch, tag or commit; the settings' branch by default.
         skip: names of steps, or of management commands, to leave out.
         dry_run: prints what would run, and changes nothing.
+        wait: seconds to wait for others who deploy.
 
     Returns:
         The name of the release.
@@ -75,10 +78,15 @@ def deploy(
     ref = ref or settings.branch
     if not is_ref(ref):
         raise SettingsError("deploy", [f"{ref!r} cannot be the name of a branch, tag or commit"])
+    secrets = read_secrets(settings)
+    for remote in remotes:
+        remote.hide = values_to_hide(remote.settings.env, secrets.values())
     fleet = Fleet(remotes, settings.parallel)
     look = needed(settings)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
-    with working(fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look) as seen:
+    with working(
+        fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look, wait=wait
+    ) as seen:
         refuse(seen, needs=("git",), files=settings.shared_files)
         told = resolve(fleet.remotes[0], seen, settings, ref, report, peek=dry_run)
         name = release_name(settings, ref, told["commit"], who, seen)
@@ -94,7 +102,8 @@ def deploy(
             author=told.get("author", ""),
             by=who.name,
             at=who.stamp,
-            token=secrets.token_hex(8),
+            token=token_hex(8),
+            secrets=secrets,
         )
         deployments = on_each(fleet, seen, task)
         skips = known_skips(recipe, deployments, skip)
@@ -292,14 +301,15 @@ def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> 
         return {"lock": None, "create": None}
     home = settings.layout.home
     directories = [str(path.relative_to(home)) for path in settings.layout.directories if path != home]
-    lock = {"task": task, "by": who.name, "at": who.stamp, "run": secrets.token_hex(8)}
+    lock = {"task": task, "by": who.name, "at": who.stamp, "run": token_hex(8)}
     return {"lock": lock, "create": directories}
 
 
 @contextmanager
 def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterator[Snapshots]:
     """The hosts of a task, opened and looked at, while the report shows what runs on them."""
-    with report.task(title, [remote.host for remote in fleet.remotes]), fleet.opened(**opening) as seen:
+    hosts = [remote.host for remote in fleet.remotes]
+    with report.task(title, hosts), fleet.opened(**opening, waiting=report.say) as seen:
         yield seen
 
 
@@ -450,7 +460,7 @@ def on_release(
         ref=release.ref if release else "",
         by=who.name,
         at=who.stamp,
-        token=secrets.token_hex(8),
+        token=token_hex(8),
         task=task,
     )
     return on_each(fleet, seen, deployment)

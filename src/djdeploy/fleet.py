@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from typing import Any, NoReturn, TypeVar
 from .errors import DeployError, Interrupted, Locked, together
 from .runner import Remote
 from .snapshot import Snapshot
+
+RETRY = 2.0
+"""Seconds between two tries to take the locks."""
 
 T = TypeVar("T")
 Snapshots = Mapping[Remote, Snapshot]
@@ -79,21 +83,44 @@ class Fleet:
 
     @contextmanager
     def opened(
-        self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
+        self,
+        *,
+        lock: Mapping[str, str] | None,
+        create: Sequence[str] | None,
+        look: Mapping[str, Any],
+        wait: float = 0,
+        waiting: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Snapshots]:
         """Connects to all hosts, takes all locks or none, and looks at each.
 
         Nothing begins on any host before all are connected.
+
+        Args:
+            lock, create, look: as for `Remote.open`.
+            wait: seconds to wait for others who hold a lock; `waiting` is told, once, who they are.
         """
         try:
             with sigterm_interrupts():
                 self.each(Remote.connect)
-                answers = self.each(lambda remote: remote.open(lock=lock, create=create, look=look))
+                until = time.monotonic() + wait
+                while True:
+                    try:
+                        answers = self.each(lambda remote: remote.open(lock=lock, create=create, look=look))
+                        break
+                    except Locked as error:
+                        if time.monotonic() >= until:
+                            raise
+                        waiting(f"waiting: {error.message}")
+                        waiting = lambda _: None  # noqa: E731
+                        self.each(Remote.leave)  # all or none: whoever waits must not keep others out
+                        time.sleep(min(RETRY, max(0.0, until - time.monotonic())))
                 yield {r: Snapshot.parse(answer["look"], answer["programs"]) for r, answer in answers.items()}
         except Locked as error:
             error.site = "Nothing was changed."
             error.remedy = error.remedy or "Wait until it ends; nothing has to be cleared when its holder is gone."
             raise
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted", site="Nothing was running, and nothing was changed.") from None
         finally:
             for remote in self.remotes:
                 remote.close()

@@ -38,6 +38,7 @@ class Deployment:
         timings: milliseconds of each step that has ended.
         told: what steps have told so far, such as the proof of requests.
         outcome: how the task ended, for the history.
+        secrets: the contents of secret files, by their paths.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Deployment:
     timings: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = "done"
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def layout(self) -> Layout:
@@ -128,12 +130,14 @@ class Step:
         title: what is shown while it runs.
         commands: shell, in order; the first that fails ends the step.
         timeout: seconds after which its process group is ended.
+        input: what its program reads from the descriptor `DJDEPLOY_INPUT_FD`; never shown.
     """
 
     name: str
     title: str
     commands: tuple[Shell, ...]
     timeout: float | None = None
+    input: str = field(default="", repr=False)
 
     @property
     def script(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .plan import Deployment, Recipe, Step
+from .secret import as_input
 from .settings import Process
 from .shell import Shell, sh
 
@@ -109,6 +110,15 @@ fi""",
     ]
 
 
+def install_secrets(d: Deployment) -> Sequence[Step]:
+    """Install the secret files that are missing or differ"""
+    if not d.secrets:
+        return []
+    command = sh("{secret} {shared} --install {keep}", secret=d.program("secret"), shared=d.layout.shared, keep=kept(d))
+    title = "Install the secret files that are missing or differ"
+    return [Step("install_secrets", title, (command,), input=as_input(d.secrets))]
+
+
 def link_shared(d: Deployment) -> Sequence[Shell]:
     """Link what all releases share"""
     shared, repository = d.layout.shared, d.new.repository
@@ -129,7 +139,7 @@ fi""",
             path=path,
         )
         commands += [seed, sh(link, parent=path.parent, path=path, target=target)]
-    for name in d.settings.shared_files:
+    for name in d.settings.linked_files:
         target, path = shared / name, repository / name
         missing = f"{target} is missing"
         check = sh("if [ ! -e {target} ]; then echo {missing}; exit 1; fi", target=target, missing=missing)
@@ -232,6 +242,11 @@ def record(d: Deployment) -> Sequence[Shell]:
     return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
 
 
+def forget_old_secrets(d: Deployment) -> Sequence[Shell]:
+    """Forget the secret files that were replaced"""
+    return [sh("rm -rf {keep}", keep=kept(d))] if d.secrets else []
+
+
 def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     """Remove old releases"""
     seen = d.seen.after_publishing(d.release) if d.task == "deploy" else d.seen
@@ -262,6 +277,13 @@ def discard_release(d: Deployment) -> Sequence[Shell]:
             root=d.new.root,
         ),
     ]
+
+
+def restore_secrets(d: Deployment) -> Sequence[Shell]:
+    """Put the secret files back"""
+    if not d.secrets:
+        return []
+    return [sh("{secret} {shared} --restore {keep}", secret=d.program("secret"), shared=d.layout.shared, keep=kept(d))]
 
 
 def mark_failed(d: Deployment) -> Sequence[Shell]:
@@ -296,6 +318,7 @@ DEPLOY = Recipe(
         fetch_code,
         create_virtualenv,
         install_requirements,
+        install_secrets,
         link_shared,
         run_build_steps,
         prepare_project,
@@ -308,7 +331,7 @@ DEPLOY = Recipe(
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
     publish=(switch_links, restart_processes, mark_live),
     # A failure here is a warning.
-    finish=(record, remove_old_releases),
+    finish=(record, forget_old_secrets, remove_old_releases),
 )
 
 ROLLBACK = Recipe(publish=(switch_links, restart_processes, mark_live), finish=(mark_bad, record))
@@ -317,20 +340,27 @@ RESTART = Recipe(publish=(restart_processes,), finish=(record,))
 
 SETUP = Recipe(build=(install_launcher,))
 
+SECRETS = Recipe(build=(install_secrets, forget_old_secrets))
+
 CLEANUP = Recipe(finish=(remove_old_releases, record))
 
 # What restores a stage's promise when it fails, or when the client vanishes while it runs.
 UNDO = {
     "deploy": Recipe(
-        build=(discard_release,),
-        migrate=(mark_failed,),
-        publish=(restore_links, restart_old, end_processes, mark_failed),
+        build=(restore_secrets, discard_release),
+        migrate=(restore_secrets, mark_failed),
+        publish=(restore_secrets, restore_links, restart_old, end_processes, mark_failed),
     ),
     "rollback": Recipe(publish=(restore_links, restart_old)),
 }
 
 
 # --- parts of steps ---------------------------------------------------------------------------------------------------
+
+
+def kept(d: Deployment) -> PurePosixPath:
+    """Where this run keeps what it replaces, until it is done."""
+    return d.layout.private / f"replaced-{d.token}"
 
 
 def manifest(d: Deployment) -> Mapping[str, Any]:

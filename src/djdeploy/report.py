@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from .errors import printable
 from .plan import Step
 from .runner import NOTE, StepRun, Watcher
+from .secret import hidden, values_to_hide
 from .shell import sh
 
 if TYPE_CHECKING:
@@ -183,17 +184,6 @@ def seconds(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s"
 
 
-SECRET = ("secret", "password", "passwd", "token", "key", "dsn", "credential", "private", "database_url")
-
-
-def masked(text: str, env: Mapping[str, str]) -> str:
-    """The text without the values of variables whose names say that they are secret."""
-    for name, value in env.items():
-        if len(value) > 2 and any(word in name.lower() for word in SECRET):
-            text = text.replace(value, "***")
-    return text
-
-
 def program_text(stage: str, host: str, env: Mapping[str, str], steps: Sequence[Step]) -> str:
     """A stage on a host as one program that can be read, and run by hand on the server."""
     lines = [f"# {host}, {stage}: {PROMISES[stage]}", "set -e"]
@@ -201,4 +191,4 @@ def program_text(stage: str, host: str, env: Mapping[str, str], steps: Sequence[
     lines += [sh('export PATH={bin}:"$PATH"', bin=f"{env['VIRTUAL_ENV']}/bin")] if "VIRTUAL_ENV" in env else []
     for step in steps:
         lines += ["", f"# {step.name}: {step.title}", "(", "set -eu", step.script, ")"]
-    return masked("\n".join(lines), env)
+    return hidden("\n".join(lines), values_to_hide(env))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import TAIL, ConnectionFailed, DeployError, Locked, SettingsError
 from .hostkeys import check_host_keys, known_as
 from .plan import Step
+from .secret import hidden, values_to_hide
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -81,10 +82,12 @@ class Remote:
         settings: the project's settings, as they are on this host.
         host: the host as the user wrote it.
         skip: what a deploy leaves out on this host.
+        hide: what must never be shown, though a server may print it.
     """
 
     def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
+        self.hide = values_to_hide(settings.env)
         self._sending = threading.Lock()
         self._closed = threading.Event()
         self._rest = ""
@@ -131,7 +134,8 @@ class Remote:
             answer = self._first_answer()
         if "refused" in answer:
             raise self._refusal(answer, mine or {})
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, args=[self._closed], daemon=True).start()
         return answer
 
     def run(
@@ -152,7 +156,14 @@ class Remote:
         path = [f"{env['VIRTUAL_ENV']}/bin"] if "VIRTUAL_ENV" in env else []
 
         def message(step: Step) -> dict[str, Any]:
-            return {"name": step.name, "script": step.script, "timeout": step.timeout, "env": dict(env), "path": path}
+            return {
+                "name": step.name,
+                "script": step.script,
+                "timeout": step.timeout,
+                "env": dict(env),
+                "path": path,
+                "input": step.input,
+            }
 
         runs: list[StepRun] = []
         with self._as_connection_failed():
@@ -193,8 +204,8 @@ class Remote:
             self._channel.close()
             self.connection.close()
 
-    def close(self) -> None:
-        """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
+    def leave(self) -> None:
+        """Ends the agent, and with it the lock; the connection stays."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -203,6 +214,10 @@ class Remote:
             self._channel.settimeout(5)
             self._lines.read()  # until the agent is gone: the lock is free when we return
             self._channel.close()
+
+    def close(self) -> None:
+        """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
+        self.leave()
         if not self._was_connected:
             self.connection.close()
 
@@ -242,14 +257,14 @@ class Remote:
         if len(self._rest) > 10_000:  # a line without an end must not fill our memory
             lines, self._rest = [*lines, self._rest], ""
         for line in lines:
-            line = line.rstrip("\r").rpartition("\r")[2]  # what a terminal would show of a progress bar
+            line = hidden(line.rstrip("\r").rpartition("\r")[2], self.hide)  # what a terminal shows of a progress bar
             if line.startswith(NOTE):
                 run.notes.append(line.removeprefix(NOTE))
             run.tail.append(line[:2000])
             watcher.line(self.host, run, line)
 
-    def _beat(self) -> None:
-        while not self._closed.wait(HEARTBEAT):
+    def _beat(self, closed: threading.Event) -> None:
+        while not closed.wait(HEARTBEAT):
             with contextlib.suppress(OSError):
                 self._send({"do": "ping"})
 

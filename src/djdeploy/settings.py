@@ -105,6 +105,29 @@ class Proof(metaclass=_Checked):
 
 
 @dataclass(frozen=True)
+class Secret(metaclass=_Checked):
+    """Where a secret file's contents come from, on the machine of whoever deploys. One of these.
+
+    Args:
+        file: a path, relative to the fabfile's directory.
+        env: the name of an environment variable.
+        command: a shell command that prints them, such as `pass show demo/env` or `sops -d production.env`.
+    """
+
+    file: str | None = None
+    env: str | None = None
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("Secret", self.problems())
+
+    def problems(self) -> Iterator[str]:
+        given = [value for value in (self.file, self.env, self.command) if value is not None]
+        if len(given) != 1 or not isinstance(given[0], str) or not given[0].strip():
+            yield "a secret comes from one of `file`, `env` and `command`, which is a text"
+
+
+@dataclass(frozen=True)
 class Process(metaclass=_Checked):
     """What the service manager keeps running.
 
@@ -230,6 +253,7 @@ class Settings(metaclass=_Checked):
     keep_releases: int = 5
     release_name: str = "{date}"
     # Beyond the contract's table:
+    secret_files: Mapping[str, Secret] = field(default_factory=dict)
     static_dir: str | None = None
     smoke_test: bool = True
     proof: Proof | None = field(default_factory=Proof)
@@ -248,6 +272,9 @@ class Settings(metaclass=_Checked):
                 object.__setattr__(self, f.name, list(value))
             elif f.name == "proof" and isinstance(value, Mapping):
                 object.__setattr__(self, f.name, Proof(**value))
+            elif f.name == "secret_files" and isinstance(value, Mapping):
+                made = {name: Secret(**s) if isinstance(s, Mapping) else s for name, s in value.items()}
+                object.__setattr__(self, f.name, made)
             elif isinstance(value, Mapping):
                 object.__setattr__(self, f.name, dict(value))
         _check(type(self).__name__, self.problems())
@@ -285,6 +312,11 @@ class Settings(metaclass=_Checked):
         return replace(self, processes=processes, env={**self.env, **host.env})
 
     @property
+    def linked_files(self) -> Sequence[str]:
+        """The files that live in `shared` and are linked into each release."""
+        return [*self.shared_files, *self.secret_files]
+
+    @property
     def layout(self) -> Layout:
         return Layout(PurePosixPath(self.home), self.source_dir)
 
@@ -301,6 +333,10 @@ class Settings(metaclass=_Checked):
         yield from self._path_problems()
         yield from self._process_problems()
         yield from self._host_problems()
+        if not isinstance(self.secret_files, dict) or not all(
+            isinstance(secret, Secret) for secret in self.secret_files.values()
+        ):
+            yield f"`secret_files` is {self.secret_files!r}; it is a mapping of paths to Secret(...)"
         yield from _env_problems(self.env)
         yield from self._number_problems()
         yield from self._release_name_problems()
@@ -329,13 +365,14 @@ class Settings(metaclass=_Checked):
         named = [("source_dir", self.source_dir)]
         if self.static_dir is not None:
             named.append(("static_dir", self.static_dir))
-        for name in ("requirements", "shared_dirs", "shared_files"):
+        for name in ("requirements", "shared_dirs", "shared_files", "secret_files"):
             value = getattr(self, name)
-            named += [(name, item) for item in value] if isinstance(value, list) else []
+            named += [(name, item) for item in value] if isinstance(value, (list, dict)) else []
         for name, path in named:
             if isinstance(path, str) and (path.startswith(("/", "-")) or _leaves(path)):
                 yield f"`{name}` has {path!r}; it is a path inside the repository"
-        shared = [p.strip("/") for n, p in named if n in ("shared_dirs", "shared_files") and isinstance(p, str)]
+        shared_names = ("shared_dirs", "shared_files", "secret_files")
+        shared = [path.strip("/") for name, path in named if name in shared_names and isinstance(path, str)]
         for path in shared:
             if PurePosixPath(path) == PurePosixPath("."):
                 yield f"`shared_dirs` has {path!r}: the whole repository cannot be shared"

@@ -14,8 +14,9 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection, Task
@@ -27,9 +28,10 @@ from . import engine
 from .doctor import Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
 from .plan import Deployment, Recipe, Step
-from .recipe import DEPLOY, SETUP
+from .recipe import DEPLOY, SECRETS, SETUP
 from .report import SILENT, Report, make_report
 from .runner import Remote, describe_holder
+from .secret import as_input, read_secrets
 from .settings import Host, Settings, duplicates, nearest
 from .shell import sh
 from .show import Printer, human, print_findings, print_json, print_status, print_table
@@ -194,6 +196,7 @@ JSON = "print JSON and nothing else"
         "branch": BRANCH,
         "dry_run": DRY_RUN,
         "skip": "a step to leave out; may be repeated",
+        "wait": "seconds to wait for another deploy to end",
         "allow_destructive": DESTRUCTIVE,
     },
 )
@@ -202,6 +205,7 @@ def deploy(
     branch: str | None = None,
     dry_run: bool = False,
     skip: Sequence[str] | None = None,
+    wait: int = 0,
     allow_destructive: bool = False,
 ) -> str:
     """Deploy a commit to all hosts, as one"""
@@ -211,6 +215,7 @@ def deploy(
         ref=branch,
         skip=skip or (),
         dry_run=dry_run or job.dry,
+        wait=number(wait, "wait") or 0,
         recipe=job.recipe,
         **job.common,
     )
@@ -297,6 +302,33 @@ def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[st
     return found
 
 
+@task(help={"check": "only say which are missing or differ; their contents are never shown", "json": JSON})
+def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mapping[str, str]]:
+    """Install the secret files, or check them"""
+    contents = read_secrets(job.settings)
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        command = sh("{secret} {shared} --check", secret=d.program("secret"), shared=d.layout.shared)
+        found = Step("check_secrets", "Compare the secret files", (command,), input=as_input(contents))
+        d = replace(d, secrets=contents, token=token_hex(8))
+        return [found] if check else [*SECRETS.plan("build", d), found]
+
+    changes = None if check else ("secrets", job.who)
+    answers = engine.ask(job.remotes, job.settings, steps, report=job.report(json), changes=changes)
+    rows = [
+        {"host": host, "file": name, "state": state}
+        for host, (_, run) in answers.items()
+        for name, state in run.told["secrets"].items()
+    ]
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, ["file", "state"], hosts=len(answers) > 1)
+    if any(row["state"] != "same" for row in rows):
+        raise DeployError("some secret files are missing or differ", remedy="Install them: fab secrets")
+    return rows
+
+
 @task(help={"follow": "go on with what is written now", "lines": "how many lines of each log (20)"})
 def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
     """Show the logs of the processes"""
@@ -381,7 +413,21 @@ def number(value: object, option: str) -> int | None:
         raise SettingsError(f"--{option}", [f"{value!r} is not a whole number"]) from None
 
 
-TASKS = (deploy, rollback, cleanup, releases, status, check, setup, supervisor_conf, restart, manage, logs, unlock)
+TASKS = (
+    deploy,
+    rollback,
+    cleanup,
+    releases,
+    status,
+    check,
+    secrets,
+    setup,
+    supervisor_conf,
+    restart,
+    manage,
+    logs,
+    unlock,
+)
 
 
 # --- the collection ---------------------------------------------------------------------------------------------------

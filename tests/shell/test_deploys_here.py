@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -460,6 +462,29 @@ def test_a_second_deploy_at_the_same_time_is_locked_out_and_told_who_holds_the_l
     assert refused[0].code == 3
     assert "ann@laptop holds the lock" in refused[0].message
     assert "`deploy`" in refused[0].message
+    assert site.link("previous") == first
+
+
+def test_who_waits_deploys_when_the_other_has_ended(site: Site) -> None:
+    began, waited = threading.Event(), threading.Event()
+    other = Site.__new__(Site)
+    other.__dict__.update(site.__dict__, seconds=50)
+
+    def meanwhile(d: Deployment) -> Sequence[Step]:
+        began.set()
+        assert waited.wait(30)
+        return []
+
+    def deploy_too() -> None:
+        assert began.wait(30)
+        other.report = quiet_report()
+        other.report.say = lambda _: waited.set()  # type: ignore[method-assign]
+        engine.deploy([local_remote(other.settings)], other.settings, report=other.report, who=who(50), wait=30)
+
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(deploy_too)
+        first = site.deploy(recipe=replace(DEPLOY, migrate=(meanwhile,)))
+        second.result()
     assert site.link("previous") == first
 
 

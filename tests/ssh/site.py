@@ -72,7 +72,7 @@ class Site:
         """Runs `fab`; returns all that it printed."""
         made = replace(self.settings, **settings)
         (self.directory / "fabfile.py").write_text(
-            f"from djdeploy import Health, Host, Process, Proof, Settings, collection\nns = collection({made!r})\n"
+            f"from djdeploy import Health, Host, Process, Proof, Secret, Settings, collection\nns = collection({made!r})\n"
         )
         done = self.popen(*words)
         output, _ = done.communicate(timeout=300)

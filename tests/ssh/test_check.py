@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from djdeploy import Secret
+
 from .site import HOME, Site
 
 
@@ -41,3 +43,14 @@ def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
 
 def test_it_speaks_json(live: Site) -> None:
     assert json.loads(live.fab("check", "--json")) == {"target": []}
+
+
+def test_secret_files_are_checked_and_installed(live: Site) -> None:
+    (live.directory / "local.env").write_text("TOKEN=hunter2-hunter2\n")
+    settings = {"secret_files": {".env": Secret(file="local.env")}}
+    shown = live.fab("secrets", "--check", code=1, **settings)
+    assert ".env  missing" in shown
+    assert live.fab("secrets", **settings).splitlines()[-1].split() == [".env", "same"]
+    mode, owner = live.target.root("stat", "-c", "%a %U", f"{HOME}/shared/.env")[1].split()
+    assert (mode, owner) == ("600", "demo")
+    assert "hunter2" not in shown

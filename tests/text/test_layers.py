@@ -22,6 +22,7 @@ LAYERS = {
     "supervisor": 3,
     "hostkeys": 3,
     "doctor": 4,
+    "secret": 3,
     "recipe": 4,
     "runner": 4,
     "report": 5,

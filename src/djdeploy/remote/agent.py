@@ -67,7 +67,7 @@ class Lock:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 with contextlib.closing(os.fdopen(fd, "rb")) as file:
-                    raise Refused("locked", holder=holder_in(file)) from None
+                    raise Refused("locked", holder=with_orphans(holder_in(file), self.path)) from None
             if self._is_the_file(fd):
                 return fd
             os.close(fd)  # somebody removed the directory between open and flock
@@ -96,6 +96,30 @@ def holder_in(file: IO[bytes]) -> dict[str, Any]:
             return holder
         time.sleep(0.05)
     return {}
+
+
+def with_orphans(holder: dict[str, Any], path: str) -> dict[str, Any]:
+    """The holder of a lock; if it is gone, also the processes of its step that still run, and so keep the lock."""
+    holding = {pid: command_of(pid) for pid in pids_with(path) if pid != os.getpid()}
+    if not holder or holder.get("pid") in holding:
+        return holder
+    return dict(holder, orphans=[{"pid": pid, "command": command} for pid, command in sorted(holding.items())])
+
+
+def pids_with(path: str) -> Iterator[int]:
+    """The processes that have this file open, as far as we may look."""
+    for pid in filter(str.isdigit, listing("/proc")):
+        for fd in listing(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samefile(f"/proc/{pid}/fd/{fd}", path):
+                    yield int(pid)
+                    break
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(200).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    return ""
 
 
 # --- looking --------------------------------------------------------------------------------------------------------
@@ -152,7 +176,8 @@ def lock_state(path: str) -> dict[str, Any]:
     except OSError:
         return {"held": False, "holder": {}}
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    return {"held": any(" FLOCK " in line and place in line.split() for line in locks), "holder": holder}
+    held = any(" FLOCK " in line and place in line.split() for line in locks)
+    return {"held": held, "holder": with_orphans(holder, path) if held else holder}
 
 
 def size(root: str) -> int:
@@ -278,6 +303,7 @@ class Running:
     """One step: its shell, in a process group of its own, and what it says."""
 
     def __init__(self, step: Table, lock_fd: int | None) -> None:
+        self.name = step["name"]
         self.why = ""  # why it was ended, if we ended it
         self.started = time.monotonic()
         self.timeout = step.get("timeout")
@@ -286,6 +312,9 @@ class Running:
         self.ended, self._wake = os.pipe()
         environment = dict(os.environ, **step["env"])
         environment["DJDEPLOY_DATA_FD"] = str(data)
+        given = [input_fd(step["input"])] if step.get("input") else []
+        if given:
+            environment["DJDEPLOY_INPUT_FD"] = str(given[0])
         environment["PATH"] = os.pathsep.join([*step.get("path", []), os.environ.get("PATH", os.defpath)])
         self.shell = subprocess.Popen(
             ["/bin/sh"],
@@ -295,8 +324,10 @@ class Running:
             env=environment,
             cwd="/",
             start_new_session=True,
-            pass_fds=[data] + ([lock_fd] if lock_fd is not None else []),
+            pass_fds=[data, *given] + ([lock_fd] if lock_fd is not None else []),
         )
+        for fd in given:
+            os.close(fd)
         os.close(output)
         os.close(data)
         # By standard input, since a command line is public and bounded. The braces make the shell read all of it first.
@@ -337,7 +368,7 @@ class Running:
                             say({"data": parsed(line)})
         for fd in (self.output, self.data, self.ended):
             os.close(fd)
-        return self.shell.wait()
+        return self.wait()
 
     def end(self, why: str) -> None:
         """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
@@ -347,9 +378,28 @@ class Running:
         timer.daemon = True
         timer.start()
 
-    def _signal(self, number: int) -> None:
+    def wait(self) -> int:
+        """The shell's status; if we ended it, once its whole group is gone: what restores must not meet it at work."""
+        status = self.shell.wait()
+        until = time.monotonic() + GRACE + 2
+        while self.why and self._signal(0) and time.monotonic() < until:
+            time.sleep(0.02)
+        return status
+
+    def _signal(self, number: int) -> bool:
+        """Whether there is somebody to signal."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.shell.pid, number)
+            return True
+        return False
+
+
+def input_fd(text: str) -> int:
+    """A descriptor that this text is read from: secrets, so it never touches a disk."""
+    fd = os.memfd_create("input")
+    os.write(fd, text.encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 class Agent:
@@ -461,17 +511,19 @@ class Agent:
     def lose(self) -> None:
         """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
         with self.changing:
-            if self.lost:
-                return
-            self.lost = True
+            is_first, self.lost = not self.lost, True
             running = self.running
-            if running:
+            if running and is_first:
                 running.end("lost")
+        if not is_first:  # another thread is at it, which ends this program; to return now could end it before
+            threading.Event().wait()
         if running:
-            running.shell.wait()
+            running.wait()
         for step in self.if_lost:
             with contextlib.suppress(OSError):
                 self.start(step).follow(lambda _: None)
+        if running and self.lock:
+            self.lock.says(running.name)  # what has left the step's group still holds the lock
         for path in TEMPORARY:
             shutil.rmtree(path, ignore_errors=True)
         os._exit(0)
