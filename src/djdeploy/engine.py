@@ -59,6 +59,7 @@ def deploy(
     skip: Collection[str] = (),
     dry_run: bool = False,
     wait: float = 0,
+    allow_destructive: bool = False,
     recipe: Recipe = DEPLOY,
 ) -> str:
     """Deploys one commit to all hosts.
@@ -68,6 +69,7 @@ def deploy(
         skip: names of steps, or of management commands, to leave out.
         dry_run: prints what would run, and changes nothing.
         wait: seconds to wait for others who deploy.
+        allow_destructive: whether migrations may lose data or break the old code.
 
     Returns:
         The name of the release.
@@ -104,9 +106,12 @@ def deploy(
             at=who.stamp,
             token=token_hex(8),
             secrets=secrets,
+            allow_destructive=allow_destructive,
         )
         deployments = on_each(fleet, seen, task)
         skips = known_skips(recipe, deployments, skip)
+        if "migrate_database" in skips:
+            skips = {*skips, "guard_migrations"}
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         if dry_run:
             run.show()
@@ -125,9 +130,15 @@ def rollback(
     who: Who,
     to: str | None = None,
     dry_run: bool = False,
+    allow_destructive: bool = False,
+    migrate_back: bool = False,
     recipe: Recipe = ROLLBACK,
 ) -> str:
     """Goes back to the newest good release before the current one, or to one that is named.
+
+    Args:
+        allow_destructive: goes back also where the older code does not fit the database.
+        migrate_back: unapplies the migrations that the older release does not have, where all are reversible.
 
     Returns:
         The name of the release that is live now.
@@ -141,7 +152,10 @@ def rollback(
     with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
         refuse(seen)
         target = rollback_target(seen, to, report)
-        deployments = on_release(fleet, seen, settings, target, who, "rollback")
+        deployments = {
+            remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
+            for remote, d in on_release(fleet, seen, settings, target, who, "rollback").items()
+        }
         run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
         if dry_run:
             run.show()

@@ -39,6 +39,8 @@ class Deployment:
         told: what steps have told so far, such as the proof of requests.
         outcome: how the task ended, for the history.
         secrets: the contents of secret files, by their paths.
+        allow_destructive: whether migrations may lose data or break the old code.
+        migrate_back: whether a rollback unapplies the migrations that the older release does not have.
     """
 
     settings: Settings
@@ -59,6 +61,8 @@ class Deployment:
     told: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = "done"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    allow_destructive: bool = False
+    migrate_back: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -104,6 +108,12 @@ class Deployment:
         template = "cd {project}\n{python} manage.py {words}"
         return sh(template, project=self.new.project, python=self.new.python, words=words)
 
+    def migrations(self, release: ReleasePaths, *words: str) -> Shell:
+        """Our `migrations.py`, with the code and the environment of a release."""
+        template = "cd {project}\n{python} {program} {words}"
+        program = PurePosixPath(self.seen.programs, "migrations.py")
+        return sh(template, project=release.project, python=release.python, program=program, words=words)
+
     def mark(self, **values: Any) -> Shell:
         """Changes the manifest of the release."""
         return self.mark_release(self.release, **values)
@@ -118,7 +128,12 @@ def step_environment(settings: Settings) -> dict[str, str]:
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
     if settings.deploy_key:
         ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
-    return {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": shlex.join(ssh), **settings.env}
+    return {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": shlex.join(ssh),
+        "DJDEPLOY_LOCK_TIMEOUT": f"{settings.lock_timeout:g}",
+        **settings.env,
+    }
 
 
 @dataclass(frozen=True)

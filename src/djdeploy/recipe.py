@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from .plan import Deployment, Recipe, Step
+from .plan import Deployment, Recipe, Step, once
 from .secret import as_input
 from .settings import Process
 from .shell import Shell, sh
@@ -160,6 +160,14 @@ def prepare_project(d: Deployment) -> Sequence[Step]:
     return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
 
 
+@once
+def guard_migrations(d: Deployment) -> Sequence[Shell]:
+    """Judge the migrations that would run"""
+    command = migrate_command(d)
+    refuse = [] if d.allow_destructive else ["--refuse"]
+    return [d.migrations(d.new, "plan", *refuse, "--", *command)] if command else []
+
+
 def keep_old_static(d: Deployment) -> Sequence[Shell]:
     """Keep the previous release's static files reachable"""
     if not d.settings.static_dir:
@@ -189,6 +197,23 @@ def migrate_database(d: Deployment) -> Sequence[Step]:
     """Run the migrations, and the management commands that come after them"""
     commands = d.settings.manage_steps[len(before_migrate(d.settings.manage_steps)) :]
     return [manage_step(d, command) for command in commands if d.is_first_host or not is_migrate(command)]
+
+
+@once
+def guard_rollback(d: Deployment) -> Sequence[Shell]:
+    """Judge the migrations that lie between"""
+    # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
+    if not d.old or not d.seen.live or d.allow_destructive or d.migrate_back or not migrate_command(d):
+        return []
+    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--refuse", "--", *migrate_command(d))]
+
+
+@once
+def migrate_back(d: Deployment) -> Sequence[Shell]:
+    """Unapply the migrations that lie between"""
+    if not d.old or not d.migrate_back:
+        return []
+    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--run", "--", *migrate_command(d))]
 
 
 # --- publish: a failure here puts the links back and brings the old release up again ----------------------------------
@@ -237,7 +262,7 @@ def record(d: Deployment) -> Sequence[Shell]:
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
-        **d.told,
+        **{name: value for name, value in d.told.items() if name != "migrations"},  # the manifest has them
     }
     return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
 
@@ -303,6 +328,14 @@ def restart_old(d: Deployment) -> Sequence[Shell]:
     return [renew(d, d.seen.current, d.release, quick=True)]
 
 
+@once
+def migrate_forward_again(d: Deployment) -> Sequence[Shell]:
+    """Apply the migrations again"""
+    if not d.old or not d.migrate_back:
+        return []
+    return [d.migrations(d.old, *migrate_command(d))]
+
+
 def end_processes(d: Deployment) -> Sequence[Shell]:
     """End the processes, since there is no old release"""
     if not d.settings.processes or d.seen.current:
@@ -322,6 +355,7 @@ DEPLOY = Recipe(
         link_shared,
         run_build_steps,
         prepare_project,
+        guard_migrations,
         keep_old_static,
         smoke_test,
         mark_ready,
@@ -334,7 +368,12 @@ DEPLOY = Recipe(
     finish=(record, forget_old_secrets, remove_old_releases),
 )
 
-ROLLBACK = Recipe(publish=(switch_links, restart_processes, mark_live), finish=(mark_bad, record))
+ROLLBACK = Recipe(
+    build=(guard_rollback,),
+    migrate=(migrate_back,),
+    publish=(switch_links, restart_processes, mark_live),
+    finish=(mark_bad, record),
+)
 
 RESTART = Recipe(publish=(restart_processes,), finish=(record,))
 
@@ -351,7 +390,10 @@ UNDO = {
         migrate=(restore_secrets, mark_failed),
         publish=(restore_secrets, restore_links, restart_old, end_processes, mark_failed),
     ),
-    "rollback": Recipe(publish=(restore_links, restart_old)),
+    "rollback": Recipe(
+        migrate=(migrate_forward_again,),
+        publish=(migrate_forward_again, restore_links, restart_old),
+    ),
 }
 
 
@@ -409,6 +451,12 @@ def is_migrate(command: str) -> bool:
     return shlex.split(command)[0] in ("migrate", "migrate_schemas", "createcachetable")
 
 
+def migrate_command(d: Deployment) -> Sequence[str]:
+    """The words of `migrate` among the management commands; none if it is not among them."""
+    commands = map(shlex.split, d.settings.manage_steps)
+    return next((words for words in commands if words[0] == "migrate"), [])
+
+
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:
     place = next((i for i, command in enumerate(commands) if is_migrate(command)), len(commands))
     return commands[:place]
@@ -425,7 +473,7 @@ STEP_NAMES = {
 def manage_step(d: Deployment, command: str) -> Step:
     """A management command as a step of its own."""
     words = shlex.split(command)
-    run = d.manage(*words)
+    run = d.migrations(d.new, *words) if words[0] == "migrate" else d.manage(*words)
     if words[0] == "compilemessages":
         run = compile_messages(d, run)
     return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,))

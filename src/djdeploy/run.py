@@ -68,6 +68,14 @@ class Run:
         for batch in self._batches(stage):
             self.begun[stage] += batch
             self.fleet.each(lambda remote: self._run(remote, stage), batch)
+        if stage == "migrate":
+            self._share("migrations")
+
+    def _share(self, name: str) -> None:
+        """What one host was told holds for all: the database is one."""
+        told = next((d.told[name] for d in self.deployments.values() if name in d.told), None)
+        if told is not None:
+            self.deployments = {r: replace(d, told={**d.told, name: told}) for r, d in self.deployments.items()}
 
     def _batches(self, stage: str) -> list[list[Remote]]:
         """Hosts that may go through a stage at once, in order: each batch is done before the next begins."""
@@ -144,7 +152,7 @@ class Run:
         seen = self.deployments[remote].seen
         stands = f"The site still runs {seen.current}." if seen.current else "Nothing was live before, and nothing is."
         if stage == "build":
-            return f"{stands} The unfinished release was removed."
+            return f"{stands} {'The unfinished release was removed.' if self.undo.build else 'Nothing was changed.'}"
         if stage == "migrate":
             return f"{stands} Nothing was published; look at what the migration has changed in the database."
         if not self.undo.publish:

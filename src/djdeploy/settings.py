@@ -262,6 +262,7 @@ class Settings(metaclass=_Checked):
     host_keys: Literal["strict", "accept-new"] = "strict"
     connect_timeout: float = 10
     step_timeout: float = 1800
+    lock_timeout: float = 5
     parallel: int = 16
     batch: int = 16
 
@@ -407,7 +408,7 @@ class Settings(metaclass=_Checked):
         for name in ("parallel", "batch"):
             if not _is_count(getattr(self, name)) or getattr(self, name) < 1:
                 yield f"`{name}` is {getattr(self, name)!r}; it is a whole number of hosts from 1"
-        for name in ("connect_timeout", "step_timeout"):
+        for name in ("connect_timeout", "step_timeout", "lock_timeout"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 yield f"`{name}` is {getattr(self, name)!r}; it is a number of seconds above 0"
         if self.proof is not None and not isinstance(self.proof, Proof):

@@ -183,7 +183,7 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
 
 BRANCH = "branch, tag or commit to deploy, in the place of the settings' branch"
 DRY_RUN = "print what would run, and change nothing"
-DESTRUCTIVE = "go on although data can be lost"
+DESTRUCTIVE = "migrate although data is lost, or the old code fails meanwhile"
 JSON = "print JSON and nothing else"
 
 
@@ -216,15 +216,37 @@ def deploy(
         skip=skip or (),
         dry_run=dry_run or job.dry,
         wait=number(wait, "wait") or 0,
+        allow_destructive=allow_destructive,
         recipe=job.recipe,
         **job.common,
     )
 
 
-@task(help={"to": "the release to go to", "dry_run": DRY_RUN, "allow_destructive": DESTRUCTIVE})
-def rollback(job: Job, to: str | None = None, dry_run: bool = False, allow_destructive: bool = False) -> str:
+@task(
+    help={
+        "to": "the release to go to",
+        "dry_run": DRY_RUN,
+        "allow_destructive": "go back although the older code does not fit the database",
+        "migrate_back": "unapply the migrations that the older release does not have, where all are reversible",
+    }
+)
+def rollback(
+    job: Job,
+    to: str | None = None,
+    dry_run: bool = False,
+    allow_destructive: bool = False,
+    migrate_back: bool = False,
+) -> str:
     """Go back to the good release before the current one"""
-    return engine.rollback(job.remotes, job.settings, to=to, dry_run=dry_run or job.dry, **job.common)
+    return engine.rollback(
+        job.remotes,
+        job.settings,
+        to=to,
+        dry_run=dry_run or job.dry,
+        allow_destructive=allow_destructive,
+        migrate_back=migrate_back,
+        **job.common,
+    )
 
 
 @task(help={"keep": "how many good releases to keep", "dry_run": DRY_RUN})

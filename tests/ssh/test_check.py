@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from djdeploy import Secret
 
@@ -47,7 +48,7 @@ def test_it_speaks_json(live: Site) -> None:
 
 def test_secret_files_are_checked_and_installed(live: Site) -> None:
     (live.directory / "local.env").write_text("TOKEN=hunter2-hunter2\n")
-    settings = {"secret_files": {".env": Secret(file="local.env")}}
+    settings: dict[str, Any] = {"secret_files": {".env": Secret(file="local.env")}}
     shown = live.fab("secrets", "--check", code=1, **settings)
     assert ".env  missing" in shown
     assert live.fab("secrets", **settings).splitlines()[-1].split() == [".env", "same"]

@@ -1,0 +1,510 @@
+"""What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
+
+    migrations.py plan [--refuse] [-- WORDS...]              what `migrate` would apply now, judged
+    migrations.py applied [-- WORDS...]                      what is applied now
+    migrations.py back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]
+                                                             what lies between an older release and the databases
+    migrations.py COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
+                                                             under a lock timeout on PostgreSQL, tried again
+
+`-- WORDS` are those that `migrate` is run with, should they choose the settings. `--database ALIAS` (repeatable) looks
+at these databases only. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost.
+Only `back --run` and COMMAND change anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import runpy
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+try:
+    import django  # noqa: F401
+except ModuleNotFoundError:  # some other project that has a manage.py: it is run as it is, and not judged
+    if sys.argv[1] in ("plan", "applied", "back"):
+        print("djdeploy: there is no Django in the virtualenv, so migrations are not judged")
+        sys.exit(0)
+    os.execv(sys.executable, [sys.executable, "manage.py", *sys.argv[1:]])
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, ManagementUtility, call_command
+from django.db import DatabaseError, OperationalError, connections
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
+from tell import tell
+from verdicts import KINDS, Judge
+
+if TYPE_CHECKING:
+    Key = tuple[str, str]  # app, name
+    Table = dict[str, Any]
+    Applied = dict[str, dict[str, list[str]]]  # database: app: names
+
+NO_DATABASE = "django.db.backends.dummy"
+LOCK_TIMEOUT = 5.0  # seconds; DJDEPLOY_LOCK_TIMEOUT
+TRIES = 6
+FIRST_PAUSE = 1.0  # seconds; each one after it is twice as long
+LOCKED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected: nothing has changed, it may be tried again
+
+
+class Failed(Exception):
+    """Why the task cannot go on, for the user."""
+
+
+# --- inside manage.py -------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """Takes the place of a management command; remembers how it ended."""
+
+    def __init__(self, work: Callable[[Callable[[], object]], int]) -> None:
+        self.work = work
+        self.status: int | None = None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        fetch = ManagementUtility.fetch_command
+
+        def fetch_command(utility: Any, name: str) -> StandIn:
+            self.real = lambda: fetch(utility, name).run_from_argv(utility.argv)
+            return self
+
+        ManagementUtility.fetch_command = fetch_command
+        try:
+            yield
+        finally:
+            ManagementUtility.fetch_command = fetch
+
+    def run_from_argv(self, _: Sequence[str]) -> None:
+        _ = settings.INSTALLED_APPS  # raises what Django has kept for the command
+        self.status = self.work(self.real)
+
+
+def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int]) -> int | None:
+    """Does the work where `manage.py WORDS` would do its command's, whatever it does before to find its settings.
+
+    None if manage.py came to its end without it.
+
+    Args:
+        work: gets a function that runs the real command, and returns an exit status.
+    """
+    manage = os.path.realpath("manage.py")
+    if not os.path.exists(manage):
+        raise Failed(f"there is no {manage} (settings: source_dir)")
+    ours = os.path.dirname(os.path.realpath(__file__))
+    sys.path[:] = [os.path.dirname(manage), *(path for path in sys.path if os.path.realpath(path) != ours)]
+    for name in ("tell", "verdicts"):  # the project may have modules of these names
+        sys.modules.pop(name)
+    sys.argv = ["manage.py", *words]
+    stand_in = StandIn(work)
+    with stand_in.installed():
+        try:
+            runpy.run_path(manage, run_name="__main__")
+        except SystemExit:
+            if stand_in.status is None:
+                raise
+    return stand_in.status
+
+
+# --- what is applied, and what would be -------------------------------------------------------------------------------
+
+
+def databases(chosen: Sequence[str]) -> Iterator[Any]:
+    """The connection of each database of the project; or of the chosen ones."""
+    unknown = [alias for alias in chosen if alias not in connections]
+    if unknown:
+        raise Failed(f"the project's DATABASES have no {unknown[0]!r}")
+    for connection in (connections[alias] for alias in chosen or connections):
+        if connection.settings_dict["ENGINE"] != NO_DATABASE:
+            with explained(connection.alias):
+                make_no_file(connection)
+                connection.ensure_connection()
+            yield connection
+
+
+def make_no_file(connection: Any) -> None:
+    """SQLite makes the file when it connects; an empty database in memory tells the same, and nothing changes."""
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor == "sqlite" and name and not name.startswith("file:") and not os.path.exists(name):
+        connection.settings_dict["NAME"] = ":memory:"
+
+
+@contextlib.contextmanager
+def explained(alias: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}") from error
+    except InconsistentMigrationHistory as error:
+        raise Failed(f"`migrate` would refuse the database {alias!r}: {error}") from error
+
+
+def applied_names(connection: Any) -> dict[str, list[str]]:
+    with explained(connection.alias):
+        rows = sorted(MigrationRecorder(connection).applied_migrations())
+    return {app: [name for of, name in rows if of == app] for app in sorted({app for app, _ in rows})}
+
+
+def judged(executor: Any, chosen: set[Key], there: set[Key]) -> Iterator[Table]:
+    """The chosen migrations, judged, in the order in which they run.
+
+    Args:
+        there: the migrations that have made the schema on which the chosen ones work.
+    """
+    loader = executor.loader
+    judge, state = Judge(executor.connection), ProjectState(real_apps=loader.unmigrated_apps)
+    for migration, _ in executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True):
+        if (migration.app_label, migration.name) in chosen:
+            yield as_table(executor.connection.alias, migration, judge, state)
+        elif (migration.app_label, migration.name) in there:
+            migration.mutate_state(state, preserve=False)
+
+
+def as_table(alias: str, migration: Any, judge: Judge, state: Any) -> Table:
+    operations = [
+        {
+            "describe": operation.describe(),
+            "class": verdict.kind,
+            "why": verdict.why,
+            "reversible": bool(operation.reversible),
+        }
+        for operation, verdict in judge.operations(migration, state)
+    ]
+    return migration_table(alias, (migration.app_label, migration.name), operations)
+
+
+def migration_table(alias: str, key: Key, operations: list[Table]) -> Table:
+    return {
+        "database": alias,
+        "app": key[0],
+        "name": key[1],
+        "class": max((operation["class"] for operation in operations), key=KINDS.index, default="additive"),
+        "reversible": all(operation["reversible"] for operation in operations),
+        "operations": operations,
+    }
+
+
+def to_apply(connection: Any) -> list[Table]:
+    with explained(connection.alias):
+        executor = MigrationExecutor(connection)
+        executor.loader.check_consistent_history(connection)
+        there = set(executor.loader.applied_migrations)
+        conflicts = executor.loader.detect_conflicts()
+        if conflicts:
+            app, names = sorted(conflicts.items())[0]
+            raise Failed(f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge")
+        return list(judged(executor, set(executor.loader.graph.nodes) - there, there))
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def title(migration: Table) -> str:
+    where = f" on {migration['database']}" if len(list(connections)) > 1 else ""
+    return f"{migration['app']}.{migration['name']}{where}"
+
+
+def gravest(migration: Table) -> Table:
+    return max(migration["operations"], key=lambda operation: KINDS.index(operation["class"]))
+
+
+def line(migration: Table) -> str:
+    """A migration in one line, with its gravest operation."""
+    text = f"{title(migration)}: {migration['class']}"
+    if migration["class"] == "additive":
+        return text
+    operation = gravest(migration)
+    return f"{text}: {operation['describe']}: {operation['why']}"
+
+
+def show_plan(alias: str, plan: Sequence[Table], is_empty: bool) -> None:
+    where = f" {alias!r}" if len(list(connections)) > 1 else ""
+    if plan and is_empty and all(migration["class"] != "destructive" for migration in plan):
+        print(f"djdeploy: {len(plan)} migrations make the database{where} from nothing")
+        return
+    for migration in plan:
+        print(f"djdeploy: to apply: {line(migration)}")
+
+
+def explain(migrations: Sequence[Table], grave: Callable[[Table], str]) -> bool:
+    """Names each grave operation, and why it is that; False if there is none."""
+    found = False
+    for migration in migrations:
+        for operation in migration["operations"]:
+            why = grave(operation)
+            if why:
+                found = True
+                print(f"{title(migration)}: {operation['describe']}: {why}")
+    return found
+
+
+# --- the subcommands --------------------------------------------------------------------------------------------------
+
+
+def plan(options: argparse.Namespace) -> int:
+    everything: list[Table] = []
+    now: Applied = {}
+    for connection in databases(options.database):
+        now[connection.alias] = applied_names(connection)
+        here = to_apply(connection)
+        show_plan(connection.alias, here, is_empty=not now[connection.alias])
+        everything += here
+    tell({"migrations": {"plan": everything, "applied": now}})
+    if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
+        print(
+            "The old code serves while migrations run, and comes back with a rollback. Deploy in two steps: first the"
+        )
+        print("code that works with both schemas, and with the next deploy the migration. Or: --allow-destructive")
+        return 1
+    return 0
+
+
+def applied(options: argparse.Namespace) -> int:
+    found = {connection.alias: applied_names(connection) for connection in databases(options.database)}
+    tell({"migrations": {"applied": found}})
+    return 0
+
+
+def back(options: argparse.Namespace) -> int:
+    record = recorded(options.to_json)
+    if record is None:
+        print("djdeploy: the older release does not say which migrations it had: they are not compared")
+        tell({"migrations": {"back": None}})
+        return 0
+    between: list[Table] = []
+    for connection in databases(options.database):
+        if connection.alias in record:  # else the older code does not know this database
+            between += lying_between(connection, record[connection.alias])
+    for migration in between:
+        print(f"djdeploy: applied since: {line(migration)}")
+    if options.run:
+        migrate_back(between)
+    tell({"migrations": {"back": between}})
+    if options.refuse and explain(between, why_no_code_goes_back):
+        print("The older code would meet a schema that it does not know. Repair it with a new deploy; or migrate back")
+        print("first, where every operation is reversible: --migrate-back. Or: --allow-destructive")
+        return 1
+    return 0
+
+
+def recorded(text: str) -> Applied | None:
+    """What a release's manifest says about migrations: the manifest's path, or JSON, of it or of its `applied`."""
+    if not text.lstrip().startswith("{"):
+        with open(text, encoding="utf-8") as file:
+            text = file.read()
+    said = json.loads(text)
+    said = said.get("migrations", said if "name" not in said else {})
+    found: Applied | None = said.get("applied")
+    return found
+
+
+def lying_between(connection: Any, record: Mapping[str, Sequence[str]]) -> list[Table]:
+    """The migrations that are applied, and were not when the record was made."""
+    with explained(connection.alias):
+        executor = MigrationExecutor(connection)
+        rows: set[Key] = set(executor.recorder.applied_migrations())
+        loader = executor.loader
+        nodes: set[Key] = set(loader.graph.nodes)
+        new = rows - with_squashed({(app, name) for app in record for name in record[app]}, loader.disk_migrations)
+        known = list(judged(executor, new & nodes, set(loader.applied_migrations) - new))
+    unknown = sorted(new - nodes - set(loader.disk_migrations))
+    why = "the release that is live does not have this migration"
+    lost = {"describe": "Unknown migration", "class": "opaque", "why": why, "reversible": False}
+    return known + [migration_table(connection.alias, key, [lost]) for key in unknown]
+
+
+def with_squashed(keys: set[Key], migrations: Mapping[Key, Any]) -> set[Key]:
+    """With what these migrations replace, and with those that replace nothing but these."""
+    found = set(keys)
+    for key, migration in migrations.items():
+        replaced = set(migration.replaces)
+        if key in keys:
+            found |= replaced
+        elif replaced and replaced <= keys:
+            found.add(key)
+    return found
+
+
+def why_no_code_goes_back(operation: Table) -> str:
+    if operation["class"] == "destructive":
+        return str(operation["why"])
+    return "" if operation["reversible"] else f"it has no way back, and {operation['why']}"
+
+
+def migrate_back(between: Sequence[Table]) -> None:
+    """Unapplies exactly these migrations; all is checked before anything changes."""
+    if explain(between, lambda operation: "" if operation["reversible"] else "it has no way back"):
+        raise Failed("Nothing was migrated back.")
+    targets = [target for alias in {one["database"]: None for one in between} for target in backwards(alias, between)]
+    for alias, app, name in targets:
+        print(f"djdeploy: manage.py migrate {app} {name} --database {alias}")
+        with impatient_locks(lock_timeout()):
+            patiently(partial(call_command, "migrate", app, name, database=alias, interactive=False))
+
+
+def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]]:
+    """(database, app, name) of each `migrate` that unapplies them, the latest first."""
+    executor = MigrationExecutor(connections[alias])
+    graph, rows = executor.loader.graph, set(executor.loader.applied_migrations)
+    gone = [(one["app"], one["name"]) for one in between if one["database"] == alias]
+    order = [(one.app_label, one.name) for one, _ in executor.migration_plan(graph.leaf_nodes(), clean_start=True)]
+    apps = {app: None for app, _ in reversed(gone)}
+    last = {app: [name for of, name in order if of == app and (of, name) in rows - set(gone)][-1:] for app in apps}
+    planned = executor.migration_plan([(app, *(last[app] or [None])) for app in apps])
+    if {(one.app_label, one.name) for one, is_back in planned if is_back} != set(gone):
+        raise Failed(f"the migrations of {alias!r} since then cannot be unapplied alone: others depend on them")
+    return [(alias, app, *(last[app] or ["zero"])) for app in apps]
+
+
+# --- never let the site queue behind a lock ---------------------------------------------------------------------------
+
+
+def lock_timeout() -> float:
+    return float(os.environ.get("DJDEPLOY_LOCK_TIMEOUT") or LOCK_TIMEOUT)
+
+
+def is_locked_out(error: BaseException | None) -> bool:
+    while error is not None:
+        if (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) in LOCKED:
+            return True
+        error = error.__cause__
+    return False
+
+
+def patiently(work: Callable[[], Any], tries: int = TRIES) -> Any:
+    """Does the work; again, after longer and longer pauses, when it did not get a lock."""
+    for number in range(1, tries + 1):
+        try:
+            return work()
+        except OperationalError as error:
+            if not is_locked_out(error):
+                raise
+            last = str(error).strip().splitlines()[0]
+        if number < tries:
+            pause = FIRST_PAUSE * 2 ** (number - 1)
+            print(f"djdeploy: {last}: tried again in {pause:g} s, so that the site does not wait ({number} of {tries})")
+            sys.stdout.flush()
+            time.sleep(pause)
+    raise Failed(
+        f"a lock was not free within {lock_timeout():g} s, {tries} times ({last}). What is migrated so far stays."
+        " Something holds a table for long: a report, a dump, an idle transaction (see pg_stat_activity)"
+    )
+
+
+@contextlib.contextmanager
+def impatient_locks(seconds: float) -> Iterator[None]:
+    """Each migration on PostgreSQL gives up waiting for a lock after that time.
+
+    Only the migration's own transactions: a pooler may give the session to the site next.
+    """
+    enter, leave = BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__
+
+    def entered(editor: Any) -> Any:
+        enter(editor)
+        connection = editor.connection
+        editor.djdeploy = contextlib.ExitStack()
+        if connection.vendor == "postgresql" and not editor.collect_sql:
+            if connection.in_atomic_block:
+                say(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
+            else:
+                editor.djdeploy.enter_context(connection.execute_wrapper(one_by_one(seconds)))
+        return editor
+
+    def left(editor: Any, *error: Any) -> None:
+        with editor.djdeploy:
+            leave(editor, *error)
+
+    BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__ = entered, left
+    try:
+        yield
+    finally:
+        BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__ = enter, leave
+
+
+def say(connection: Any, sql: str) -> None:
+    """By a cursor of the driver's own: no wrapper sees it."""
+    connection.ensure_connection()
+    with connection.connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def one_by_one(seconds: float) -> Callable[..., Any]:
+    """For a migration that is not atomic: what it has done cannot be done again, so each statement is."""
+
+    def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Table) -> Any:
+        connection = context["connection"]
+        if connection.in_atomic_block:
+            say(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
+            return patiently(lambda: execute(sql, params, many, context), tries=1)
+        # CONCURRENTLY keeps nobody waiting, waits for each older transaction, and leaves ruins when it gives up.
+        limit = 0 if " CONCURRENTLY " in str(sql).upper() else seconds
+        say(connection, f"SET lock_timeout = {milliseconds(limit)}")
+        try:
+            return patiently(lambda: execute(sql, params, many, context))
+        finally:
+            say(connection, "RESET lock_timeout")
+
+    return run
+
+
+def manage(real: Callable[[], object]) -> int:
+    """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
+    with impatient_locks(lock_timeout()):
+        patiently(real)
+    with contextlib.suppress(Failed):  # it is done; what is applied is only for the record
+        applied(argparse.Namespace(database=[]))
+    return 0
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back}
+
+
+def options_of(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("subcommand", choices=SUBCOMMANDS)
+    parser.add_argument("--database", action="append", default=[])
+    parser.add_argument("--refuse", action="store_true")
+    parser.add_argument("--to-json", default="{}")
+    parser.add_argument("--run", action="store_true")
+    return parser.parse_args(words)
+
+
+def run(words: Sequence[str]) -> int:
+    if words[0] not in SUBCOMMANDS:
+        return in_manage(words, manage) or 0
+    place = list(words).index("--") if "--" in words else len(words)
+    options = options_of(words[:place])
+    # A command that changes nothing, should an unusual manage.py run it and not us.
+    status = in_manage(["showmigrations", *words[place + 2 :]], lambda _: SUBCOMMANDS[options.subcommand](options))
+    if status is None:
+        raise Failed("manage.py ran no management command in Django's way, so its settings are not known")
+    return status
+
+
+def main(words: Sequence[str]) -> int:
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return run(words)
+    except (Failed, ImproperlyConfigured, CommandError) as failed:
+        print(str(failed) or type(failed).__name__)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

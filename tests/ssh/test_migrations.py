@@ -1,0 +1,86 @@
+"""Migrations are judged before they run, with real old code against the real migrated database."""
+
+from __future__ import annotations
+
+import json
+
+from djdeploy.rehearsal.load import Load
+
+from .site import HOME, Site
+
+
+def applied(site: Site) -> list[str]:
+    """The migrations of the sample's app that its database has."""
+    shown = site.fab("manage", "showmigrations --list notes")
+    return [line.split()[1] for line in shown.splitlines() if line.strip().startswith("[X]")]
+
+
+def test_a_destructive_migration_stops_the_deploy_before_anything_has_changed(live: Site) -> None:
+    first = live.link("current")
+    before = applied(live)
+    live.repository.drop_column()
+    live.push()
+    refused = live.fab("deploy", code=1)
+    assert "notes.0003_remove_note_pinned: destructive" in refused
+    assert "--allow-destructive" in refused
+    assert f"The site still runs {first}. The unfinished release was removed." in refused
+    assert applied(live) == before
+    assert live.states() == {first: "live"}
+    live.fab("deploy", "--allow-destructive")
+    assert applied(live) == [*before, "0003_remove_note_pinned"]
+
+
+def test_an_additive_migration_is_shown_and_recorded_and_old_code_comes_back_across_it(live: Site) -> None:
+    first = live.link("current")
+    live.repository.add_column()
+    live.push()
+    with Load(live.url.replace("/health/", "/"), rate=20) as load:
+        assert "to apply: notes.0003_note_color: additive" in live.fab("deploy")
+        second = live.link("current")
+        live.fab("rollback")
+        assert live.answering() == first
+    assert load.summary().failures == {}  # the old code asked the new schema, and the new code the old one never
+    manifest = json.loads(live.target.root("cat", f"{HOME}/{second}/release.json")[1])
+    assert manifest["migrations"]["applied"]["default"]["notes"][-1] == "0003_note_color"
+
+
+def test_a_rollback_does_not_cross_a_destructive_migration_unless_it_is_told_to(live: Site) -> None:
+    first = live.link("current")
+    live.repository.drop_column()
+    live.push()
+    live.fab("deploy", "--allow-destructive")
+    second = live.link("current")
+    refused = live.fab("rollback", code=1)
+    assert "notes.0003_remove_note_pinned" in refused
+    assert f"The site still runs {second}. Nothing was changed." in refused
+    assert live.answering() == second
+    shown = live.fab("rollback", "--migrate-back")
+    assert "migrate notes 0002_note_pinned" in shown
+    assert live.answering() == first
+    assert applied(live) == ["0001_initial", "0002_note_pinned"]
+
+
+def test_what_has_no_way_back_is_named_before_anything_is_migrated_back(live: Site) -> None:
+    live.repository.add_migration("one_way", "migrations.RunSQL('SELECT 1')")
+    live.push()
+    live.fab("deploy")
+    second = live.link("current")
+    refused = live.fab("rollback", "--migrate-back", code=1)
+    assert "notes.0003_one_way" in refused
+    assert "it has no way back" in refused
+    assert live.answering() == second
+    live.fab("rollback", "--allow-destructive")
+    assert live.answering() == live.link("current") != second
+
+
+def test_a_rollback_that_fails_after_migrating_back_migrates_forward_again(live: Site) -> None:
+    first = live.link("current")
+    live.repository.add_column()
+    live.push()
+    live.fab("deploy")
+    second = live.link("current")
+    live.target.root("sh", "-c", f"echo 'raise RuntimeError(1)' >> {HOME}/{first}/repository/src/demo/wsgi.py")
+    live.target.root("sh", "-c", f"rm -rf {HOME}/{first}/repository/src/demo/__pycache__")
+    live.fab("rollback", "--migrate-back", code=5)
+    assert live.answering() == second
+    assert "0003_note_color" in applied(live)
