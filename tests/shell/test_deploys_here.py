@@ -478,7 +478,7 @@ def test_who_waits_deploys_when_the_other_has_ended(site: Site) -> None:
     def deploy_too() -> None:
         assert began.wait(30)
         other.report = quiet_report()
-        other.report.say = lambda _: waited.set()  # type: ignore[method-assign]
+        other.report.say = lambda text: waited.set()  # type: ignore[method-assign]
         engine.deploy([local_remote(other.settings)], other.settings, report=other.report, who=who(50), wait=30)
 
     with ThreadPoolExecutor() as pool:

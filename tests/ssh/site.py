@@ -71,9 +71,7 @@ class Site:
     def fab(self, *words: str, code: int = 0, **settings: Any) -> str:
         """Runs `fab`; returns all that it printed."""
         made = replace(self.settings, **settings)
-        (self.directory / "fabfile.py").write_text(
-            f"from djdeploy import Health, Host, Process, Proof, Secret, Settings, collection\nns = collection({made!r})\n"
-        )
+        (self.directory / "fabfile.py").write_text(f"from djdeploy import *\nns = collection({made!r})\n")
         done = self.popen(*words)
         output, _ = done.communicate(timeout=300)
         assert done.returncode == code, output
