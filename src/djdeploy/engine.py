@@ -261,6 +261,43 @@ def check(
         return {remote.host: found for remote, found in fleet.each(examine).items()}
 
 
+TEMPLATES = (".example", ".template", ".dist", ".sample")
+"""Endings by which projects name the templates of their settings files."""
+
+
+def diff(
+    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
+) -> Mapping[str, Any]:
+    """What differs between the live release of the first host and what would be deployed.
+
+    Returns:
+        `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`.
+    """
+    fleet = Fleet(remotes[:1], settings.parallel)
+    ref = ref or settings.branch
+    # It brings the mirror up to date, and so needs the lock.
+    with working(fleet, report, f"diff {ref}", **access("diff", settings, who), look=needed(settings)) as seen:
+        refuse(seen, needs=("git",))
+        live, (remote,) = the_live_release(seen), fleet.remotes
+        commit = resolve(remote, seen, settings, ref, report, peek=False)["commit"]
+        d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release=live.name)
+        templates = [name + ending for name in settings.linked_files for ending in TEMPLATES]
+        command = sh(
+            "{diff} {mirror} {old} {new} {requirements} {templates}",
+            diff=d.program("diff"),
+            mirror=settings.layout.mirror,
+            old=live.commit,
+            new=commit,
+            requirements=[f"--requirements={path}" for path in settings.requirements],
+            templates=[f"--template={path}" for path in templates],
+        )
+        step = Step("diff", "Compare the commits", (command,), settings.step_timeout)
+        run = remote.run([step], step_environment(settings), report)[-1]
+        if not run.ok:
+            raise step_failed(remote.host, run)
+        return {"release": live.name, "from": live.commit, "to": commit, **run.told["diff"]}
+
+
 class Answered(NamedTuple):
     """What a host said to steps that a task of its own needs."""
 

@@ -73,6 +73,32 @@ def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
             print(f"        {printable(finding.remedy)}")
 
 
+def print_diff(found: Mapping[str, Any]) -> None:
+    """What a deploy would bring, in the order in which people ask."""
+
+    def say(text: str) -> None:
+        print(printable(text))
+
+    say(f"live: {found['release']} {found['from'][:12]}; to deploy: {found['to'][:12]}")
+    for title, commits, count in (
+        ("new", found["commits"], found["ahead"]),
+        ("NOT in what would be deployed", found["gone"], found["behind"]),
+    ):
+        if count:
+            say(f"{count} commit{'s' if count > 1 else ''} {title}:")
+            for commit in commits:
+                say(f"  {commit['commit'][:12]} {commit['subject']} ({commit['author']})")
+    for change in found["requirements"]:
+        say(f"requirement: {change['name']} {change['old'] or '(none)'} → {change['new'] or '(removed)'}")
+    for migration in found["migrations"]:
+        kinds = [f"{each['operation']} ({each['class']})" for each in migration["operations"]]
+        say(f"migration: {migration['app']}.{migration['name']}: {', '.join(kinds)}")
+    for template in found["settings"]:
+        say(f"{template['file']} has new names: {', '.join(template['names'])}")
+    if not found["ahead"] and not found["behind"]:
+        say("Nothing differs.")
+
+
 def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line for each host, and one for each process below it; what does not run the current release stands out."""
     for row in rows:

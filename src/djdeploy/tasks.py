@@ -34,7 +34,7 @@ from .runner import Remote, describe_holder
 from .secret import as_input, read_secrets
 from .settings import Host, Settings, duplicates, nearest
 from .shell import sh
-from .show import Printer, human, print_findings, print_json, print_status, print_table
+from .show import Printer, human, print_diff, print_findings, print_json, print_status, print_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -324,6 +324,17 @@ def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[st
     return found
 
 
+@task(help={"branch": BRANCH, "json": JSON})
+def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Any]:
+    """Show what a deploy would change"""
+    found = engine.diff(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    if json:
+        print_json(found)
+    else:
+        print_diff(found)
+    return found
+
+
 @task(help={"check": "only say which are missing or differ; their contents are never shown", "json": JSON})
 def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mapping[str, str]]:
     """Install the secret files, or check them"""
@@ -442,6 +453,7 @@ TASKS = (
     releases,
     status,
     check,
+    diff,
     secrets,
     setup,
     supervisor_conf,

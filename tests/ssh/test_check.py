@@ -55,3 +55,25 @@ def test_secret_files_are_checked_and_installed(live: Site) -> None:
     mode, owner = live.target.root("stat", "-c", "%a %U", f"{HOME}/shared/.env")[1].split()
     assert (mode, owner) == ("600", "demo")
     assert "hunter2" not in shown
+
+
+def test_a_diff_shows_commits_requirements_migrations_and_new_settings(live: Site) -> None:
+    assert live.fab("diff").splitlines()[-1] == "Nothing differs."
+    requirements = live.repository.read("requirements.txt")
+    live.repository.add_column()
+    live.repository.commit(
+        {"requirements.txt": requirements + "\nsix==1.16.0\n", ".env.example": "OLD=1\nNEW_NAME=\n"}, "Esc \x1b[2J"
+    )
+    live.push()
+    shown = live.fab("diff", shared_files=[".env"])
+    for said in (
+        "2 commits new:",
+        "Migrate: note_color",
+        "Esc \\x1b[2J",
+        "requirement: six (none) → 1.16.0",
+        "migration: notes.0003_note_color: AddField",
+        ".env.example has new names: OLD, NEW_NAME",
+    ):
+        assert said in shown
+    found = json.loads(live.fab("diff", "--json"))
+    assert [commit["subject"] for commit in found["commits"]] == ["Esc \x1b[2J", "Migrate: note_color"]
