@@ -11,6 +11,18 @@ settings.register_profile("djdeploy", deadline=None, suppress_health_check=[Heal
 settings.load_profile("djdeploy")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults", type=int, default=24, metavar="N", help="random instants at which a deploy is struck by a fault"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fault_seed" in metafunc.fixturenames:
+        seeds = range(metafunc.config.getoption("--faults"))
+        metafunc.parametrize("fault_seed", seeds, ids=[f"seed_{seed}" for seed in seeds])
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
     """Says at the end, below pytest's own list, in one line what was not run for lack of a Docker engine."""

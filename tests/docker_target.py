@@ -59,7 +59,7 @@ class DockerTarget:
             volumes=volumes,
             labels={LABEL: owner()},
             ports={f"{port}/tcp": ("127.0.0.1", None) for port in (22, 80, 8000)},
-            tmpfs={"/srv/www": f"size={disk},mode=755,uid=1000,gid=1000"} if disk else {},
+            tmpfs={"/srv/www": f"exec,size={disk},mode=755,uid=1000,gid=1000"} if disk else {},
         )
         try:
             self._wait()

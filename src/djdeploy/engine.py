@@ -17,7 +17,7 @@ from .layout import LAUNCHER
 from .plan import STAGES, Deployment, Recipe, Step, step_environment
 from .recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, UNDO
 from .remedies import remedy_for
-from .report import Report
+from .report import SILENT, Report
 from .run import Run, step_failed
 from .runner import Remote, StepRun
 from .secret import read_secrets, values_to_hide
@@ -296,6 +296,19 @@ def diff(
         if not run.ok:
             raise step_failed(remote.host, run)
         return {"release": live.name, "from": live.commit, "to": commit, **run.told["diff"]}
+
+
+def end_orphans(remotes: Sequence[Remote], settings: Settings, orphans: Mapping[str, Sequence[int]]) -> None:
+    """Ends processes that outlived their deploy and hold the lock of a host. Takes no lock: they have it."""
+    chosen = [remote for remote in remotes if orphans.get(remote.host)]
+    lock = settings.layout.private / "lock"
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        pids = [str(pid) for pid in orphans[d.host]]
+        command = sh("{orphans} {lock} {pids}", orphans=d.program("orphans"), lock=lock, pids=pids)
+        return [Step("end_orphans", "End what still runs", (command,), settings.step_timeout)]
+
+    ask(chosen, settings, steps, report=SILENT)
 
 
 class Answered(NamedTuple):

@@ -224,7 +224,9 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
     live = d.seen.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
     served = d.seen.current if not live or live.is_good else None
     keep = [set_link(d, "previous", served)] if served and served != d.release else []
-    return [*keep, set_link(d, "current", d.release)]
+    # The mark comes first: a disk that is full is met before anything is touched. It is no reason not to go back, though.
+    first = [d.mark(switched=d.at)] if d.task == "deploy" else []
+    return [*first, *keep, set_link(d, "current", d.release)]
 
 
 def restart_processes(d: Deployment) -> Sequence[Shell]:
@@ -236,7 +238,10 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
 
 def mark_live(d: Deployment) -> Sequence[Shell]:
     """Mark the release as live"""
-    return [d.mark(state="live", published=d.at, timings=dict(d.timings), **d.told)]
+    mark = d.mark(state="live", published=d.at, timings=dict(d.timings), **d.told)
+    if d.task == "rollback":  # it was live before; a full disk is no reason to stay where one wanted to leave
+        mark = sh("{mark} || echo 'djdeploy: its manifest could not be written'", mark=mark)
+    return [mark]
 
 
 # --- finish: a failure here is a warning ------------------------------------------------------------------------------
@@ -313,7 +318,9 @@ def restore_secrets(d: Deployment) -> Sequence[Shell]:
 
 def mark_failed(d: Deployment) -> Sequence[Shell]:
     """Mark the release as failed"""
-    return [d.mark(state="failed", timings=dict(d.timings))]
+    # A disk that is full must not stop what restores the site; a release that is not live is never gone back to.
+    template = "{mark} || echo 'djdeploy: it could not be marked as failed; cleanup removes it all the same'"
+    return [sh(template, mark=d.mark(state="failed", timings=dict(d.timings)))]
 
 
 def restore_links(d: Deployment) -> Sequence[Shell]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from .errors import DeployError, Interrupted, PublishFailed, StepFailed
+from .errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
 from .fleet import Fleet
 from .plan import STAGES, Deployment, Recipe, Step
 from .remedies import remedy_for
@@ -122,6 +122,8 @@ class Run:
         def undo(remote: Remote) -> None:
             d = self.deployments[remote]
             try:
+                if remote.lost:
+                    raise ConnectionFailed("the connection was lost", host=remote.host)
                 if steps := self.undo.plan(stage, d):
                     # Should we be killed now, the agent begins again: each of these steps may be done twice.
                     runs = remote.run(steps, d.environment, self.report, if_lost=steps)

@@ -283,6 +283,9 @@ class Remote:
             remedy=f"As root on the server: install -d -o {answer.get('user', 'USER')} {shlex.quote(home)}",
         )
 
+    lost = False
+    """Whether the connection broke, so that nothing can be restored by us."""
+
     @contextlib.contextmanager
     def _as_connection_failed(self) -> Iterator[None]:
         """The many ways in which SSH fails, as one error that names the host and what to do."""
@@ -305,8 +308,10 @@ class Remote:
             what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
             raise ConnectionFailed(what, host=self.host) from error
         except TimeoutError as error:
+            self.lost = True
             raise ConnectionFailed("no answer from the host in time", host=self.host) from error
         except (OSError, EOFError, SSHException) as error:
+            self.lost = True
             raise ConnectionFailed(f"the connection failed: {error or type(error).__name__}", host=self.host) from error
 
 
@@ -323,6 +328,10 @@ def describe_holder(holder: Mapping[str, Any]) -> str:
     """Who holds a lock, in words."""
     if not holder:
         return "another deploy holds the lock"
-    step = f", at step {holder['step']}" if holder.get("step") else ""
+    by, task = holder.get("by", "somebody"), holder.get("task", "?")
     since = f" since {holder['at']}" if holder.get("at") else ""
-    return f"{holder.get('by', 'somebody')} holds the lock{since} for `{holder.get('task', '?')}`{step}"
+    if orphans := holder.get("orphans"):
+        left = "; ".join(f"pid {orphan['pid']}: {orphan['command']}" for orphan in orphans)
+        return f"{by}, who began `{task}`{since}, is gone, but step {holder.get('step')} left this running ({left})"
+    step = f", at step {holder['step']}" if holder.get("step") else ""
+    return f"{by} holds the lock{since} for `{task}`{step}"

@@ -427,15 +427,25 @@ def supervisor_conf(job: Job) -> str:
     return "\n".join(parts)
 
 
-@task()
-def unlock(job: Job) -> None:
+@task(help={"yes": "end what a deploy that is gone has left running, without asking"})
+def unlock(job: Job, yes: bool = False) -> None:
     """Show who deploys now, and holds the lock"""
+    orphans: dict[str, Sequence[int]] = {}
     for host, lock in engine.look_at_locks(job.remotes, job.settings).items():
-        if lock["held"]:
-            print(f"{host}: {printable(describe_holder(lock['holder']))}.")
-            print("  It is free as soon as that deploy, or the step that it left running, has ended.")
-        else:
+        if not lock["held"]:
             print(f"{host}: nobody holds the lock. There is nothing to clear.")
+            continue
+        print(f"{host}: {printable(describe_holder(lock['holder']))}.")
+        print("  It is free as soon as that deploy, or the step that it left running, has ended.")
+        orphans[host] = [orphan["pid"] for orphan in lock["holder"].get("orphans", ())]
+    if any(orphans.values()) and (yes or is_agreed("End what is left running?")):
+        engine.end_orphans(job.remotes, job.settings, orphans)
+        print("It was ended; the next `fab deploy` clears up after it.")
+
+
+def is_agreed(question: str) -> bool:
+    """What the user says, if there is one."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def number(value: object, option: str) -> int | None:

@@ -153,6 +153,40 @@ def test_a_vanished_client_ends_the_step_and_what_it_had_begun_is_undone(
     assert "refused" not in client(lock=BOB).hello
 
 
+def test_what_was_begun_is_undone_to_the_end_also_when_nobody_reads_our_output(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    ann = client(lock=ANN)
+    ann.run("while :; do echo x; done", if_lost=f"sleep 1; echo restored > {tmp_path}/undone")
+    assert ann.receive() == {"begin": 0}
+    assert ann.process.stdout
+    ann.process.stdout.close()
+    ann.leave()
+    ann.process.wait(20)
+    assert (tmp_path / "undone").exists()
+
+
+@pytest.mark.parametrize("how", ["lost", "interrupted", "timeout"])
+def test_nothing_of_a_step_that_was_ended_still_runs_when_it_is_undone(
+    client: Callable[..., Client], tmp_path: Path, how: str
+) -> None:
+    agent = client(lock=ANN)
+    stubborn = "trap '' TERM; while :; do sleep 0.1; done"
+    undo = f"if kill -0 $(cat {tmp_path}/pid); then echo alive; else echo gone; fi > {tmp_path}/undone"
+    agent.run(f"({stubborn}) & echo $! > {tmp_path}/pid; wait", if_lost=undo, timeout=1 if how == "timeout" else 60)
+    wait_until("the step", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    if how == "lost":
+        agent.leave()
+    else:
+        if how == "interrupted":
+            agent.send({"do": "interrupt"})
+        assert list(agent.answers())[-1]["why"] == how
+        agent.run(undo)
+    assert (
+        wait_until("the undo", lambda: (tmp_path / "undone").exists() and (tmp_path / "undone").read_text()) == "gone\n"
+    )
+
+
 def test_a_stage_that_was_done_is_not_undone_when_the_client_leaves(
     client: Callable[..., Client], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A small site on the embedded target, made to deploy in seconds, and the faults that strike it in the middle of that."""
+"""A small site on the embedded target, made to deploy in seconds, and the faults that strike it meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import random
-import select
 import signal
 import socket
 import subprocess
@@ -29,18 +28,26 @@ from tests.docker_target import wait_until
 from tests.local_host import commit
 
 MANAGE = """\
-import subprocess, sys
+import signal, subprocess, sys, time
 from pathlib import Path
 print("manage", *sys.argv[1:])
-held = Path(__file__).with_name("hold").read_text().split()
+held = Path("hold").read_text().split()
 if sys.argv[1] in held:
-    Path(__file__).with_name("began").touch()
-    subprocess.run(["sleep", "1000"])
+    if "stubborn" in held:
+        signal.signal(signal.SIGTERM, lambda *_: Path("told").touch())
+    sleep = subprocess.Popen(["sleep", "1000"])
+    Path("began").touch()
+    while "stubborn" in held or sleep.poll() is None:
+        time.sleep(0.05)
 """
-"""In the place of Django, which takes half a second to say the same. `hold` names the commands that never end."""
+"""In the place of Django, which takes half a second to say the same. `hold` names what never ends, or never on TERM."""
 
 SERVER = """\
-import os, select, signal, socket
+import os, select, signal, socket, time
+from pathlib import Path
+if "serve" in Path("hold").read_text():
+    Path("began").touch()
+    time.sleep(1000)
 release = os.environ["DJDEPLOY_RELEASE"]
 answer = f"HTTP/1.1 200 OK\\r\\nX-Release: {release}\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"
 ended, told = socket.socketpair()
@@ -66,18 +73,25 @@ while ended not in select.select([listener, ended], [], [])[0]:
 """
 """A server that starts at once, and ends on TERM without dropping anybody."""
 
-IMPATIENT = """\
+HURRIED = """\
 from djdeploy import runner
-runner.HEARTBEAT, runner.SILENCE = 0.5, 6
 runner.BOOTSTRAP = runner.BOOTSTRAP.replace(
-    "FILES['agent.py'],", "FILES['agent.py'].replace('SILENCE = 45', 'SILENCE = 4'),"
+    "exec(", "FILES['renew.py']=FILES['renew.py'].replace('Trial(2.4, 3)','Trial(0.4, 3)');exec("
 )
 """
-"""Ends a fabfile whose deploys give a silent peer up sooner: dozens of tests cannot wait a minute each."""
+"""Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
+
+IMPATIENT = """\
+runner.HEARTBEAT, runner.SILENCE = 0.5, 6
+runner.BOOTSTRAP = runner.BOOTSTRAP.replace(
+    "exec(", "FILES['agent.py']=FILES['agent.py'].replace('SILENCE = 45','SILENCE = 4');exec("
+)
+"""
+"""Follows that where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
 
 
 class Switch:
-    """A network between the client and the server that can be cut without a word: what is sent is lost, no end is seen."""
+    """A network between client and server that can be cut without a word: what is sent is lost, and no end is seen."""
 
     def __init__(self, port: int) -> None:
         self.target, self.cut = port, threading.Event()
@@ -119,13 +133,11 @@ class Watch:
         self.looks = self.answers = 0
 
     def __enter__(self) -> Watch:
-        self.threads = [threading.Thread(target=loop, args=(look, pause)) for loop, look, pause in self._duties()]
+        duties = ((self._look, 0.005), (self._ask, 0.1))
+        self.threads = [threading.Thread(target=self._repeat, args=duty) for duty in duties]
         for thread in self.threads:
             thread.start()
         return self
-
-    def _duties(self) -> Sequence[tuple[Callable[..., None], Callable[[], None], float]]:
-        return [(self._repeat, self._look, 0.003), (self._repeat, self._ask, 0.03)]
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()
@@ -162,7 +174,7 @@ def answering(port: int) -> str:
 
 
 class FaultySite:
-    """The site, the client's directory, and the switch between them. Deployed to again and again, whatever happens."""
+    """The small site, its server, and the switch on the way to it. Deployed to again and again, whatever happens."""
 
     def __init__(self, server: Rehearsal) -> None:
         self.server, self.home = server, server.home
@@ -173,13 +185,13 @@ class FaultySite:
         self.settings = settings_for(server, self.project, web)
         files = {"manage.py": MANAGE, "serve.py": SERVER, "requirements.txt": "", "static/a.css": "", "hold": ""}
         commit(self.project, files)
-        server.write_fabfile(self.settings)
+        self.with_settings("fabfile")
         host_key = server.known_hosts.read_text().partition(" ")[2]
         with server.known_hosts.open("a") as known:
             known.write(f"[127.0.0.1]:{self.switch.port} {host_key}")
         # The same, over the switch.
         through = replace(self.settings, hosts=[f"{server.user}@127.0.0.1:{self.switch.port}"])
-        (server.directory / "impatient.py").write_text(fabfile(through) + IMPATIENT)
+        (server.directory / "impatient.py").write_text(fabfile(through) + HURRIED + IMPATIENT)
 
     def install(self) -> None:
         """Two releases, the newer one live: a rollback has somewhere to go."""
@@ -229,28 +241,51 @@ class FaultySite:
             ".djdeploy/programs-*",
             ".djdeploy/trash/*",
             "bin/*.*",
-            "run/.*",
-            "shared/*.new",
-            "*/*.tar",
-            "*/release.json.*",
+            "run/.*-smoke-*",
+            "[0-9]*/*.tar",
+            "[0-9]*/release.json.*",
         )
         found = [path for pattern in patterns for path in self.home.glob(pattern)]
-        return sorted(
-            str(path.relative_to(self.home)) for path in found if not path.is_relative_to(self.home / "current")
-        )
+        return sorted(str(path.relative_to(self.home)) for path in found)
 
     # --- deploying
 
     def popen(self, *words: str) -> Client:
-        return Client(self, words)
+        for path in self.home.glob("[0-9]*/repository/began"):  # of a step that was held before
+            path.unlink()
+        command = self.server.fab_command(*words)
+        return Client(
+            subprocess.Popen(
+                command,
+                cwd=self.server.directory,
+                env=self.server.developer,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
 
     def fab(self, *words: str) -> str:
         done = self.server.fab(*words)
         return done.stdout + done.stderr
 
-    def hold(self, *commands: str) -> None:
-        """From now on these management commands never end."""
-        commit(self.project, {"hold": " ".join(commands)})
+    @contextlib.contextmanager
+    def holding(self, *what: str) -> Iterator[None]:
+        """Meanwhile these management commands never end, or the server never begins."""
+        commit(self.project, {"hold": " ".join(what)})
+        try:
+            yield
+        finally:
+            commit(self.project, {"hold": ""})
+
+    def wait_for_hold(self, said: str = "began") -> None:
+        """Until what never ends has begun."""
+        wait_until("the step that is held", lambda: [*self.home.glob(f"[0-9]*/repository/{said}")])
+
+    def with_settings(self, name: str, **settings: Any) -> None:
+        """A fabfile beside the others: `fab -c NAME`."""
+        (self.server.directory / f"{name}.py").write_text(fabfile(replace(self.settings, **settings)) + HURRIED)
 
     def agents(self) -> list[int]:
         """The agents that run on the server, and the shells that are about to become one."""
@@ -268,17 +303,8 @@ class FaultySite:
 class Client:
     """A `fab` that runs, whose lines are read as they come."""
 
-    def __init__(self, site: FaultySite, words: Sequence[str]) -> None:
-        self.site, self.lines = site, list[str]()
-        self.process = subprocess.Popen(
-            site.server.fab_command(*words),
-            cwd=site.server.directory,
-            env=site.server.developer,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.lines = process, list[str]()
         self.new_line = threading.Condition()
         assert self.process.stdout
         self.reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
@@ -365,6 +391,11 @@ def kill_session(site: FaultySite, client: Client) -> None:
     send(signal.SIGKILL, [*pids, *site.session()])
 
 
+def interrupt(site: FaultySite, client: Client) -> None:
+    """Ctrl-C."""
+    send(signal.SIGINT, [client.process.pid])
+
+
 def cut_network(site: FaultySite, client: Client) -> None:
     site.switch.cut.set()
 
@@ -389,11 +420,12 @@ FAULTS: Mapping[str, Fault] = {
     "client": kill_client,
     "agent": kill_agent,
     "session": kill_session,
+    "interrupt": interrupt,
     "network": cut_network,
     "host": freeze_host,
 }
-SILENT = ("network", "long")
-"""Faults that are noticed only by waiting: their deploys wait for seconds, not for a minute."""
+LONG: Mapping[str, Fault] = {"host_for_long": freeze_host_for_long}
+"""Too slow to strike everywhere."""
 
 
 # --- instants ---------------------------------------------------------------------------------------------------------
@@ -431,4 +463,4 @@ BOUNDARIES = [(task, step) for task in ("deploy", "rollback") for step in steps_
 def random_instant(seed: int) -> tuple[str, str, float]:
     """A task, a fault, and how much of the task is over when it strikes."""
     chance = random.Random(seed)
-    return chance.choice(["deploy", "deploy", "rollback"]), chance.choice([*FAULTS]), chance.uniform(0.05, 1)
+    return chance.choice(["deploy", "deploy", "rollback"]), chance.choice([*FAULTS, *LONG]), chance.uniform(0.05, 1)

@@ -368,9 +368,14 @@ def pid_file(home: str, release: str, process: Table, number: object) -> str:
 def write_beside(path: str, text: str) -> None:
     """Writes beside the file and renames: nobody ever reads half a pid."""
     beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(beside, path)
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def say_pid(instance: Instance, launch: Launch) -> None:
@@ -379,7 +384,10 @@ def say_pid(instance: Instance, launch: Launch) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_beside(path, f"{os.getpid()}\n")
     except OSError as error:
-        raise Failed(NO_FILE, f"cannot write {path}: {error.strerror or error}") from None
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise Failed(NO_FILE, f"cannot write {path}: {error.strerror or error}") from None
+        # A full disk must not stop the site: a deploy knows us by our environment too.
+        log(instance, f"cannot write {path}: {error.strerror}; goes on without it")
 
 
 # --- becoming it ------------------------------------------------------------------------------------------------------

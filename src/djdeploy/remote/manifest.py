@@ -5,6 +5,7 @@ Whole or not at all, and synced to the disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -26,11 +27,16 @@ def change(directory: str, values: Mapping[str, Any]) -> None:
 def replace(path: str, text: str) -> None:
     """Writes beside the file, syncs, and renames over it: a reader sees the old text or the new, also after a crash."""
     beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:  # a full disk: leave no half behind
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
     directory = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -6,6 +6,7 @@ was asked for.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -59,6 +60,21 @@ def unused_environments(home: str) -> list[str]:
     return [os.path.join(directory, name) for name in listing(directory) if name not in used]
 
 
+def leftovers(home: str) -> Iterator[str]:
+    """What deploys that were killed have left half made. We hold the lock, so nobody is making any of it now."""
+    patterns = (
+        ".current-[0-9a-f]*",
+        ".previous-[0-9a-f]*",
+        ".djdeploy/new-*",
+        ".djdeploy/programs-*",
+        ".djdeploy/replaced-*",
+        "bin/djdeploy-launch-*.*",
+        "run/.*-smoke-*",
+    )
+    for pattern in patterns:
+        yield from glob.glob(os.path.join(glob.escape(home), pattern))
+
+
 def listing(path: str) -> list[str]:
     try:
         return os.listdir(path)
@@ -80,6 +96,11 @@ def main(home: str, project: str, names: Sequence[str]) -> None:
     environments = unused_environments(home)
     for path in [os.path.join(trash, name) for name in listing(trash)] + environments:
         shutil.rmtree(path, onerror=complain)
+    for path in leftovers(home):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, onerror=complain)
+        else:
+            os.unlink(path)
     tell({"removed": removed, "environments": len(environments)})
 
 

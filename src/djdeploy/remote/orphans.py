@@ -1,0 +1,29 @@
+"""Ends processes that outlived their deploy and keep its lock: `orphans.py LOCK PID...`.
+
+Only those of the given ones that still hold it: a number may have been used again since somebody looked.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import processes
+from agent import pids_with
+
+GRACE = 8  # seconds between TERM and KILL
+
+
+def end(lock: str, pids: set[int]) -> None:
+    holding = [processes.process(pid) for pid in pids_with(lock) if pid in pids]
+    for found in filter(None, holding):
+        with processes.Handle(found) as orphan:
+            orphan.signal(signal.SIGTERM)
+            if not orphan.gone(GRACE):
+                orphan.signal(signal.SIGKILL)
+                orphan.gone(GRACE)
+        print(f"djdeploy: pid {found.pid} was ended")
+
+
+if __name__ == "__main__":
+    end(sys.argv[1], {int(word) for word in sys.argv[2:]})

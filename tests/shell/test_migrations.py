@@ -1,0 +1,868 @@
+"""`migrations.py`: real Django projects, real databases, real migrations of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from .homes import until
+
+REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
+
+MANAGE = """\
+import os, sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_of.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+"""
+
+SETTINGS = """\
+from pathlib import Path
+
+SECRET_KEY = "x"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = {apps!r}
+DATABASES = {databases!r}
+{more}
+"""
+
+MIGRATION = """\
+from django.db import migrations, models
+from django.db.migrations import *
+
+
+def change(apps, schema_editor):
+    pass
+
+
+class Strange(migrations.operations.base.Operation):
+    def state_forwards(self, app_label, state): ...
+    def database_forwards(self, app_label, schema_editor, from_state, to_state): ...
+
+
+class Migration(migrations.Migration):
+    dependencies = {dependencies!r}
+    operations = [{operations}]
+    {more}
+"""
+
+FIRST = """
+CreateModel("Author", [("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50))]),
+CreateModel(
+    "Note",
+    [
+        ("id", models.BigAutoField(primary_key=True)),
+        ("title", models.CharField(max_length=50)),
+        ("body", models.TextField(null=True)),
+        ("rank", models.IntegerField(default=0)),
+        ("place", models.IntegerField(default=0, db_column="kept")),
+        ("price", models.DecimalField(max_digits=6, decimal_places=2, default=0)),
+        ("author", models.ForeignKey("shop.Author", models.CASCADE, null=True)),
+        ("readers", models.ManyToManyField("shop.Author", related_name="+")),
+    ],
+    options={"unique_together": {("title", "rank")}, "indexes": [models.Index(fields=["rank"], name="by_rank")]},
+),
+CreateModel("Legacy", [("id", models.BigAutoField(primary_key=True))], options={"managed": False}),
+CreateModel("Draft", [], options={"proxy": True}, bases=("shop.note",)),
+"""
+
+
+@dataclass
+class Done:
+    status: int
+    output: str
+    told: dict[str, Any]
+
+    @property
+    def plan(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.told["migrations"]["plan"]
+        return found
+
+    @property
+    def back(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.told["migrations"]["back"]
+        return found
+
+
+@dataclass
+class Project:
+    """A folder with manage.py and apps that consist of migrations; the code of a release."""
+
+    path: Path
+    databases: dict[str, Any]
+    apps: list[str] = field(default_factory=lambda: ["shop"])
+    more: str = ""
+    python: str = sys.executable
+
+    def __post_init__(self) -> None:
+        self.write("manage.py", MANAGE)
+        self.write("site_of/__init__.py", "")
+        self.configure()
+        self.migration("0001_initial", FIRST)
+
+    def configure(self, **changes: Any) -> None:
+        for name, value in changes.items():
+            setattr(self, name, value)
+        known = {"apps": self.apps, "databases": self.databases, "more": self.more}
+        self.write("site_of/settings.py", SETTINGS.format(**known))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def migration(self, name: str, operations: str, *after: str, app: str = "shop", more: str = "") -> None:
+        """A migration after the one before it, and after those named `app.name`."""
+        folder = self.path / app / "migrations"
+        before = sorted(path.stem for path in folder.glob("0*.py") if path.stem < name)[-1:]
+        dependencies = [(app, one) for one in before] + [tuple(one.split(".")) for one in after]
+        if "replaces" in more:
+            dependencies = []
+        for package in (f"{app}/__init__.py", f"{app}/migrations/__init__.py"):
+            self.write(package, "")
+        text = MIGRATION.format(dependencies=dependencies, operations=operations, more=more)
+        self.write(f"{app}/migrations/{name}.py", text)
+
+    def run(self, *words: str, **env: str) -> Done:
+        """Runs our program as a step does."""
+        with tempfile.TemporaryFile() as data:
+            done = subprocess.run(
+                [self.python, str(REMOTE / "migrations.py"), *words],
+                cwd=self.path,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
+                pass_fds=[data.fileno()],
+                timeout=120,
+            )
+            print(f"--- {words}: {done.returncode}\n{done.stdout}")
+            data.seek(0)
+            lines = [json.loads(line) for line in data]
+        assert len(lines) <= 1
+        return Done(done.returncode, done.stdout, lines[0] if lines else {})
+
+    def migrate(self, *words: str) -> None:
+        done = self.run("migrate", "--noinput", *words)
+        assert done.status == 0, done.output
+
+    def rolled_back(self, *names: str) -> Project:
+        """The older release's code: without these migrations."""
+        older = self.path.parent / "older"
+        shutil.copytree(self.path, older, ignore=shutil.ignore_patterns("__pycache__", *(f"{n}.py" for n in names)))
+        return Project.__new__(Project)._at(older, self)
+
+    def _at(self, path: Path, other: Project) -> Project:
+        self.__dict__.update(other.__dict__, path=path)
+        return self
+
+
+def sqlite(path: Path) -> dict[str, str]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+
+
+@pytest.fixture(scope="session")
+def first_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the first migration applied and a row: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("first")
+    Project(folder / "code", {"default": sqlite(folder / "db")}).migrate()
+    return folder / "db"
+
+
+@pytest.fixture
+def project(tmp_path: Path, first_database: Path) -> Project:
+    """A project whose first migration is applied."""
+    shutil.copy(first_database, tmp_path / "db")
+    return Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Project:
+    """A project whose database does not exist yet."""
+    return Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})
+
+
+# --- what each operation does to the old code -------------------------------------------------------------------------
+
+ADDITIVE = {
+    'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])': "the table is new",
+    'AddField("note", "more", models.TextField(null=True))': "the old code need not know the new column",
+    'AddField("note", "others", models.ManyToManyField("shop.Author", related_name="+"))': "the table is new",
+    'RenameField("note", "place", "kept")': "nothing changes in the database",
+    'AlterField("note", "title", models.CharField("The title", max_length=50, help_text="x", default=""))': "nothing",
+    'AlterField("note", "title", models.CharField(max_length=50, choices=[("a", "A")], blank=True))': "nothing changes",
+    'AlterModelOptions("note", {"ordering": ["title"]})': "nothing changes",
+    'AlterModelManagers("note", [])': "nothing changes",
+    'AlterModelTable("note", "shop_note")': "nothing changes",
+    'AlterUniqueTogether("note", set())': "only a rule is dropped",
+    'RemoveIndex("note", "by_rank")': "only an index is dropped",
+    'RenameIndex("note", "by_order", "by_rank")': "only the name",
+    "RunPython(RunPython.noop)": "nothing changes",
+    "RunSQL(RunSQL.noop)": "nothing changes",
+    'AddField("legacy", "x", models.IntegerField())': "nothing changes",
+    'DeleteModel("Legacy")': "nothing changes",
+    'DeleteModel("Draft")': "nothing changes",
+    'AddField("note", "more", models.IntegerField(db_default=1))': "the old code need not know the new column",
+}
+LOCKING = {
+    'AddIndex("note", models.Index(fields=["title"], name="by_title"))': "while the index is built",
+    'AddConstraint("note", models.UniqueConstraint(fields=["title"], name="one"))': "while its rows are checked",
+    'AlterField("note", "title", models.CharField(max_length=80))': "queries wait while shop_note.title is altered",
+    'AlterField("note", "title", models.CharField(max_length=50, db_index=True))': "queries wait",
+    'AlterField("note", "title", models.TextField())': "queries wait",
+    'AlterField("note", "rank", models.BigIntegerField(default=0))': "queries wait",
+    'AlterField("note", "rank", models.IntegerField(null=True))': "queries wait",
+    'AlterField("note", "price", models.DecimalField(max_digits=9, decimal_places=3, default=0, null=True))': "queries",
+    'AddField("note", "editor", models.ForeignKey("shop.Author", models.CASCADE, null=True, related_name="+"))': "ind",
+    'AlterUniqueTogether("note", {("title", "rank"), ("title", "author")})': "while its rows are checked",
+}
+DESTRUCTIVE = {
+    'AddField("note", "more", models.IntegerField(default=1))': "the old code's inserts fail: the new column "
+    "shop_note.more is not null and has no database default",
+    'AddField("note", "more", models.IntegerField(null=True)), AlterField("note", "more", models.IntegerField())': "fa",
+    'AddField("note", "rival", models.ForeignKey("shop.Author", models.CASCADE, default=1, related_name="+"))': "fail",
+    'AlterOrderWithRespectTo("note", "author")': "the old code's inserts fail",
+    'RemoveField("note", "price"), AddField("note", "price", models.TextField(null=True))': "column shop_note.price",
+    'RemoveField("note", "body")': "the column shop_note.body and what it holds are lost, and the old code uses it",
+    'RemoveField("note", "readers")': "the table shop_note_readers and its rows are lost",
+    'DeleteModel("Draft"), DeleteModel("Note")': "the table shop_note and its rows are lost",
+    'RenameField("note", "title", "name")': "the old code still asks for the column shop_note.title, which is the",
+    'RenameField("note", "readers", "lenders")': "the table shop_note_readers, which is the table shop_note_lenders",
+    'DeleteModel("Draft"), RenameModel("Note", "Memo")': "still asks for the table shop_note, which is shop_memo then",
+    'AlterModelTable("note", "memos")': "the old code still asks for the table shop_note, which is memos then",
+    'AlterField("note", "title", models.CharField(max_length=50, db_column="name"))': "the column shop_note.title, wh",
+}
+NARROWER = {  # the schema works with the old code's statements, but perhaps not with its values
+    'AlterField("note", "body", models.TextField(default=""))': "rows that hold NULL stop the migration",
+    'AlterField("note", "title", models.CharField(max_length=20))': "its type changes from varchar(50) to varchar(20)",
+    'AlterField("note", "rank", models.SmallIntegerField(default=0))': "its type changes from integer to smallint",
+    'AlterField("note", "author", models.ForeignKey("shop.Note", models.CASCADE, null=True))': "its values refer to",
+}
+OPAQUE = {
+    "RunPython(change)": "nobody can tell what this Python code does",
+    'RunSQL("UPDATE shop_note SET rank = 1")': "nobody can tell what this SQL does",
+    "Strange()": "nothing is known about Strange",
+}
+SPLIT = {
+    "SeparateDatabaseAndState(state_operations=[RemoveField('note', 'body')])": ("additive", ""),
+    "SeparateDatabaseAndState([RunSQL('SELECT 1')], [RemoveField('note', 'body')])": ("opaque", "nobody can tell"),
+    "SeparateDatabaseAndState([RemoveField('note', 'body')])": ("destructive", "the column shop_note.body"),
+    "SeparateDatabaseAndState(state_operations=[CreateModel('Old', [('id', models.BigAutoField(primary_key=True))])])"
+    ", DeleteModel('Old')": ("destructive", "the table shop_old and its rows are lost"),
+}
+OPERATIONS = {
+    **{text: ("additive", why) for text, why in ADDITIVE.items()},
+    **{text: ("locking", why) for text, why in LOCKING.items()},
+    **{text: ("destructive", why) for text, why in (DESTRUCTIVE | NARROWER).items()},
+    **{text: ("opaque", why) for text, why in OPAQUE.items()},
+    **SPLIT,
+}
+OLD_STATEMENTS = """
+INSERT INTO shop_author (id, name) VALUES (1, 'Ann')
+INSERT INTO shop_note (id, title, body, rank, kept, price) VALUES (1, 't', 'b', 1, 2, 3)
+INSERT INTO shop_note_readers (id, note_id, author_id) VALUES (1, 1, 1)
+SELECT id, title, body, rank, kept, price, author_id FROM shop_note
+"""
+
+
+@dataclass
+class Judged:
+    """How the operations were judged, each in an app of its own, and which apps' old code fails once they ran."""
+
+    classes: dict[str, str]
+    reasons: dict[str, str]
+    broken: set[str]
+
+
+def judge(project: Project, operations: Sequence[str]) -> Judged:
+    labels = {f"shop{number}": text for number, text in enumerate(operations)}
+    project.configure(apps=list(labels))
+    for label in labels:
+        project.migration("0001_initial", FIRST.replace("shop.", f"{label}.").replace("by_", f"by{label}_"), app=label)
+    project.migrate()
+    for label, text in labels.items():
+        text = text.replace("shop.", f"{label}.").replace("shop_", f"{label}_").replace("by_", f"by{label}_")
+        project.migration(
+            "0002_change", text.replace("memos", f"memos{label}").replace("one", f"one{label}"), app=label
+        )
+    plan = {labels[one["app"]]: one for one in project.run("plan").plan}
+    for label, text in labels.items():
+        if text in NARROWER or "'Old'" in text:  # its rows, or its table, are not here
+            project.migration("0002_change", "", app=label)
+    project.migrate()
+    return Judged(
+        {text: one["class"] for text, one in plan.items()},
+        {text: " ".join(part["why"] for part in one["operations"]) for text, one in plan.items()},
+        {text for label, text in labels.items() if is_broken(project, label)},
+    )
+
+
+def is_broken(project: Project, label: str) -> bool:
+    """Whether a statement of the code that knows the first migration only fails."""
+    with contextlib.closing(connected(project)) as database:
+        for statement in OLD_STATEMENTS.replace("shop_", f"{label}_").strip().splitlines():
+            try:
+                database.execute(statement)
+            except (sqlite3.Error, psycopg.Error) as error:
+                print(label, error)
+                return True
+    return False
+
+
+def connected(project: Project) -> Any:
+    known = project.databases["default"]
+    if known["ENGINE"].endswith("sqlite3"):
+        return sqlite3.connect(known["NAME"], isolation_level=None)
+    return psycopg.connect(host=known["HOST"], dbname=known["NAME"], user=known["USER"], autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def older_django(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with the oldest Django that is supported."""
+    folder = tmp_path_factory.mktemp("django")
+    uv = str(Path(sys.prefix, "bin/uv"))
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", str(folder), "django==4.2.*"], check=True)
+    return str(folder / "bin/python")
+
+
+@pytest.mark.parametrize("where", ["SQLite", "PostgreSQL", "Django 4.2"])
+def test_each_operation_is_judged_by_what_it_does_to_the_old_code(
+    tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    database = sqlite(tmp_path / "db")
+    if where == "PostgreSQL":
+        database = request.getfixturevalue("postgres").database()
+    project = Project(tmp_path / "code", {"default": database})
+    expected = OPERATIONS
+    if where == "Django 4.2":
+        project.python = request.getfixturevalue("older_django")
+        expected = {text: verdict for text, verdict in OPERATIONS.items() if "db_default" not in text}
+    judged = judge(project, list(expected))
+    assert judged.classes == {text: kind for text, (kind, _) in expected.items()}
+    wrong = {text: judged.reasons[text] for text, (_, why) in expected.items() if not like(why, judged.reasons[text])}
+    assert wrong == {}
+    checked = {*ADDITIVE, *LOCKING, *DESTRUCTIVE}
+    assert judged.broken & checked == {text for text in DESTRUCTIVE if 'AddField("note", "price"' not in text}
+
+
+def like(why: str, reason: str) -> bool:
+    return why in re.sub(r"shop\d+", "shop", re.sub(r"(memos|one)shop\d+", r"\1", reason))
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_destructive_migration_is_refused_with_the_operation_the_reason_and_what_to_do(project: Project) -> None:
+    project.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
+    project.migration("0003_less", 'RunSQL("SELECT 1"), RemoveField("note", "body")')
+    done = project.run("plan", "--refuse")
+    assert done.status == 1
+    assert done.output.splitlines()[:3] == [
+        "djdeploy: to apply: shop.0002_more: additive",
+        "djdeploy: to apply: shop.0003_less: destructive: Remove field body from note: "
+        "the column shop_note.body and what it holds are lost, and the old code uses it",
+        "shop.0003_less: Remove field body from note: "
+        "the column shop_note.body and what it holds are lost, and the old code uses it",
+    ]
+    assert "--allow-destructive" in done.output
+    assert [(one["name"], one["class"], one["reversible"]) for one in done.plan] == [
+        ("0002_more", "additive", True),
+        ("0003_less", "destructive", False),
+    ]
+
+
+def test_a_plan_without_destructive_migrations_is_not_refused(project: Project) -> None:
+    project.migration("0002_more", 'AddField("note", "more", models.TextField(null=True)), RunPython(change)')
+    done = project.run("plan", "--refuse")
+    assert done.status == 0
+    assert [one["reversible"] for one in done.plan[0]["operations"]] == [True, False]
+
+
+def test_nothing_to_apply_says_nothing(project: Project) -> None:
+    done = project.run("plan", "--refuse")
+    assert (done.status, done.output, done.plan) == (0, "", [])
+
+
+def test_the_first_deploy_is_never_refused_since_no_old_code_knows_its_tables(empty: Project) -> None:
+    for number, operations in enumerate(['DeleteModel("Draft"), RenameModel("Note", "Memo")', *LATER], 2):
+        empty.migration(f"{number:04}_change", operations)
+    done = empty.run("plan", "--refuse")
+    assert done.status == 0
+    assert done.output == "djdeploy: 5 migrations make the database from nothing\n"
+    assert {one["class"] for one in done.plan} == {"additive"}
+
+
+LATER = [
+    'RenameField("memo", "body", "text")',
+    'RemoveField("memo", "text"), AddField("memo", "more", models.IntegerField(default=1))',
+    'DeleteModel("Memo")',
+]
+
+
+def test_looking_makes_no_database_and_changes_none(empty: Project) -> None:
+    for words in (["plan"], ["applied"], ["back", "--to-json", '{"applied": {"default": {}}}']):
+        assert empty.run(*words).status == 0
+    path = Path(empty.databases["default"]["NAME"])
+    assert not path.exists()
+    path.touch()
+    assert empty.run("plan").status == 0
+    assert path.stat().st_size == 0
+
+
+def test_a_new_app_with_a_history_is_additive(project: Project) -> None:
+    project.migration("0001_initial", 'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])', app="tags")
+    project.migration("0002_more", 'AddField("tag", "size", models.IntegerField(default=0))', app="tags")
+    project.migration("0003_less", 'RenameField("tag", "size", "width"), RemoveField("tag", "width")', app="tags")
+    project.configure(apps=["shop", "tags"])
+    assert [one["class"] for one in project.run("plan", "--refuse").plan] == ["additive"] * 3
+
+
+def test_a_squashed_migration_that_is_applied_in_pieces_is_not_applied_again(project: Project) -> None:
+    project.migration("0001_squashed", FIRST, more='replaces = [("shop", "0001_initial")]')
+    assert project.run("plan").plan == []
+
+
+def test_all_databases_are_judged_or_those_that_are_named(project: Project, tmp_path: Path) -> None:
+    project.configure(databases={**project.databases, "other": sqlite(tmp_path / "other")})
+    project.migration("0002_less", 'RemoveField("note", "body")')
+    done = project.run("plan")
+    assert [(one["database"], one["name"], one["class"]) for one in done.plan] == [
+        ("default", "0002_less", "destructive"),
+        ("other", "0001_initial", "additive"),
+        ("other", "0002_less", "additive"),
+    ]
+    assert "shop.0002_less on default: destructive" in done.output
+    assert "2 migrations make the database 'other' from nothing" in done.output
+    assert done.told["migrations"]["applied"]["other"] == {}
+    assert project.run("plan", "--refuse", "--database=other").status == 0
+    assert "the project's DATABASES have no 'third'" in project.run("plan", "--database=third").output
+
+
+ROUTER = """
+class Router:
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return model_name != "note" and not hints.get("notes")
+
+DATABASE_ROUTERS = ["site_of.settings.Router"]
+"""
+
+
+def test_what_a_router_keeps_away_from_a_database_does_nothing_there(project: Project) -> None:
+    project.configure(more=ROUTER)
+    sql = 'RunSQL("SELECT 1", hints={"notes": True}), RunPython(change, hints={"notes": True})'
+    project.migration("0002_less", f'RemoveField("note", "body"), DeleteModel("Draft"), DeleteModel("Note"), {sql}')
+    done = project.run("plan", "--refuse")
+    assert (done.status, done.plan[0]["class"]) == (0, "additive")
+
+
+def test_a_project_without_databases_has_nothing_to_apply(project: Project) -> None:
+    project.configure(databases={})
+    done = project.run("plan", "--refuse")
+    assert (done.status, done.output) == (0, "")
+    assert done.told == {"migrations": {"plan": [], "applied": {}}}
+
+
+def test_a_database_that_cannot_be_reached_is_named(project: Project, tmp_path: Path) -> None:
+    project.configure(databases={"default": sqlite(tmp_path)})
+    done = project.run("plan")
+    assert done.status == 1
+    assert done.output == "the database 'default' cannot be asked: unable to open database file\n"
+
+
+def test_two_last_migrations_and_an_impossible_history_are_said_before_anything_is_migrated(project: Project) -> None:
+    project.migration("0002_a", "")
+    project.migration("0002_b", "")
+    project.write(
+        "shop/migrations/0002_b.py",
+        (project.path / "shop/migrations/0002_b.py").read_text().replace("0002_a", "0001_initial"),
+    )
+    done = project.run("plan")
+    assert done.status == 1
+    assert done.output == "shop has several last migrations (0002_a, 0002_b): makemigrations --merge\n"
+    (project.path / "shop/migrations/0002_b.py").unlink()
+    project.migration("0000_before", "")
+    project.migration("0001_initial", FIRST)
+    done = project.run("plan")
+    assert done.status == 1
+    assert done.output.startswith("`migrate` would refuse the database 'default': Migration shop.0001_initial is")
+
+
+# --- manage.py, as projects write it ----------------------------------------------------------------------------------
+
+MANAGE_PY = {
+    "a function": MANAGE.replace('if __name__ == "__main__":', "def main():") + "\nmain()\n",
+    "the class": MANAGE.replace("import execute_from_command_line", "import ManagementUtility").replace(
+        "execute_from_command_line(sys.argv)", "ManagementUtility(sys.argv).execute()"
+    ),
+    "settings of its own": "import sys\nfrom django.conf import settings\nfrom pathlib import Path\n"
+    "import runpy\n"
+    "known = runpy.run_path(str(Path(__file__).parent / 'site_of/settings.py'))\n"
+    "settings.configure(**{name: known[name] for name in known if name.isupper()})\n"
+    "from django.core.management import execute_from_command_line\nexecute_from_command_line(sys.argv)\n",
+    "an import of its neighbour": f"import status, tell\n{MANAGE}",
+    "another folder": f"import sys; sys.path.insert(0, 'apps')\n{MANAGE}",
+    "a function that ends the program": MANAGE.replace(
+        "execute_from_command_line(sys.argv)", "sys.exit(execute_from_command_line(sys.argv))"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", MANAGE_PY)
+def test_the_settings_are_found_as_manage_py_finds_them(project: Project, how: str) -> None:
+    for name in ("status", "tell", "verdicts", "health"):  # we have modules of these names ourselves
+        project.write(f"{name}.py", "THE_PROJECTS_OWN = True")
+    project.configure(
+        more="import health, tell, verdicts\nassert health.THE_PROJECTS_OWN and verdicts.THE_PROJECTS_OWN"
+    )
+    project.write("manage.py", MANAGE_PY[how])
+    if how == "another folder":
+        shutil.copytree(project.path / "shop", project.path / "apps/shop")
+        project.write("shop/__init__.py", "raise ImportError")
+    assert project.run("applied").told == {"migrations": {"applied": {"default": {"shop": ["0001_initial"]}}}}
+    project.migration("0002_less", 'RemoveField("note", "body")')
+    if how == "another folder":
+        shutil.copytree(project.path / "shop", project.path / "apps/shop", dirs_exist_ok=True)
+    assert project.run("plan", "--refuse").status == 1
+
+
+def test_the_words_of_migrate_choose_the_settings(project: Project) -> None:
+    (project.path / "site_of/settings.py").rename(project.path / "site_of/live.py")
+    words = ["migrate", "--noinput", "--settings=site_of.live"]
+    assert project.run("plan", "--refuse", "--", *words).plan == []
+    project.migration("0002_more", "")
+    assert project.run(*words).status == 0
+    assert project.run("applied", "--", *words).told["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
+
+
+def test_wrong_settings_are_said_without_a_traceback(project: Project) -> None:
+    project.configure(
+        more='from django.core.exceptions import ImproperlyConfigured\nraise ImproperlyConfigured("No key")'
+    )
+    done = project.run("plan")
+    assert (done.status, done.output) == (1, "No key\n")
+
+
+def test_a_manage_py_that_runs_a_command_by_itself_never_migrates_when_we_only_look(project: Project) -> None:
+    own = "import django; django.setup(); from django.core.management import call_command; call_command(sys.argv[1])"
+    project.write("manage.py", MANAGE.replace("execute_from_command_line(sys.argv)", own))
+    project.migration("0002_less", 'RemoveField("note", "body")')
+    done = project.run("plan", "--", "migrate", "--noinput")
+    assert done.status == 1
+    assert "manage.py ran no management command in Django's way" in done.output
+    assert " [ ] 0002_less" in done.output
+
+
+# --- back to older code -----------------------------------------------------------------------------------------------
+
+
+def record(project: Project) -> str:
+    return json.dumps(project.run("applied").told["migrations"])
+
+
+def test_older_code_may_come_back_across_additive_migrations(project: Project) -> None:
+    before = record(project)
+    project.migration("0002_more", 'AddField("note", "more", models.TextField(null=True)), RunPython(change, change)')
+    project.migrate()
+    done = project.run("back", "--to-json", before, "--refuse")
+    assert done.status == 0
+    assert [(one["name"], one["class"], one["reversible"]) for one in done.back] == [("0002_more", "opaque", True)]
+    assert "djdeploy: applied since: shop.0002_more: opaque: Raw Python operation" in done.output
+
+
+@pytest.mark.parametrize(
+    ("operations", "why"),
+    [
+        ('RemoveField("note", "body")', "Remove field body from note: the column shop_note.body and what it holds"),
+        ("RunPython(change)", "Raw Python operation: it has no way back, and nobody can tell"),
+    ],
+)
+def test_older_code_is_refused_across_destructive_and_irreversible_migrations(
+    project: Project, tmp_path: Path, operations: str, why: str
+) -> None:
+    manifest = tmp_path / "release.json"
+    manifest.write_text(json.dumps({"name": "r1", "migrations": json.loads(record(project))}))
+    project.migration("0002_change", operations)
+    project.migrate()
+    done = project.run("back", "--to-json", str(manifest), "--refuse")
+    assert done.status == 1
+    assert f"\nshop.0002_change: {why}" in done.output
+    assert project.run("back", "--to-json", str(manifest)).status == 0
+
+
+def test_a_release_without_a_record_is_not_compared(project: Project, tmp_path: Path) -> None:
+    manifest = tmp_path / "release.json"
+    manifest.write_text('{"name": "r1"}')
+    done = project.run("back", "--to-json", str(manifest), "--refuse")
+    assert done.status == 0
+    assert done.told["migrations"]["back"] is None
+    assert "does not say which migrations it had" in done.output
+
+
+def test_a_migration_that_only_a_third_release_had_has_no_way_back(project: Project) -> None:
+    before = record(project)
+    project.migration("0002_more", "")
+    project.migrate()
+    (project.path / "shop/migrations/0002_more.py").unlink()
+    done = project.run("back", "--to-json", before, "--refuse")
+    assert done.status == 1
+    assert "shop.0002_more: Unknown migration: it has no way back" in done.output
+
+
+def test_a_squash_of_what_the_older_code_had_is_nothing_new(project: Project) -> None:
+    before = record(project)
+    project.migration("0001_squashed", FIRST, more='replaces = [("shop", "0001_initial")]')
+    project.migrate()
+    assert project.run("applied").told["migrations"]["applied"]["default"]["shop"] == ["0001_initial", "0001_squashed"]
+    assert project.run("back", "--to-json", before, "--refuse").back == []
+    after = record(project)
+    (project.path / "shop/migrations/0001_squashed.py").unlink()
+    assert project.run("back", "--to-json", after, "--refuse").back == []
+
+
+def columns(project: Project, table: str) -> list[str]:
+    with contextlib.closing(sqlite3.connect(project.databases["default"]["NAME"])) as database:
+        return [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+
+
+def test_migrating_back_unapplies_exactly_what_came_since_in_all_apps(project: Project) -> None:
+    tag = 'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])'
+    project.migration("0001_initial", tag, app="users")
+    project.configure(apps=["shop", "users"])
+    project.migrate()
+    before, schema = record(project), columns(project, "shop_note")
+    project.migration("0001_initial", tag, "shop.0001_initial", app="tags")
+    project.configure(apps=["shop", "tags", "users"])
+    project.migration("0002_more", 'AddField("tag", "more", models.TextField(null=True))', app="tags")
+    project.migration("0002_less", 'RemoveField("note", "body")', "tags.0002_more")
+    project.migration("0002_more", 'RunSQL("SELECT 1", "SELECT 1")', "shop.0002_less", app="users")
+    project.migrate()
+    done = project.run("back", "--to-json", before, "--run")
+    assert done.status == 0
+    assert sorted(columns(project, "shop_note")) == sorted(schema)
+    assert columns(project, "tags_tag") == []
+    assert record(project) == before
+    assert [f"{one['app']}.{one['name']}" for one in done.back] == [
+        "tags.0001_initial", "tags.0002_more", "shop.0002_less", "users.0002_more"
+    ]  # fmt: skip
+
+
+def test_migrating_back_changes_nothing_when_one_of_all_has_no_way_back(project: Project) -> None:
+    before = record(project)
+    project.migration("0002_change", "RunPython(change)")
+    project.migration("0003_more", 'AddField("note", "more", models.TextField(null=True))')
+    project.migrate()
+    now = record(project)
+    done = project.run("back", "--to-json", before, "--run")
+    assert done.status == 1
+    assert done.output.endswith(
+        "shop.0002_change: Raw Python operation: it has no way back\nNothing was migrated back.\n"
+    )
+    assert record(project) == now
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+class Postgres:
+    """A server on a unix socket in a folder of its own. It refuses to run as root, so then nobody runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.databases = folder, 0
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        assert programs, "the tests need PostgreSQL: tests/tools installs it"
+        self.programs = programs[-1]
+
+    def command(self, name: str, *words: str) -> list[str]:
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+        return [*nobody, str(self.programs / name), *words]
+
+    def __enter__(self) -> Postgres:
+        if os.getuid() == 0:
+            os.chown(self.folder, 65534, 65534)
+        data = str(self.folder / "data")
+        init = self.command("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8")
+        subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        fast = ["-F", "-c", "listen_addresses=", "-c", "max_connections=30", "-k", str(self.folder)]
+        log = (self.folder / "log").open("wb")
+        self.process = subprocess.Popen(self.command("postgres", "-D", data, *fast), cwd="/", stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
+    def answers(self) -> bool:
+        try:
+            self.connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def connect(self, name: str) -> psycopg.Connection:
+        return psycopg.connect(host=str(self.folder), dbname=name, user="postgres", autocommit=True)
+
+    def database(self, template: str = "template0") -> dict[str, str]:
+        """A new database, as Django's settings name it."""
+        self.databases += 1
+        name = f"test{self.databases}"
+        with self.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return {
+            "ENGINE": "django.db.backends.postgresql", "NAME": name, "USER": "postgres", "HOST": str(self.folder)
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder, Postgres(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def first_on_postgres(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    database = postgres.database()
+    Project(tmp_path_factory.mktemp("first") / "code", {"default": database}).migrate()
+    return database["NAME"]
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres: Postgres, first_on_postgres: str) -> Project:
+    """A project on PostgreSQL whose first migration is applied."""
+    return Project(tmp_path / "code", {"default": postgres.database(first_on_postgres)})
+
+
+CONCURRENTLY = """
+__import__("django.contrib.postgres.operations").contrib.postgres.operations.AddIndexConcurrently(
+    "note", models.Index(fields=["title"], name="by_title")
+)
+"""
+
+
+def test_an_index_that_is_built_concurrently_is_additive(on_postgres: Project) -> None:
+    on_postgres.migration("0002_index", CONCURRENTLY, more="atomic = False")
+    assert on_postgres.run("plan").plan[0]["class"] == "additive"
+    on_postgres.migrate()
+
+
+def test_a_server_that_does_not_answer_is_named(project: Project) -> None:
+    known = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": "/nowhere"}
+    project.configure(databases={"default": known})
+    done = project.run("plan")
+    assert done.status == 1
+    assert done.output.startswith("the database 'default' cannot be asked: ")
+    assert "Traceback" not in done.output
+
+
+class Site:
+    """The site while something is migrated: reads all the time, and remembers the longest wait."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.longest, self.reads = project, 0.0, 0
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self.read)
+
+    def read(self) -> None:
+        with connected(self.project) as database:
+            while not self.ending.wait(0.01):
+                began = time.monotonic()
+                database.execute("SELECT count(*) FROM shop_note")
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.reads += 1
+
+    def __enter__(self) -> Site:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.set()
+        self.thread.join()
+
+
+@contextlib.contextmanager
+def held(project: Project, seconds: float) -> Iterator[None]:
+    """Another session has read the table, and keeps its transaction open that long after somebody waits for it."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def release() -> None:
+        with connected(project) as looking:
+            until(lambda: looking.execute(waiting).fetchall(), "somebody who waits for the lock", 60)
+        time.sleep(seconds)
+        holder.execute("COMMIT")
+
+    with connected(project) as holder:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")  # its snapshot stays, too
+        holder.execute("SELECT count(*) FROM shop_note")
+        thread = threading.Thread(target=release)
+        thread.start()
+        yield
+        thread.join()
+
+
+@pytest.mark.parametrize("more", ["", "atomic = False"])
+def test_a_migration_that_gets_no_lock_lets_the_site_go_first_and_is_tried_again(
+    on_postgres: Project, more: str
+) -> None:
+    # Not atomic: the first operation is not undone when the second does not get its lock.
+    on_postgres.migration(
+        "0002_more",
+        'RunSQL("CREATE TABLE once (x int)"), AddField("note", "more", models.TextField(null=True))',
+        more=more,
+    )
+    with Site(on_postgres) as site, held(on_postgres, 3):
+        done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.3")
+    assert done.status == 0
+    assert "djdeploy: canceling statement due to lock timeout: tried again in 1 s" in done.output
+    assert site.reads > 20
+    assert site.longest < 1.5  # the lock timeout, and what a busy machine adds
+    assert on_postgres.run("applied").told["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
+
+
+def test_without_a_lock_timeout_the_site_would_wait(on_postgres: Project) -> None:
+    on_postgres.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
+    with Site(on_postgres) as site, held(on_postgres, 3):
+        assert on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0").status == 0
+    assert site.longest > 2.5
+
+
+def test_concurrent_work_waits_for_older_transactions_without_a_limit(on_postgres: Project) -> None:
+    on_postgres.migration("0002_index", CONCURRENTLY, more="atomic = False")
+    with Site(on_postgres) as site, held(on_postgres, 3):
+        done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.2")
+    assert done.status == 0
+    assert "tried again" not in done.output
+    assert site.longest < 1.5
+
+
+def test_any_other_error_is_not_tried_again(on_postgres: Project) -> None:
+    on_postgres.migration("0002_wrong", 'RunSQL("SELECT * FROM nowhere")')
+    done = on_postgres.run("migrate", "--noinput")
+    assert done.status == 1
+    assert 'relation "nowhere" does not exist' in done.output
+    assert "tried again" not in done.output
