@@ -224,7 +224,7 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
     live = d.seen.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
     served = d.seen.current if not live or live.is_good else None
     keep = [set_link(d, "previous", served)] if served and served != d.release else []
-    # The mark comes first: a disk that is full is met before anything is touched. It is no reason not to go back, though.
+    # The mark comes first: a full disk is met before anything is touched. It is no reason not to go back, though.
     first = [d.mark(switched=d.at)] if d.task == "deploy" else []
     return [*first, *keep, set_link(d, "current", d.release)]
 
