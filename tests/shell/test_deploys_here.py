@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, engine, sh
+from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, engine, inquiry, sh
 from djdeploy.errors import DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import mark_ready, switch_links
 from djdeploy.snapshot import Snapshot
@@ -64,7 +64,7 @@ class Site:
 
     @property
     def seen(self) -> Snapshot:
-        return engine.look_around([local_remote(self.settings)], self.settings)["here"]
+        return inquiry.look_around([local_remote(self.settings)], self.settings)["here"]
 
     def states(self) -> dict[str, str]:
         seen = self.seen

@@ -31,8 +31,10 @@ LAYERS = {
     "show": 6,
     "engine": 7,
     "files": 7,
-    "tasks": 8,
-    "__init__": 9,
+    "inquiry": 8,
+    "job": 8,
+    "tasks": 9,
+    "__init__": 10,
 }
 
 
