@@ -39,6 +39,7 @@ check: .venv/made
 	$(BIN)/mypy
 	$(BIN)/mypy $(patsubst src/djdeploy/remote/%.py,-m %,$(wildcard src/djdeploy/remote/*.py))
 	$(BIN)/mypy tests benchmarks
+	@tests/audit
 
 format: .venv/made
 	$(BIN)/ruff format .
@@ -46,6 +47,9 @@ format: .venv/made
 
 tools:
 	@tests/tools
+
+docs/errors.md: src/djdeploy/remedies.py .venv/made
+	$(BIN)/python -c 'from djdeploy.remedies import as_markdown; print(as_markdown(), end="")' >$@
 
 docker-engine:
 	@docker/engine

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from invoke.exceptions import Exit
 
+from .remedies import Known, known_error
+
 TAIL = 20
 """How many of the last lines of a failed step's output an error shows."""
 
@@ -30,11 +32,17 @@ class DeployError(Exit):
         super().__init__(code=self.exit_code)
 
     @property
+    def known(self) -> Known | None:
+        """The table's entry for this error: by what it says, else by the output of what failed."""
+        return known_error([self.what]) or known_error(self.output)
+
+    @property
     def message(self) -> str:
         """The whole text that `fab` prints to standard error."""
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
-        return "\n".join([printable(first, keep="\n"), *tail, *filter(None, (self.site, self.remedy))])
+        more = f"More: fab explain {self.known.code}" if self.known else ""
+        return "\n".join([printable(first, keep="\n"), *tail, *filter(None, (self.site, self.remedy, more))])
 
     @message.setter
     def message(self, _: object) -> None:

@@ -125,7 +125,8 @@ class Deployment:
 
 def step_environment(settings: Settings) -> dict[str, str]:
     """What every command of ours sees on the server. git and pip must fail, never ask."""
-    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
+    unknown = {"strict": "yes", "accept-new": "accept-new"}[settings.host_keys]
+    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", f"StrictHostKeyChecking={unknown}"]
     if settings.deploy_key:
         ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
     return {

@@ -22,10 +22,11 @@ from .errors import DeployError, Interrupted, SettingsError, printable
 from .job import DeployTask, Job, task
 from .plan import Deployment, Recipe, Step
 from .recipe import DEPLOY, SECRETS, SETUP
+from .remedies import KNOWN
 from .report import SILENT
 from .runner import describe_holder
 from .secret import as_input, read_secrets
-from .settings import Settings
+from .settings import Settings, nearest
 from .shell import sh
 from .show import Printer, human, print_diff, print_findings, print_json, print_status, print_table
 
@@ -295,6 +296,18 @@ def unlock(job: Job, yes: bool = False) -> None:
         print("It was ended; the next `fab deploy` clears up after it.")
 
 
+@task(positional=["code"], optional=["code"], help={"code": "the code that the error names; without it, all of them"})
+def explain(job: Job, code: str = "") -> None:
+    """Explain an error: how it comes about, what to do"""
+    codes = {known.code: known for known in KNOWN}
+    if not code:
+        return print("\n".join(codes))
+    if code not in codes:
+        raise SettingsError("explain", [f"{code!r} is no error's code{nearest(code, list(codes))}"])
+    print(f"{codes[code].why}\n\n{codes[code].remedy}")
+    return None
+
+
 def is_agreed(question: str) -> bool:
     """What the user says, if there is one."""
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
@@ -323,6 +336,7 @@ TASKS = (
     manage,
     logs,
     unlock,
+    explain,
 )
 
 

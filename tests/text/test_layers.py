@@ -10,7 +10,7 @@ import djdeploy
 PACKAGE = Path(djdeploy.__file__).parent
 
 LAYERS = {
-    "errors": 0,
+    "errors": 1,
     "shell": 0,
     "layout": 0,
     "remedies": 0,

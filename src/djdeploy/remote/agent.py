@@ -280,10 +280,11 @@ def install(files: Mapping[str, str], home: str) -> str:
             made = tempfile.mkdtemp(prefix="programs-", dir=private)
             write_all(files, made)
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.chmod(made, 0o755)
+            os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; each step may run them
             os.rename(made, target)
         except OSError:  # nothing of ours here yet, or a full disk: a look, or a rollback, works all the same
-            target = tempfile.mkdtemp(prefix="djdeploy-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+            shm = "/dev/shm"  # noqa: S108 - mkdtemp makes a directory of its own in it, for us alone
+            target = tempfile.mkdtemp(prefix="djdeploy-", dir=shm if os.path.isdir(shm) else None)
             TEMPORARY.append(target)
             write_all(files, target)
     sys.path.insert(0, target)

@@ -1,0 +1,96 @@
+"""Errors that teach: one table, from which the remedy, `fab explain` and the page are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from djdeploy.errors import ConnectionFailed, DeployError, Locked, PublishFailed, StepFailed, together
+from djdeploy.remedies import KNOWN, as_markdown, known_error, remedy_for
+
+PAGE = Path(__file__).parents[2] / "docs/errors.md"
+
+MET = {  # what users have seen, in the words of the programs that said it
+    "the name nowhere.invalid cannot be resolved: Name or service not known": "host-unresolved",
+    "the connection failed: [Errno 111] Connection refused": "host-unreachable",
+    "its host key is not known: ssh-ed25519 SHA256:abc": "host-key-unknown",
+    "the host key has changed: somebody may be listening, or the server was installed anew": "host-key-changed",
+    "the server refused our key for demo: Authentication failed.": "key-refused",
+    "the server has no python3 (settings: python)": "no-python",
+    "ann@laptop holds the lock since 2026-11-23T09:00:00Z for `deploy`": "locked",
+    "web2 and web1 are the same server and home; name it once": "same-server",
+    "cannot write /srv/www/demo: Permission denied": "home-not-writable",
+    "/srv/www/demo/current is a directory; it must be a link to a release, or not exist": "not-a-link",
+    "/srv/www/demo holds releases of shop": "foreign-releases",
+    "/srv/www/demo/shared/.env is missing (settings: shared_files)": "shared-file-missing",
+    "tar: app.py: Cannot write: No space left on device": "disk-full",
+    "the server has no git": "no-git",
+    "The virtual environment was not created successfully because ensurepip is not\navailable.": "no-venv",
+    "the server has no uv (settings: installer)": "no-uv",
+    "nope is no branch, tag or commit of git@example.com:demo.git": "ref-unknown",
+    "Host key verification failed.\nfatal: Could not read from remote repository.": "repository-host-key",
+    "git@example.com: Permission denied (publickey).": "repository-refused",
+    "fatal: '/srv/git/x.git' does not appear to be a git repository": "repository-missing",
+    "fatal: unable to access: Could not resolve host: example.com": "name-unresolved",
+    "requirements.txt:3: django>=5 is not pinned": "unpinned",
+    "ERROR: No matching distribution found for sqlparse==99.99": "requirement-missing",
+    "error: In `--require-hashes` mode, all requirements must have a hash": "hashes",
+    "You're using the staticfiles app without having set the STATIC_ROOT setting": "static-root",
+    "Django does not accept the Host '127.0.0.1:8001': give health a Host header": "allowed-hosts",
+    "notes.0003: Remove field body: the column notes_note.body and what it holds are lost": "destructive-migration",
+    "notes.0003: Raw SQL operation: it has no way back, and nobody can tell what this SQL does": "no-way-back",
+    "a lock was not free within 5 s, 6 times": "lock-timeout",
+    "web of the new release does not serve: its server exits 0.3 s after its start": "smoke-test",
+    "web 0: pid 12 ended and Supervisor started no other within 60 s.": "no-restart",
+    "web 0: the new server exits as soon as it is started, 2 times in a row": "not-ready",
+    "web 0: 3 requests have failed; the settings allow 0": "too-many-failures",
+    '"manage.py migrate" did not end within 1800 s (settings: step_timeout) and was ended': "step-timeout",
+    '"manage.py migrate" was killed by SIGKILL': "step-killed",
+    "there is no good release before 20261123-093000 to go back to": "nothing-to-go-back-to",
+    "no release is live on web1": "nothing-live",
+    '"Install the pinned requirements" was interrupted': "interrupted",
+    "some secret files are missing or differ": "secrets-differ",
+    "Settings: 2 problems.\n  - `home` is 'x'": "settings",
+}
+
+
+@pytest.mark.parametrize(("said", "code"), MET.items(), ids=MET.values())
+def test_an_error_is_recognised_by_what_it_says(said: str, code: str) -> None:
+    found = known_error(said.splitlines())
+    assert found
+    assert found.code == code
+
+
+def test_every_entry_of_the_table_has_been_met() -> None:
+    assert {known.code for known in KNOWN} == set(MET.values())
+    assert len({known.code for known in KNOWN}) == len(KNOWN)
+
+
+def test_an_error_says_what_where_how_the_site_stands_what_to_type_and_where_to_read_more() -> None:
+    error = StepFailed(
+        '"Fetch" failed (exit 1)',
+        host="web1",
+        output=["No space left on device"],
+        site="The site still runs r1.",
+        remedy=remedy_for(["No space left on device"]),
+    )
+    assert error.message.splitlines() == [
+        'web1: "Fetch" failed (exit 1)',
+        "  | No space left on device",
+        "The site still runs r1.",
+        "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
+        "More: fab explain disk-full",
+    ]
+
+
+def test_several_errors_are_one_with_the_gravest_exit_code() -> None:
+    whole = together([Locked("a holds the lock", host="web1"), ConnectionFailed("no answer", host="web2")])
+    assert whole.code == 4
+    assert "web1: a holds the lock" in whole.message
+    assert "web2: no answer" in whole.message
+    assert together([PublishFailed("x"), DeployError("y")]).code == 5
+
+
+def test_the_page_is_made_from_the_table() -> None:
+    assert PAGE.read_text() == as_markdown(), "make docs/errors.md"
