@@ -117,6 +117,9 @@ def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]
 
 def room(facts: Facts) -> Iterator[Finding]:
     free, inodes = facts["disk"]["bytes"], facts["disk"]["inodes"]
+    if facts["disk"].get("noexec"):
+        remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
+        yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
     needed = max(LITTLE, ROOM * facts["release_bytes"])
     if free < needed:
         yield Finding(f"{free // 2**20} MB are free, and a deploy may need {needed // 2**20}", "fab cleanup --keep=2")

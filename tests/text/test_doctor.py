@@ -54,6 +54,7 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"disk": {"bytes": GIGABYTE, "inodes": None}, "release_bytes": GIGABYTE}, True, "1024 MB are free"),
         ({"disk": {"bytes": GIGABYTE, "inodes": 17}}, True, "17 inodes are free"),
         ({"home": {"path": "/srv/demo", "exists": False, "writable": False}}, True, "/srv/demo cannot be made by demo"),
+        ({"disk": {"bytes": GIGABYTE, "inodes": None, "noexec": True}}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of ours"),
         ({"django": {"DEBUG": "True"}}, False, "DEBUG is on"),

@@ -60,6 +60,7 @@ def disk(home: str) -> Table:
     return {
         "bytes": status.f_bavail * status.f_frsize,
         "inodes": status.f_favail if status.f_files else None,
+        "noexec": bool(status.f_flag & os.ST_NOEXEC),
     }
 
 
