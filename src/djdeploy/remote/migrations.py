@@ -390,6 +390,7 @@ def patiently(work: Callable[[], Any], tries: int = TRIES) -> Any:
             if not is_locked_out(error):
                 raise
             last = str(error).strip().splitlines()[0]
+            print()  # Django's line has no end yet, and only a line that begins with `djdeploy: ` is a note
         if number < tries:
             pause = FIRST_PAUSE * 2 ** (number - 1)
             print(f"djdeploy: {last}: tried again in {pause:g} s, so that the site does not wait ({number} of {tries})")
