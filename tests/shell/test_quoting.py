@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import djdeploy
 from djdeploy import Settings, sh
 from djdeploy.plan import Deployment
 from djdeploy.recipe import DEPLOY
@@ -59,6 +60,7 @@ def test_a_value_arrives_as_one_word_with_its_characters(shell: list[str], value
     assert run(shell, script) == b"".join(word.encode() + b"\0" for word in [value, *more, value])
 
 
+PROGRAMS = str(Path(djdeploy.__file__).parent / "remote")
 FACTS = {
     "releases": [],
     "current": {"kind": "missing", "target": None},
@@ -88,7 +90,9 @@ def test_no_setting_is_interpreted_by_the_shell(
     )
     for directory in values.layout.directories:
         Path(directory).mkdir(parents=True, exist_ok=True)
-    d = Deployment(settings=values, host="h", seen=Snapshot.parse(FACTS, "/p"), release="r1", token="t", subject=value)
+    d = Deployment(
+        settings=values, host="h", seen=Snapshot.parse(FACTS, PROGRAMS), release="r1", token="t", subject=value
+    )
     plan = {step.name: step.script for stage in ("build", "publish") for step in DEPLOY.plan(stage, d)}
     run(["/bin/sh"], plan["create_release"])
     Path(d.new.repository, shared).mkdir(parents=True)
