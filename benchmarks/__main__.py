@@ -7,10 +7,10 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import picture, terminal, zero_downtime
+from benchmarks import picture, speed, terminal, zero_downtime
 from benchmarks.site import Unavailable
 
-PARTS = {module.NAME: module for module in (zero_downtime, picture, terminal)}
+PARTS = {module.NAME: module for module in (zero_downtime, picture, terminal, speed)}
 
 
 def main(words: list[str]) -> int:
