@@ -406,7 +406,8 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def scenario_table(scenarios: Mapping[tuple[int, str], Found]) -> Table:
-    title = "Seconds until the other release answers (cleanup: until the command ends); SSH channels in brackets"
+    repeat = max(len(series.taken) for found in scenarios.values() for series in found.values())
+    title = f"Seconds until the other release answers (cleanup: until it ends), medians of {repeat}; (SSH channels)"
     columns = ["", FLOOR, POST, BARE, "to the floor", "to the post", "with its guarantees", "until it ends"]
     order = {scenario.name: place for place, scenario in enumerate(SCENARIOS)}
     rows = []

@@ -19,7 +19,7 @@ from .site import FAB, HOME, Site, Targets
 
 def test_a_project_is_deployed_again_rolled_back_and_cleaned_up_and_no_request_fails(live: Site) -> None:
     first = live.link("current")
-    with Load(live.url, rate=50) as fresh, Load(live.url, rate=50, keep_alive=True) as kept:
+    with Load(live.url, rate=15) as fresh, Load(live.url, rate=15, keep_alive=True) as kept:
         live.repository.change_page("Second")
         live.push()
         second = live.deploy()
