@@ -211,6 +211,12 @@ def django(settings: Settings, told: Facts) -> Iterator[Finding]:
     """What the live release's own settings say."""
     if told.get("DEBUG") == "True":
         yield Finding("DEBUG is on: errors show the source to everybody", "Set DEBUG = False in production", False)
+    for path in told.get("databases_in_release", ()):
+        yield Finding(
+            f"the database {path} is a file inside a release: the site loses its data with each deploy",
+            "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release",
+            False,
+        )
     media = told.get("MEDIA_ROOT", "")
     home = f"{settings.home.rstrip('/')}/"
     if media.startswith(home) and not media.startswith(f"{home}shared/"):

@@ -11,7 +11,7 @@ from .fleet import Fleet
 from .plan import Deployment, Step, step_environment
 from .remedies import remedy_for
 from .report import SILENT, Report
-from .run import step_failed
+from .run import refuse_failure
 from .runner import Remote, StepRun
 from .settings import Settings
 from .shell import sh
@@ -49,8 +49,7 @@ def check(
             if d.seen.facts["tools"]["git"]:
                 steps += [find_commit(d, ref, peek=True)]
             runs = remote.run(steps, step_environment(d.settings), report)
-            if not runs[0].ok:
-                raise step_failed(remote.host, runs[0])
+            refuse_failure(remote.host, runs[:1])
             found = list(findings(d.settings, d.seen, runs[0].told, who.at.timestamp()))
             if not runs[-1].ok:
                 output = [line for line in runs[-1].tail if line.strip()]
@@ -93,8 +92,7 @@ def diff(
         )
         step = Step("diff", "Compare the commits", (command,), settings.step_timeout)
         run = remote.run([step], step_environment(settings), report)[-1]
-        if not run.ok:
-            raise step_failed(remote.host, run)
+        refuse_failure(remote.host, [run])
         return {"release": live.name, "from": live.commit, "to": commit, **run.told["diff"]}
 
 
@@ -149,8 +147,7 @@ def ask(
                 is_first_host=remote is fleet.remotes[0],
             )
             runs = remote.run(steps(d), d.environment, report)
-            if not runs[-1].ok:
-                raise step_failed(remote.host, runs[-1])
+            refuse_failure(remote.host, runs)
             return Answered(seen[remote], runs[-1])
 
         return {remote.host: answered for remote, answered in fleet.each(work).items()}

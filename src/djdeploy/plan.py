@@ -99,9 +99,12 @@ class Deployment:
         }
 
     def program(self, name: str) -> Shell:
-        """The shell words that run one of our programs on the server, without the project's PYTHON* variables."""
+        """The shell words that run one of our programs on the server.
+
+        Without the project's PYTHON* variables, and without looking for packages, which takes half of Python's start.
+        """
         path = PurePosixPath(self.seen.programs, f"{name}.py")
-        return sh("{python} -E {path}", python=self.settings.python, path=path)
+        return sh("{python} -ES {path}", python=self.settings.python, path=path)
 
     def manage(self, *words: str) -> Shell:
         """`manage.py` of the release, in its own environment."""
@@ -147,6 +150,8 @@ class Step:
         commands: shell, in order; the first that fails ends the step.
         timeout: seconds after which its process group is ended.
         input: what its program reads from the descriptor `DJDEPLOY_INPUT_FD`; never shown.
+        beside: whether the steps after it begin while it runs. The end of the stage waits for it.
+        after_all: whether it waits for the steps that run beside others.
     """
 
     name: str
@@ -154,6 +159,8 @@ class Step:
     commands: tuple[Shell, ...]
     timeout: float | None = None
     input: str = field(default="", repr=False)
+    beside: bool = False
+    after_all: bool = False
 
     @property
     def script(self) -> str:
@@ -166,6 +173,18 @@ StepFunction: TypeAlias = Callable[[Deployment], "Sequence[Shell] | Sequence[Ste
 def once(step: StepFunction) -> StepFunction:
     """Marks a step that is done on one host only."""
     step.once = True  # type: ignore[attr-defined]
+    return step
+
+
+def beside(step: StepFunction) -> StepFunction:
+    """Marks a step that does not keep those after it waiting: they begin while it runs."""
+    step.beside = True  # type: ignore[attr-defined]
+    return step
+
+
+def after_all(step: StepFunction) -> StepFunction:
+    """Marks a step that waits for those that run beside others."""
+    step.after_all = True  # type: ignore[attr-defined]
     return step
 
 
@@ -229,4 +248,12 @@ def steps_of(function: StepFunction, d: Deployment) -> Sequence[Step]:
     if commands:
         title = (function.__doc__ or function.__name__).strip().splitlines()[0]
         named.insert(0, Step(function.__name__, title, commands))
-    return [step if step.timeout else replace(step, timeout=d.settings.step_timeout) for step in named]
+    return [
+        replace(
+            step,
+            timeout=step.timeout or d.settings.step_timeout,
+            beside=step.beside or getattr(function, "beside", False),
+            after_all=step.after_all or getattr(function, "after_all", False),
+        )
+        for step in named
+    ]

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from .plan import Deployment, Recipe, Step, once
+from .plan import Deployment, Recipe, Step, after_all, beside, once
 from .secret import as_input
 from .settings import Process
 from .shell import Shell, sh
@@ -155,11 +155,18 @@ def run_build_steps(d: Deployment) -> Sequence[Step]:
     ]
 
 
+def check_project(d: Deployment) -> Sequence[Step]:
+    """Run `check`, if it is the first management command"""
+    return [manage_step(d, command) for command in checks(d.settings.manage_steps)]
+
+
 def prepare_project(d: Deployment) -> Sequence[Step]:
-    """Run the management commands that come before the first migration"""
-    return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
+    """Run the other management commands that come before the first migration"""
+    commands = before_migrate(d.settings.manage_steps)
+    return [manage_step(d, command) for command in commands[len(checks(commands)) :]]
 
 
+@beside
 @once
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
@@ -177,6 +184,7 @@ def keep_old_static(d: Deployment) -> Sequence[Shell]:
     return [sh(template, overlay=d.program("overlay"), new=d.new.root, directory=d.settings.static_dir, old=old)]
 
 
+@beside
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
@@ -184,6 +192,7 @@ def smoke_test(d: Deployment) -> Sequence[Shell]:
     return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
 
 
+@after_all
 def mark_ready(d: Deployment) -> Sequence[Shell]:
     """Mark the release as ready"""
     # What the links will point at must be on the disk before they do.
@@ -361,10 +370,11 @@ DEPLOY = Recipe(
         install_secrets,
         link_shared,
         run_build_steps,
-        prepare_project,
-        guard_migrations,
-        keep_old_static,
+        check_project,
+        guard_migrations,  # these two beside what follows
         smoke_test,
+        prepare_project,
+        keep_old_static,
         mark_ready,
     ),
     # The old code still serves, on the new schema: additive migrations only, on one host.
@@ -462,6 +472,11 @@ def migrate_command(d: Deployment) -> Sequence[str]:
     """The words of `migrate` among the management commands; none if it is not among them."""
     commands = map(shlex.split, d.settings.manage_steps)
     return next((words for words in commands if words[0] == "migrate"), [])
+
+
+def checks(commands: Sequence[str]) -> Sequence[str]:
+    """The command `check` if it comes first: what it finds is best said by it, before others stumble over it."""
+    return commands[:1] if commands and shlex.split(commands[0])[0] == "check" else []
 
 
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:

@@ -197,6 +197,14 @@ KNOWN: tuple[Known, ...] = (
         "Django's ALLOWED_HOSTS refuses the request: add the host, or give the health check a Host header.",
     ),
     Known(
+        "database-in-release",
+        r"is a file inside the release",
+        "A SQLite database lies beside the code, as `startproject` has it. Each release is a directory of its own: the "
+        "site would lose its data with every deploy.",
+        'Keep it in a shared directory: shared_dirs=["data"] for djdeploy, and in Django\'s settings BASE_DIR / '
+        '"data/db.sqlite3". An old file goes to HOME/shared/data.',
+    ),
+    Known(
         "destructive-migration",
         r"the old code|and its rows are lost|and what it holds are lost",
         "While migrations run, and until the last instance is renewed, the old code serves; and it comes back with a "

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .errors import printable
 from .plan import Step
-from .runner import NOTE, StepRun, Watcher
+from .runner import NOTE, StepRun, Watcher, failure
 from .secret import hidden, values_to_hide
 from .shell import sh
 
@@ -61,7 +61,7 @@ class Report(Watcher):
             self.write(f"{host} |          {printable(line.removeprefix(NOTE))}")
 
     def step_ended(self, host: str, run: StepRun) -> None:
-        state = "ok" if run.ok else "FAILED"
+        state = "ok" if run.ok else "ended" if run.why == "needless" else "FAILED"
         self.write(f"{host} | {state:6} {printable(run.step.title)}, {seconds(run.milliseconds)}")
 
     def say(self, text: str) -> None:
@@ -92,6 +92,7 @@ class TerminalReport(Report):
         super().__init__(project=project, echo=echo)
         self.console = console
         self._rows: dict[str, Any] = {}
+        self._titles: dict[str, list[str]] = {}
         self._progress: Any = None
 
     def write(self, text: str) -> None:
@@ -113,33 +114,35 @@ class TerminalReport(Report):
         self._show(f"  {stage}", style="bold", then=f": {PROMISES.get(stage, '')}")
 
     def step_began(self, host: str, step: Step) -> None:
-        self._row(host, printable(step.title))
+        self._titles.setdefault(host, []).append(printable(step.title))
+        self._row(host)
 
     def line(self, host: str, run: StepRun, line: str) -> None:
         if self.echo:
             self.write(f"        {printable(line)}")
-        shown = printable(line.removeprefix(NOTE)).strip()
-        if shown:
+        if shown := printable(line.removeprefix(NOTE)).strip():
             room = max(20, self.console.width - len(run.step.title) - len(host) - 20)
             self._row(host, f"{printable(run.step.title)}: {shown[:room]}")
 
     def step_ended(self, host: str, run: StepRun) -> None:
-        self._row(host, "")
-        if not self.is_for_many:
+        with suppress(ValueError):
+            self._titles.get(host, []).remove(printable(run.step.title))
+        self._row(host)
+        if not self.is_for_many and run.why != "needless":
             self._ended(run.ok, printable(run.step.title), run.milliseconds, run.notes)
 
-    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun]) -> None:
+    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None:
         if self.is_for_many:
-            took = sum(run.milliseconds for run in runs)
-            what = host if runs[-1].ok else f"{host}: {printable(runs[-1].step.title)}"
-            self._ended(runs[-1].ok, what, took, [note for run in runs for note in run.notes])
+            failed = failure(runs)
+            what = f"{host}: {printable(failed.step.title)}" if failed else host
+            self._ended(not failed, what, milliseconds, [note for run in runs for note in run.notes])
 
     @property
     def is_for_many(self) -> bool:
         """With several hosts a line stands for a host's whole stage: nobody reads ten times fifteen steps."""
         return len(self._rows) > 1
 
-    def _ended(self, ok: bool, what: str, milliseconds: int, notes: Sequence[str]) -> None:
+    def _ended(self, ok: bool, what: str, milliseconds: float, notes: Sequence[str]) -> None:
         from rich.text import Text
 
         mark, style = ("✓", "green") if ok else ("✗", "bold red")
@@ -160,9 +163,10 @@ class TerminalReport(Report):
 
         self.console.print(Text(text, style=style).append(then, style="not bold dim"), soft_wrap=True)
 
-    def _row(self, host: str, description: str) -> None:
+    def _row(self, host: str, description: str = "") -> None:
         if self._progress is not None and host in self._rows:
-            self._progress.update(self._rows[host], description=description)
+            titles = " · ".join(self._titles.get(host, []))
+            self._progress.update(self._rows[host], description=description or titles)
 
 
 def make_report(project: str, *, echo: bool = False, out: IO[str] | None = None) -> Report:
@@ -190,5 +194,6 @@ def program_text(stage: str, host: str, env: Mapping[str, str], steps: Sequence[
     lines += [f"export {name}={sh('{value}', value=value)}" for name, value in env.items()]
     lines += [sh('export PATH={bin}:"$PATH"', bin=f"{env['VIRTUAL_ENV']}/bin")] if "VIRTUAL_ENV" in env else []
     for step in steps:
-        lines += ["", f"# {step.name}: {step.title}", "(", "set -eu", step.script, ")"]
+        beside = " (beside the steps that follow)" if step.beside else ""
+        lines += ["", f"# {step.name}: {step.title}{beside}", "(", "set -eu", step.script, ")"]
     return hidden("\n".join(lines), values_to_hide(env))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -12,7 +13,7 @@ from .fleet import Fleet
 from .plan import STAGES, Deployment, Recipe, Step
 from .remedies import remedy_for
 from .report import SILENT, Report, program_text
-from .runner import Remote, StepRun
+from .runner import Remote, StepRun, failure
 
 
 class Run:
@@ -96,11 +97,11 @@ class Run:
         d, steps = self.deployments[remote], self._plan(remote, stage)
         if not steps:
             return
+        began = time.monotonic()
         runs = remote.run(steps, d.environment, self.report, if_lost=self.undo.plan(stage, d))
         self.deployments[remote] = learned(d, runs)
-        self.report.stage_ended(remote.host, stage, runs)
-        if not runs[-1].ok:
-            raise step_failed(remote.host, runs[-1])
+        self.report.stage_ended(remote.host, stage, runs, (time.monotonic() - began) * 1000)
+        refuse_failure(remote.host, runs)
 
     # --- when a stage fails
 
@@ -126,9 +127,7 @@ class Run:
                     raise ConnectionFailed("the connection was lost", host=remote.host)
                 if steps := self.undo.plan(stage, d):
                     # Should we be killed now, the agent begins again: each of these steps may be done twice.
-                    runs = remote.run(steps, d.environment, self.report, if_lost=steps)
-                    if not runs[-1].ok:
-                        raise step_failed(remote.host, runs[-1])
+                    refuse_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps))
             except DeployError as failure:
                 failures[remote] = failure
 
@@ -193,6 +192,12 @@ def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
         timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
         told |= run.told
     return replace(d, timings=timings, told=told)
+
+
+def refuse_failure(host: str, runs: Sequence[StepRun]) -> None:
+    """Raises the error of the step that failed, if one did."""
+    if failed := failure(runs):
+        raise step_failed(host, failed)
 
 
 def step_failed(host: str, run: StepRun) -> DeployError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shlex
 import socket
@@ -33,11 +34,31 @@ SILENCE = 60.0
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
 
-# Reads our programs from standard input and becomes the first of them: the command line stays short and public.
-BOOTSTRAP = (
-    "import sys,zlib,json;i=sys.stdin.buffer;FILES=json.loads(zlib.decompress(i.read(int(i.readline()))));"
-    "exec(compile(FILES['agent.py'],'agent.py','exec'))"
-)
+# Becomes the agent. Our programs are on the server already, unchanged, or are asked for and read from standard input.
+_START = """\
+import hashlib,json,os,sys,tempfile,zlib
+i=sys.stdin.buffer
+HELLO=json.loads(i.readline())
+FOLDER=os.path.join(HELLO["home"],".djdeploy/programs",HELLO["programs"])
+def text(n):
+    with open(os.path.join(FOLDER,n),encoding="utf-8") as f:
+        return f.read()
+try:
+    FILES={n:text(n) for n in os.listdir(FOLDER) if n.endswith(".py")}
+except (OSError,ValueError):
+    FILES={}
+if hashlib.sha256(json.dumps(FILES,sort_keys=True).encode()).hexdigest()!=HELLO["programs"]:
+    print('{"djdeploy":"programs"}',flush=True)
+    FILES=json.loads(zlib.decompress(i.read(int(i.readline()))))
+    FOLDER=tempfile.mkdtemp(prefix="djdeploy-",dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    for n in FILES:
+        with open(os.path.join(FOLDER,n),"w",encoding="utf-8") as f:
+            f.write(FILES[n])
+sys.path.insert(0,FOLDER)
+import agent
+agent.main(HELLO,FOLDER)
+"""
+BOOTSTRAP = f"exec({_START!r})"  # one line: not every login shell takes more
 
 
 @dataclass
@@ -46,10 +67,11 @@ class StepRun:
 
     Args:
         status: exit status; negative if a signal ended it.
-        why: `timeout`, `interrupted`, or empty.
+        why: why it was ended, if it was: `timeout`, `interrupted`, or `needless`, since another step failed beside it.
         tail: the last lines of its output.
         notes: what it said in lines that begin with `djdeploy: `.
         told: what its programs told.
+        rest: the beginning of a line whose end has not arrived.
     """
 
     step: Step
@@ -59,10 +81,16 @@ class StepRun:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
     notes: list[str] = field(default_factory=list)
     told: dict[str, Any] = field(default_factory=dict)
+    rest: str = ""
 
     @property
     def ok(self) -> bool:
         return self.status == 0 and not self.why
+
+
+def failure(runs: Sequence[StepRun]) -> StepRun | None:
+    """The step that failed, if one did."""
+    return next((run for run in runs if not run.ok and run.why != "needless"), None)
 
 
 class Watcher:
@@ -71,7 +99,7 @@ class Watcher:
     def step_began(self, host: str, step: Step) -> None: ...
     def line(self, host: str, run: StepRun, line: str) -> None: ...
     def step_ended(self, host: str, run: StepRun) -> None: ...
-    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun]) -> None: ...
+    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None: ...
 
 
 class Remote:
@@ -90,7 +118,6 @@ class Remote:
         self.hide = values_to_hide(settings.env)
         self._sending = threading.Lock()
         self._closed = threading.Event()
-        self._rest = ""
 
     def connect(self) -> None:
         """Opens the connection, if it is not open already.
@@ -125,12 +152,11 @@ class Remote:
             # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
             self._channel = self.connection.create_session()
             self._channel.settimeout(SILENCE)
-            self._channel.exec_command(f"exec {shlex.quote(self.settings.python)} -c {shlex.quote(BOOTSTRAP)}")
+            self._channel.exec_command(f"exec {shlex.quote(self.settings.python)} -ES -c {shlex.quote(BOOTSTRAP)}")
             self._lines = self._channel.makefile("rb")
-            hello = {"home": self.settings.home}
-            self._channel.sendall(programs())
             mine = lock and {**lock, "host": self.host}
-            self._send(hello | {"lock": mine, "create": create, "look": look})
+            hello = {"home": self.settings.home, "programs": digest(), "lock": mine, "create": create, "look": look}
+            self._send(hello)
             answer = self._first_answer()
         if "refused" in answer:
             raise self._refusal(answer, mine or {})
@@ -148,7 +174,7 @@ class Remote:
             if_lost: steps that the agent runs by itself if we vanish before these steps are done.
 
         Returns:
-            The steps that ran; only the last of them can have failed.
+            The steps that ran, in the order in which they began; `failure` finds the one that failed.
 
         Raises:
             ConnectionFailed: the connection broke.
@@ -163,28 +189,29 @@ class Remote:
                 "env": dict(env),
                 "path": path,
                 "input": step.input,
+                "beside": step.beside,
+                "after_all": step.after_all,
             }
 
-        runs: list[StepRun] = []
+        runs: dict[int, StepRun] = {}
         with self._as_connection_failed():
             self._send({"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]})
             for answer in self._answers():
                 if "begin" in answer:
-                    runs.append(StepRun(steps[answer["begin"]]))
-                    self._rest = ""
-                    watcher.step_began(self.host, runs[-1].step)
+                    run = runs[answer["begin"]] = StepRun(steps[answer["begin"]])
+                    watcher.step_began(self.host, run.step)
                 elif "out" in answer:
-                    self._take_output(runs[-1], answer["out"], watcher)
+                    self._take_output(runs[answer["step"]], answer["out"], watcher)
                 elif "data" in answer:
-                    runs[-1].told.update(answer["data"])
+                    runs[answer["step"]].told.update(answer["data"])
                 elif "end" in answer:
-                    self._take_output(runs[-1], "\n" if self._rest else "", watcher)
-                    runs[-1].status, runs[-1].why = answer["status"], answer["why"]
-                    runs[-1].milliseconds = answer["ms"]
-                    watcher.step_ended(self.host, runs[-1])
+                    run = runs[answer["end"]]
+                    self._take_output(run, "\n" if run.rest else "", watcher)
+                    run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
+                    watcher.step_ended(self.host, run)
                 elif "done" in answer:
                     break
-        return runs
+        return list(runs.values())
 
     def look(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Looks around again."""
@@ -236,7 +263,10 @@ class Remote:
         for _ in range(1000):  # a shell's start-up file may greet us first
             line = self._lines.readline()
             if line.startswith(b'{"djdeploy"'):
-                return dict(json.loads(line))
+                answer = dict(json.loads(line))
+                if answer["djdeploy"] != "programs":
+                    return answer
+                self._channel.sendall(packed())
             if not line:
                 break
         status = self._channel.recv_exit_status()
@@ -253,9 +283,9 @@ class Remote:
         )
 
     def _take_output(self, run: StepRun, text: str, watcher: Watcher) -> None:
-        *lines, self._rest = (self._rest + text).split("\n")
-        if len(self._rest) > 10_000:  # a line without an end must not fill our memory
-            lines, self._rest = [*lines, self._rest], ""
+        *lines, run.rest = (run.rest + text).split("\n")
+        if len(run.rest) > 10_000:  # a line without an end must not fill our memory
+            lines, run.rest = [*lines, run.rest], ""
         for line in lines:
             line = hidden(line.rstrip("\r").rpartition("\r")[2], self.hide)  # what a terminal shows of a progress bar
             if line.startswith(NOTE):
@@ -312,16 +342,29 @@ class Remote:
             raise ConnectionFailed("no answer from the host in time", host=self.host) from error
         except (OSError, EOFError, SSHException) as error:
             self.lost = True
-            raise ConnectionFailed(f"the connection failed: {error or type(error).__name__}", host=self.host) from error
+            why = getattr(error, "strerror", None) or error or type(error).__name__
+            raise ConnectionFailed(f"the connection failed: {why}", host=self.host) from error
 
 
 @cache
 def programs() -> bytes:
-    """Our programs for the server, as the bootstrap reads them: a length, a newline, and that many bytes."""
+    """The names and texts of our programs for the server, as JSON."""
     folder = resources.files("djdeploy") / "remote"
     files = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".py")}
-    packed = zlib.compress(json.dumps(files, sort_keys=True).encode(), 9)
-    return b"%d\n%s" % (len(packed), packed)
+    return json.dumps(files, sort_keys=True).encode()
+
+
+@cache
+def digest() -> str:
+    """Names our programs by their content."""
+    return hashlib.sha256(programs()).hexdigest()
+
+
+@cache
+def packed() -> bytes:
+    """Our programs as an agent reads them: a length, a newline, and that many bytes."""
+    data = zlib.compress(programs(), 9)
+    return b"%d\n%s" % (len(data), data)
 
 
 def describe_holder(holder: Mapping[str, Any]) -> str:

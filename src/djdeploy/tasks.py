@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke.collection import Collection
 
@@ -29,10 +29,6 @@ from .secret import as_input, read_secrets
 from .settings import Settings, nearest
 from .shell import sh
 from .show import Printer, human, print_diff, print_findings, print_json, print_status, print_table
-
-if TYPE_CHECKING:
-    pass
-
 
 BRANCH = "branch, tag or commit to deploy, in the place of the settings' branch"
 DRY_RUN = "print what would run, and change nothing"

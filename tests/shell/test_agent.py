@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy.runner import BOOTSTRAP, programs
+from djdeploy.runner import BOOTSTRAP, digest, packed
 from tests.docker_target import wait_until
 
 
@@ -27,10 +27,14 @@ class Client:
             [sys.executable, "-c", BOOTSTRAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self.process.stdin
-        self.process.stdin.write(programs())
         create = [".djdeploy"] if lock else None
-        self.send({"home": str(home), "project": "demo", "lock": lock, "create": create, "look": look})
+        self.send({"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look})
         self.hello = self.receive()
+        self.asked = self.hello == {"djdeploy": "programs"}
+        if self.asked:
+            self.process.stdin.write(packed())
+            self.process.stdin.flush()
+            self.hello = self.receive()
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin
@@ -41,9 +45,10 @@ class Client:
         assert self.process.stdout
         return dict(json.loads(self.process.stdout.readline()))
 
-    def run(self, *scripts: str, if_lost: str = "", timeout: float = 60) -> None:
-        def step(script: str) -> dict[str, Any]:
-            return {"name": "a_step", "script": script, "env": {}, "timeout": timeout}
+    def run(self, *scripts: str | dict[str, Any], if_lost: str = "", timeout: float = 60) -> None:
+        def step(script: str | dict[str, Any]) -> dict[str, Any]:
+            given = {"script": script} if isinstance(script, str) else script
+            return {"name": "a_step", "env": {}, "timeout": timeout, **given}
 
         self.send({"do": "run", "steps": [*map(step, scripts)], "if_lost": [step(if_lost)] if if_lost else []})
 
@@ -90,7 +95,7 @@ def test_output_data_and_exit_status_arrive(client: Callable[..., Client]) -> No
     answers = list(agent.answers())
     assert answers[0] == {"begin": 0}
     assert "".join(answer.get("out", "") for answer in answers) == "out\nerr\n"
-    assert {"data": {"a": 1}} in answers
+    assert {"data": {"a": 1}, "step": 0} in answers
     assert answers[-1]["status"] == 3
 
 
@@ -206,6 +211,94 @@ def test_an_interrupt_ends_the_running_step_and_the_stage(client: Callable[..., 
     answers = list(agent.answers())
     assert answers[-1]["why"] == "interrupted"
     assert answers[-1]["end"] == 0
+
+
+def test_a_step_beside_others_does_not_keep_them_waiting(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    waits = f"until [ -e {tmp_path}/made ]; do sleep 0.01; done; echo beside"
+    agent.run({"script": waits, "beside": True}, f"echo > {tmp_path}/made", {"script": "echo last", "after_all": True})
+    ends = [(answer["end"], answer["status"]) for answer in agent.answers() if "end" in answer]
+    assert ends == [(1, 0), (0, 0), (2, 0)]
+
+
+def test_what_is_said_beside_another_step_is_told_apart(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run(*({"script": f"echo of {number}", "beside": True} for number in range(5)))
+    said = {answer["step"]: answer["out"] for answer in agent.answers() if "out" in answer}
+    assert said == {number: f"of {number}\n" for number in range(5)}
+
+
+def test_a_stage_is_done_only_when_what_runs_beside_it_is(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    agent.run({"script": "sleep 0.5; exit 3", "beside": True}, if_lost=f"echo > {tmp_path}/undone")
+    last = list(agent.answers())[-1]
+    assert (last["end"], last["status"]) == (0, 3)
+    agent.leave()
+    agent.process.wait(10)
+    assert (tmp_path / "undone").exists()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ({"script": "sleep 0.2; exit 1", "beside": True}, "sleep 1000"),
+        ({"script": "sleep 1000", "beside": True}, "false"),
+    ],
+    ids=["beside", "before"],
+)
+def test_a_step_that_fails_ends_those_beside_it(client: Callable[..., Client], steps: Any) -> None:
+    agent = client()
+    agent.run(*steps, "echo not reached", timeout=600)
+    ends = {answer["end"]: answer["why"] for answer in agent.answers() if "end" in answer}
+    assert sorted(ends.values()) == ["", "needless"]
+    assert sorted(ends) == [0, 1]
+
+
+def test_a_step_beside_others_is_told_when_it_is_alone(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    alone = "python3 -c 'import os; os.read(int(os.environ[\"DJDEPLOY_COMPANY_FD\"]), 1)'"
+    agent.run(
+        {"script": f"{alone}; echo > {tmp_path}/alone", "beside": True},
+        f"sleep 0.3; [ ! -e {tmp_path}/alone ]",
+        {"script": f"[ -e {tmp_path}/alone ]", "after_all": True},
+    )
+    assert [answer["status"] for answer in agent.answers() if "end" in answer] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("end", ["interrupt", "leave"])
+def test_all_that_runs_is_ended_together(client: Callable[..., Client], tmp_path: Path, end: str) -> None:
+    agent = client()
+    scripts = [f"echo $$ > {tmp_path}/pid{number}; exec sleep 1000" for number in (0, 1)]
+    agent.run({"script": scripts[0], "beside": True}, scripts[1], timeout=600)
+    files = [tmp_path / "pid0", tmp_path / "pid1"]
+    wait_until("both steps", lambda: all(file.exists() and file.read_text().strip() for file in files))
+    if end == "leave":
+        agent.leave()
+    else:
+        agent.send({"do": "interrupt"})
+        assert [answer["why"] for answer in agent.answers() if "end" in answer] == ["interrupted", "interrupted"]
+    wait_until("their end", lambda: not any(Path("/proc", file.read_text().strip()).exists() for file in files))
+
+
+def test_programs_that_are_on_the_server_are_not_sent_again(client: Callable[..., Client]) -> None:
+    first = client(lock=ANN)
+    first.leave()
+    first.process.wait(10)
+    again = client(lock=ANN)
+    assert (first.asked, again.asked) == (True, False)
+    assert again.hello["programs"] == first.hello["programs"]
+
+
+def test_programs_that_were_damaged_are_sent_again(client: Callable[..., Client]) -> None:
+    first = client(lock=ANN)
+    first.leave()
+    first.process.wait(10)
+    damaged = Path(first.hello["programs"], "renew.py")
+    whole = damaged.read_text()
+    damaged.write_text("")  # as after a power loss
+    again = client(lock=ANN)
+    assert again.asked
+    assert damaged.read_text() == whole
 
 
 def test_a_step_that_ignores_term_is_killed(client: Callable[..., Client], tmp_path: Path) -> None:

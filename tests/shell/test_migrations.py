@@ -422,6 +422,13 @@ def test_looking_makes_no_database_and_changes_none(empty: Project) -> None:
     assert path.stat().st_size == 0
 
 
+def test_a_database_inside_the_release_is_warned_of_since_it_would_go_with_it(project: Project) -> None:
+    inside, elsewhere = (str(project.path.parent / name) for name in ("virtualenv", "r1/virtualenv"))
+    warning = f"warning: the database 'default' is a file inside the release: {project.path.parent}/db"
+    assert warning in project.run("plan", VIRTUAL_ENV=inside).output
+    assert "warning" not in project.run("plan", VIRTUAL_ENV=elsewhere).output
+
+
 def test_a_new_app_with_a_history_is_additive(project: Project) -> None:
     project.migration("0001_initial", 'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])', app="tags")
     project.migration("0002_more", 'AddField("tag", "size", models.IntegerField(default=0))', app="tags")

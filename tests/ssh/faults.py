@@ -74,18 +74,20 @@ while ended not in select.select([listener, ended], [], [])[0]:
 """A server that starts at once, and ends on TERM without dropping anybody."""
 
 HURRIED = """\
+import json
 from djdeploy import runner
-runner.BOOTSTRAP = runner.BOOTSTRAP.replace(
-    "exec(", "FILES['renew.py']=FILES['renew.py'].replace('Trial(2.4, 3)','Trial(0.4, 3)');exec("
-)
+def changed(programs, name, old, new):
+    files = json.loads(programs())
+    files[name] = files[name].replace(old, new)
+    text = json.dumps(files, sort_keys=True).encode()
+    return lambda: text
+runner.programs = changed(runner.programs, "renew.py", "Trial(2.4, 3)", "Trial(0.4, 3)")
 """
 """Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
 
 IMPATIENT = """\
 runner.HEARTBEAT, runner.SILENCE = 0.5, 6
-runner.BOOTSTRAP = runner.BOOTSTRAP.replace(
-    "exec(", "FILES['agent.py']=FILES['agent.py'].replace('SILENCE = 45','SILENCE = 4');exec("
-)
+runner.programs = changed(runner.programs, "agent.py", "SILENCE = 45", "SILENCE = 4")
 """
 """Follows that where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
 

@@ -59,6 +59,7 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of ours"),
         ({"django": {"DEBUG": "True"}}, False, "DEBUG is on"),
         ({"django": {"MEDIA_ROOT": "/srv/demo/r1/repository/media"}}, False, "inside a release"),
+        ({"django": {"databases_in_release": ["/srv/demo/r1/repository/db"]}}, False, "inside a release"),
     ],
 )
 def test_what_is_wrong_is_said(facts: dict[str, Any], fatal: bool, said: str) -> None:

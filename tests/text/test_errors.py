@@ -38,6 +38,7 @@ MET = {  # what users have seen, in the words of the programs that said it
     "error: In `--require-hashes` mode, all requirements must have a hash": "hashes",
     "You're using the staticfiles app without having set the STATIC_ROOT setting": "static-root",
     "Django does not accept the Host '127.0.0.1:8001': give health a Host header": "allowed-hosts",
+    "the database 'default' is a file inside the release: /srv/www/demo/r2/db": "database-in-release",
     "notes.0003: Remove field body: the column notes_note.body and what it holds are lost": "destructive-migration",
     "notes.0003: Raw SQL operation: it has no way back, and nobody can tell what this SQL does": "no-way-back",
     "a lock was not free within 5 s, 6 times": "lock-timeout",

@@ -52,9 +52,9 @@ def test_the_recipe_reads_top_to_bottom() -> None:
             "create_virtualenv",
             "install_requirements",
             "check_project",
+            "guard_migrations",
             "collect_static",
             "compile_messages",
-            "guard_migrations",
             "mark_ready",
         ],
         "migrate": ["migrate_database"],
@@ -86,7 +86,7 @@ def test_a_bad_release_never_becomes_previous() -> None:
 
 def test_management_commands_run_in_the_order_of_the_settings() -> None:
     settings = replace(SETTINGS, manage_steps=["collectstatic --noinput", "migrate", "clear_cache"])
-    assert names(DEPLOY.plan("build", deployment(settings)))[-3:-1] == ["collect_static", "guard_migrations"]
+    assert names(DEPLOY.plan("build", deployment(settings)))[-3:-1] == ["guard_migrations", "collect_static"]
     assert names(DEPLOY.plan("migrate", deployment(settings))) == ["migrate_database", "clear_cache"]
 
 

@@ -32,7 +32,7 @@ def shown(out: io.StringIO, *hosts: str, lines: list[str] | None = None, status:
                 run.notes += [line.removeprefix("djdeploy: ")] if line.startswith("djdeploy: ") else []
                 report.line(host, run, line)
             report.step_ended(host, run)
-            report.stage_ended(host, "build", [run])
+            report.stage_ended(host, "build", [run], 1234)
     report.say("it is live")
     return out.getvalue()
 

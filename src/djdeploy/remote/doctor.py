@@ -187,7 +187,7 @@ def versions(virtualenv: str) -> Table:
 
 
 def django(home: str, current: str) -> Table:
-    """Two of the live release's own settings, as Django has them."""
+    """Some of the live release's own settings, as Django has them."""
     runtime = launch.runtime_for(home, current) if os.path.isdir(current) else None
     if runtime is None:
         return {}
@@ -210,6 +210,11 @@ def django(home: str, current: str) -> Table:
         if name in ("DEBUG", "MEDIA_ROOT"):
             quoted = re.search(r"'(.*)'|\"(.*)\"", value)  # also in PosixPath('...')
             found[name] = next(filter(None, quoted.groups()), "") if quoted else value.partition("  ###")[0]
+        elif name == "DATABASES":
+            names = re.findall(r"'NAME': (?:\w+\()?'(/[^']*)'", value)
+            found["databases_in_release"] = [
+                path for path in names if processes.release_in(os.path.realpath(path), home)
+            ]
     return found
 
 

@@ -132,11 +132,25 @@ def databases(chosen: Sequence[str]) -> Iterator[Any]:
             yield connection
 
 
+def databases_in_release(chosen: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(alias, path) of each SQLite database whose file is a part of the release, and so would go with it."""
+    environment = os.environ.get("VIRTUAL_ENV")
+    root = os.path.realpath(os.path.dirname(environment)) if environment else None
+    for connection in (connections[alias] for alias in chosen or connections):
+        path = os.path.realpath(str(connection.settings_dict["NAME"]))
+        if root and is_file(connection) and path.startswith(os.path.join(root, "")):
+            yield connection.alias, path
+
+
 def make_no_file(connection: Any) -> None:
     """SQLite makes the file when it connects; an empty database in memory tells the same, and nothing changes."""
-    name = str(connection.settings_dict["NAME"])
-    if connection.vendor == "sqlite" and name and not name.startswith("file:") and not os.path.exists(name):
+    if is_file(connection) and not os.path.exists(connection.settings_dict["NAME"]):
         connection.settings_dict["NAME"] = ":memory:"
+
+
+def is_file(connection: Any) -> bool:
+    name = str(connection.settings_dict["NAME"])
+    return connection.vendor == "sqlite" and name not in ("", ":memory:") and not name.startswith("file:")
 
 
 @contextlib.contextmanager
@@ -248,10 +262,17 @@ def explain(migrations: Sequence[Table], grave: Callable[[Table], str]) -> bool:
     return found
 
 
+def warn_of_files(files: Iterator[tuple[str, str]]) -> None:
+    for alias, path in files:
+        print(f"djdeploy: warning: the database {alias!r} is a file inside the release: {path}")
+        print("djdeploy: the site loses its data with each deploy: fab explain database-in-release")
+
+
 # --- the subcommands --------------------------------------------------------------------------------------------------
 
 
 def plan(options: argparse.Namespace) -> int:
+    warn_of_files(databases_in_release(options.database))
     everything: list[Table] = []
     now: Applied = {}
     for connection in databases(options.database):

@@ -9,7 +9,7 @@ import signal
 import sys
 
 import processes
-from agent import pids_with
+from lock import pids_with
 
 GRACE = 8  # seconds between TERM and KILL
 

@@ -36,6 +36,10 @@ class Failed(Exception):
     """The release does not serve."""
 
 
+class Hangs(Failed):
+    """It did not become well in all its time."""
+
+
 class Ended(BaseException):
     """TERM arrived."""
 
@@ -181,7 +185,7 @@ class Try:
         until = self.server.began + self.seconds + HOLD
         while not self.is_well():
             if time.monotonic() > until:
-                raise Failed(f"not healthy within {self.seconds:g} s: {self.why}")
+                raise Hangs(f"not healthy within {self.seconds:g} s: {self.why}")
         return self.right[-1]
 
     def is_well(self) -> bool:
@@ -240,15 +244,7 @@ def tried(home: str, found: launch.Launch) -> bool:
         return True
     tail: list[str] = []
     try:
-        with Server(home, found) as server:
-            try:
-                answer = Try(server, found.process).run()
-            except Failed:
-                tail = server.tail()
-                raise
-            except BaseException:
-                server.hurry = True
-                raise
+        answer = answer_in_company(home, found, tail) or answer_of(home, found, tail)
     except Failed as failed:
         print("\n".join([f"  {line}" for line in tail] + [f"{name} of the new release does not serve: {failed}"]))
         return False
@@ -256,6 +252,37 @@ def tried(home: str, found: launch.Launch) -> bool:
     if answer.why:
         print(f"djdeploy: {name}: {answer.why}")
     return True
+
+
+def answer_in_company(home: str, found: launch.Launch, tail: list[str]) -> health.Answer | None:
+    """The answer of a server that starts while other steps of the deploy still run.
+
+    It may want what they make, such as the manifest of static files. None: it is to be tried again once they are done.
+    """
+    company = os.environ.get("DJDEPLOY_COMPANY_FD")
+    if company is None:
+        return None
+    try:
+        return answer_of(home, found, tail)
+    except Hangs:
+        raise
+    except Failed:
+        tail.clear()
+        os.read(int(company), 1)  # until it is closed
+        return None
+
+
+def answer_of(home: str, found: launch.Launch, tail: list[str]) -> health.Answer:
+    """The answer of a server that was well for long enough; else `tail` gets the end of what it has said."""
+    with Server(home, found) as server:
+        try:
+            return Try(server, found.process).run()
+        except Failed:
+            tail += server.tail()
+            raise
+        except BaseException:
+            server.hurry = True
+            raise
 
 
 def main(words: list[str]) -> int:

@@ -1,0 +1,123 @@
+"""The lock of a `home`, which a connection holds: who has it, and what keeps it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Table = Mapping[str, Any]
+
+
+class Refused(Exception):
+    """The task cannot begin on this host."""
+
+    def __init__(self, why: str, **details: object) -> None:
+        super().__init__(why)
+        self.answer = dict(details, refused=why)
+
+
+class Lock:
+    """An exclusive kernel lock on a file. Every step inherits it, so that an orphan keeps the next deploy out."""
+
+    def __init__(self, path: str, holder: Table) -> None:
+        self.path, self.holder = path, dict(holder, pid=os.getpid(), since=time.time())
+        self.fd = self._take()
+        self.says("")
+
+    def _take(self) -> int:
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                with contextlib.closing(os.fdopen(fd, "rb")) as file:
+                    raise Refused("locked", holder=with_orphans(holder_in(file), self.path)) from None
+            if self._is_the_file(fd):
+                return fd
+            os.close(fd)  # somebody removed the directory between open and flock
+
+    def _is_the_file(self, fd: int) -> bool:
+        try:
+            named, opened = os.stat(self.path), os.fstat(fd)
+        except FileNotFoundError:
+            return False
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def says(self, step: str) -> None:
+        """Keeps in the file who holds the lock and what runs, for whoever is refused."""
+        text = json.dumps(dict(self.holder, step=step)).encode()
+        with contextlib.suppress(OSError):  # a full disk must not stop a rollback
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, text, 0)
+
+
+def holder_in(file: IO[bytes]) -> dict[str, Any]:
+    """Who holds the lock. Between taking it and saying so there is a moment."""
+    for _ in range(20):
+        file.seek(0)
+        holder = parsed(file.read())
+        if holder:
+            return holder
+        time.sleep(0.05)
+    return {}
+
+
+def with_orphans(holder: dict[str, Any], path: str) -> dict[str, Any]:
+    """The holder of a lock; if it is gone, also the processes of its step that still run, and so keep the lock."""
+    holding = {pid: command_of(pid) for pid in pids_with(path) if pid != os.getpid()}
+    if not holder or holder.get("pid") in holding:
+        return holder
+    return dict(holder, orphans=[{"pid": pid, "command": command} for pid, command in sorted(holding.items())])
+
+
+def pids_with(path: str) -> Iterator[int]:
+    """The processes that have this file open, as far as we may look."""
+    for pid in filter(str.isdigit, listing("/proc")):
+        for fd in listing(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samefile(f"/proc/{pid}/fd/{fd}", path):
+                    yield int(pid)
+                    break
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(200).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    return ""
+
+
+def lock_state(path: str) -> dict[str, Any]:
+    """Whether the lock is held, and by whom; asked of the kernel, since to try it would be to hold it for a moment."""
+    try:
+        status = os.stat(path)
+        with open(path, "rb") as file:
+            holder = parsed(file.read())
+        with open("/proc/locks") as file:
+            locks = file.read().splitlines()
+    except OSError:
+        return {"held": False, "holder": {}}
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    held = any(" FLOCK " in line and place in line.split() for line in locks)
+    return {"held": held, "holder": with_orphans(holder, path) if held else holder}
+
+
+def listing(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """The JSON object that this is, or an empty one."""
+    try:
+        value = json.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
