@@ -54,7 +54,7 @@ class DockerTarget:
             IMAGE,
             detach=True,
             init=True,
-            cap_add=["NET_ADMIN"],
+            cap_add=["NET_ADMIN", "SYS_PTRACE"],  # the latter for `pidfd_getfd`, as where no container is
             environment=environment,
             volumes=volumes,
             labels={LABEL: owner()},

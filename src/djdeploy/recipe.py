@@ -276,7 +276,9 @@ def record(d: Deployment) -> Sequence[Shell]:
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
-        **{name: value for name, value in d.told.items() if name != "migrations"},  # the manifest has them
+        **{
+            name: value for name, value in d.told.items() if name not in ("migrations", "tried")
+        },  # the manifest has them
     }
     return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
 
@@ -540,7 +542,8 @@ def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
 def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
     """Makes every instance of every process run a release, one instance at a time."""
     options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
-    options += [f"--proven={process.name}" for process in d.settings.processes if process.name in d.proven]
+    for option, names in (("proven", d.proven), ("tried", d.told.get("tried", ()))):
+        options += [f"--{option}={process.name}" for process in d.settings.processes if process.name in names]
     return sh(
         "{renew} {home} {release} {options}",
         renew=d.program("renew"),

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,10 +161,10 @@ class Home:
     def supervise_printed(self, *processes: Process, control: bool = False, **more: Any) -> None:
         self.supervise(supervisor_conf(self.settings(*processes, **more)), control)
 
-    def run(self, program: str, *words: str, **env: str) -> Renewed:
+    def run(self, program: str, *words: str, fds: Sequence[int] = (), **env: str) -> Renewed:
         """Runs one of our programs as the agent does, and reads what it tells."""
         began = time.monotonic()
-        with self.starting(program, *words, **env) as (process, told):
+        with self.starting(program, *words, fds=fds, **env) as (process, told):
             output, _ = process.communicate(timeout=120)
             seconds = time.monotonic() - began
             print(f"--- {program} {words}: {process.returncode} after {seconds:.1f} s\n{output.decode()}")
@@ -172,7 +172,7 @@ class Home:
 
     @contextlib.contextmanager
     def starting(
-        self, program: str, *words: str, **env: str
+        self, program: str, *words: str, fds: Sequence[int] = (), **env: str
     ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], dict[str, Any]]]]:
         with tempfile.TemporaryFile() as data:
             process = subprocess.Popen(
@@ -181,7 +181,7 @@ class Home:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
-                pass_fds=[data.fileno()],
+                pass_fds=[data.fileno(), *fds],
                 cwd="/",
                 start_new_session=True,
             )
@@ -198,10 +198,10 @@ class Home:
                     process.kill()
                 process.wait()
 
-    def renew(self, release: str, *words: str, **env: str) -> Renewed:
+    def renew(self, release: str, *words: str, **env: Any) -> Renewed:
         return self.run("renew", release, *words, **env)
 
-    def deploy(self, name: str, *words: str, **env: str) -> Renewed:
+    def deploy(self, name: str, *words: str, **env: Any) -> Renewed:
         """Switches the links and renews."""
         current = self.path / "current"
         old = ["--old", str(current.readlink())] if current.is_symlink() else []

@@ -110,6 +110,13 @@ def test_a_line_says_what_became_of_each_instance(home: Home) -> None:
     assert (first["old_pid"], first["pid"], first["release"]) == (old, home.pid("web-0"), "r2")
 
 
+def test_supervisor_is_told_of_the_end_by_the_pipe_of_the_log(home: Home) -> None:
+    serving(home, web(free_port()))
+    old = home.pid("web-0")
+    assert home.deploy("r2").status == 0
+    assert f"djdeploy: pid {old} (r1) has ended\n" in home.log("web-0")
+
+
 def test_what_serves_the_release_already_is_left_alone(home: Home) -> None:
     serving(home, web(free_port()))
     pids = home.pid("web-0"), home.pid("web-1")
@@ -186,6 +193,15 @@ def test_wrong_answers_are_not_waited_for_until_the_deadline(home: Home) -> None
     home.switch("r1")
     assert home.renew("r1", "--old", "broken").status == 0
     assert releases(port) == {"r1"}
+
+
+def test_a_release_that_was_tried_is_watched_for_a_shorter_time_and_still_not_trusted(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    home.release("broken", process, more="import os; os._exit(os.getppid() != 1 and 3)")
+    failed = home.deploy("broken", "--tried", "web")
+    assert failed.status == 1
+    assert failed.instances() == {"web 0": "failed"}
 
 
 def test_a_server_that_exits_after_two_seconds_is_noticed_before_the_others_are_touched(home: Home) -> None:

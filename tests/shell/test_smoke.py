@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from djdeploy import Health, Process
 
-from .homes import Home, a_home, free_port, until, web
+from .homes import Home, Renewed, a_home, free_port, until, web
 
 
 @pytest.fixture
@@ -71,6 +73,35 @@ def test_a_release_that_hangs_is_refused_at_its_deadline(home: Home) -> None:
     assert "not healthy within 1 s: no answer" in output
 
 
+def tried_in_company(home: Home, then: Callable[[], object]) -> Renewed:
+    """Tries a release that needs a file, while other steps run; these end when it was asked once and `then` is done."""
+    asked, manifest = home.path / "asked", home.path / "manifest"
+    body = f'open({str(asked)!r}, "w").close(); assert MANIFEST, "Missing staticfiles manifest entry"'
+    home.release("new", web(free_port()), body=body, more=f"MANIFEST = os.path.exists({str(manifest)!r})")
+    company, others = os.pipe()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(lambda: home.run("smoke", "new", fds=[company], DJDEPLOY_COMPANY_FD=str(company)))
+        until(lambda: asked.exists() or running.done(), "the first question")
+        then()
+        os.close(others)
+        done = running.result()
+    os.close(company)
+    return done
+
+
+def test_a_release_that_needs_what_other_steps_make_is_tried_again_after_them(home: Home) -> None:
+    done = tried_in_company(home, then=(home.path / "manifest").touch)
+    assert done.status == 0, done.output
+    assert done.told == {"tried": ["web"]}
+
+
+def test_a_release_that_is_broken_after_the_other_steps_too_is_refused(home: Home) -> None:
+    done = tried_in_company(home, then=lambda: None)
+    assert done.status == 1
+    assert done.output.count("answered 500: the page raised an error") == 1
+    assert "Missing staticfiles manifest entry" in done.output
+
+
 def test_the_question_is_asked_with_its_headers(home: Home) -> None:
     body = 'assert environ["HTTP_HOST"] == "www.example.com" and environ["HTTP_X_FORWARDED_PROTO"] == "https"'
     headers = {"Host": "www.example.com", "X-Forwarded-Proto": "https"}
@@ -98,7 +129,7 @@ def test_the_real_environment_is_there(home: Home) -> None:
 def test_a_server_that_takes_no_sockets_is_left_out_with_a_note(home: Home) -> None:
     status, output = tried(home, web(free_port(), command="uvicorn site_of:asgi --fd 3"))
     assert status == 0
-    assert output == "djdeploy: web was not tried before publishing: only Gunicorn takes the private socket for it\n"
+    assert output == "djdeploy: web was not tried before publishing: only Gunicorn takes a private socket\n"
 
 
 def test_a_missing_program_is_named(home: Home) -> None:

@@ -21,6 +21,7 @@ import launch
 import processes
 import supervisorctl
 from instances import Found, Instance, instances_of
+from nudge import Nudge
 from proof import Proof
 from successor import NotReady, Successor, Trial
 from tell import tell
@@ -35,6 +36,7 @@ LEAVING = 3  # seconds in which workers follow a server that is gone, by themsel
 UNASKED = 5  # seconds to wait for an instance that did not run and of which there is no sign
 AT_ONCE = Trial(0, 1)  # for what has served until now
 FIRST = Trial(2.4, 3)  # while it is on trial the others still serve the old release
+TRIED = Trial(1.0, 3)  # its own server, on a private socket, has lived for longer: what is left is what differs here
 NEXT = Trial(0.3, 2)  # once the first has proven the release, or when somebody waits for the old one
 
 
@@ -53,6 +55,7 @@ class Options(argparse.Namespace):
     force: bool
     quick: bool
     proven: list[str]
+    tried: list[str]
 
 
 class Renewal:
@@ -147,7 +150,9 @@ class Renewal:
 
     def trial(self, instance: Instance) -> Trial:
         proven = any(other.process["name"] == instance.process["name"] for other, _ in self.serving)
-        return NEXT if self.options.quick or proven or instance.process["name"] in self.options.proven else FIRST
+        if self.options.quick or proven or instance.process["name"] in self.options.proven:
+            return NEXT
+        return TRIED if instance.process["name"] in self.options.tried else FIRST
 
     def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
         """The new process once it serves; None if none appears."""
@@ -193,7 +198,7 @@ class Renewal:
 
 def end(instance: Instance, found: Found, graceful: float) -> None:
     """TERM, time to finish, and KILL only for what stays; its workers too."""
-    with processes.Handle(found.process) as server:
+    with processes.Handle(found.process) as server, Nudge(found.pid) as supervisor:
         workers = [processes.Handle(worker) for worker in processes.children(found.process)]
         server.signal(signal.SIGTERM)
         if not server.gone(graceful + MARGIN):
@@ -201,6 +206,7 @@ def end(instance: Instance, found: Found, graceful: float) -> None:
             server.signal(signal.SIGKILL)
             if not server.gone(MARGIN):
                 raise Failed(f"pid {found.pid} does not end, even after KILL")
+        supervisor.say(f"djdeploy: pid {found.pid} ({found.release}) has ended")
         for worker in workers:
             dismiss(worker)
 
@@ -332,6 +338,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="trust a new process sooner: on the way back")
     parser.add_argument(
         "--proven", action="append", default=[], metavar="NAME", help="a process that serves on another host already"
+    )
+    parser.add_argument(
+        "--tried", action="append", default=[], metavar="NAME", help="a process that has passed the smoke test just now"
     )
     options = parser.parse_args(words, Options())
     options.home = os.path.realpath(options.home)

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import health
 import launch
 import processes
+from tell import tell
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -231,17 +232,20 @@ def smoke(home: str, release: str) -> int:
     if runtime is None:
         print(f"{release} has no runtime.json: nothing says what it runs")
         return 1
+    well = []
     for process in runtime["processes"]:
-        if process.get("health") and not tried(home, launch.Launch(root, runtime, process)):
-            return 1
+        if process.get("health") and launch.is_gunicorn(shlex.split(process["command"])):
+            if not tried(home, launch.Launch(root, runtime, process)):
+                return 1
+            well.append(process["name"])
+        elif process.get("health"):
+            print(f"djdeploy: {process['name']} was not tried before publishing: only Gunicorn takes a private socket")
+    tell({"tried": well})
     return 0
 
 
 def tried(home: str, found: launch.Launch) -> bool:
     name = found.process["name"]
-    if not launch.is_gunicorn(shlex.split(found.process["command"])):
-        print(f"djdeploy: {name} was not tried before publishing: only Gunicorn takes the private socket for it")
-        return True
     tail: list[str] = []
     try:
         answer = answer_in_company(home, found, tail) or answer_of(home, found, tail)
