@@ -24,6 +24,9 @@ ROOM = 3
 LITTLE = 200 * 1024 * 1024
 """Bytes below which no disk is enough: the environment of a Django project has about 100 MB."""
 
+NOTHING = 1024 * 1024
+"""Bytes below which a disk is full."""
+
 FEW = 20_000
 """Inodes below which no disk is enough: that environment has about 10,000 files."""
 
@@ -62,6 +65,8 @@ def obstacles(
     if foreign:
         what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
         yield Finding(what, "Give each project a home of its own.")
+    if needs:
+        yield from lacking(settings, facts)
     for tool in needs:
         if tool in facts["tools"] and not facts["tools"][tool]:
             yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
@@ -74,6 +79,18 @@ def obstacles(
             yield Finding(f"{target} is missing (settings: shared_files)", remedy)
 
 
+def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """What no deploy can do without."""
+    uv = settings.installer != "pip" and facts["tools"].get("uv")
+    if not facts["venv"] and not uv:
+        but = "" if settings.installer == "pip" else ", and there is no uv"
+        yield Finding(
+            f"{settings.python} of the server has no venv{but}", "As root on the server: apt-get install python3-venv"
+        )
+    if facts["free"]["bytes"] < NOTHING or facts["free"]["inodes"] == 0:
+        yield Finding(f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i")
+
+
 def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Iterator[Finding]:
     """What is wrong with a host.
 
@@ -84,7 +101,7 @@ def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Ite
     facts = told["doctor"]
     yield from obstacles(seen, settings, ("git",), settings.shared_files)
     yield from tools(settings, seen, facts)
-    yield from room(facts)
+    yield from room(seen, facts)
     yield from clock(seen, now)
     yield from ownership(facts)
     yield from supervisor(settings, facts)
@@ -98,11 +115,6 @@ LOSS = "See docs/zero-downtime.md."
 
 def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]:
     uv = seen.facts["tools"].get("uv")
-    if not facts["venv"] and not uv:
-        yield Finding(
-            f"{settings.python} of the server has no venv, and there is no uv",
-            "As root on the server: apt-get install python3-venv",
-        )
     if settings.installer == "auto" and not uv:
         yield Finding("the server has no uv: pip installs, which takes longer", "pipx install uv", fatal=False)
     if facts["has_locale"] and not facts["gettext"]:
@@ -115,15 +127,15 @@ def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]
         yield Finding(f"bin/{LAUNCHER} is not installed yet", "fab setup (a deploy does it, too)", fatal=False)
 
 
-def room(facts: Facts) -> Iterator[Finding]:
-    free, inodes = facts["disk"]["bytes"], facts["disk"]["inodes"]
-    if facts["disk"].get("noexec"):
+def room(seen: Snapshot, facts: Facts) -> Iterator[Finding]:
+    free, inodes = seen.facts["free"]["bytes"], seen.facts["free"]["inodes"]
+    if facts["noexec"]:
         remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
         yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
     needed = max(LITTLE, ROOM * facts["release_bytes"])
-    if free < needed:
+    if NOTHING <= free < needed:
         yield Finding(f"{free // 2**20} MB are free, and a deploy may need {needed // 2**20}", "fab cleanup --keep=2")
-    if inodes is not None and inodes < FEW:
+    if inodes and inodes < FEW:
         yield Finding(f"{inodes} inodes are free, and a deploy may need {FEW}", "fab cleanup --keep=2")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
-from .doctor import obstacles
+from .doctor import clock, obstacles
 from .errors import DeployError, SettingsError, together
 from .fleet import Fleet, Snapshots
 from .layout import LAUNCHER
@@ -88,6 +89,9 @@ def deploy(
         fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look, wait=wait
     ) as seen:
         refuse(seen, needs=("git",), files=settings.shared_files)
+        for remote, snapshot in seen.items():
+            for found in clock(snapshot, time.time()):
+                report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
         told = resolve(fleet.remotes[0], seen, settings, ref, report, peek=dry_run)
         name = release_name(settings, ref, told["commit"], who, seen)
         report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())

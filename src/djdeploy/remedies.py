@@ -108,7 +108,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "disk-full",
-        r"No space left on device|Disk quota exceeded|printf: I/O error",
+        r"No space left on device|Disk quota exceeded|printf: I/O error|the disk of .* is full",
         "The disk has no room, or no inodes, for another release. What serves is not touched by that.",
         "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
     ),
@@ -120,7 +120,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "no-venv",
-        r"ensurepip is not\s+available|No module named '?(venv|ensurepip)",
+        r"ensurepip is not\s+available|No module named '?(venv|ensurepip)|of the server has no venv",
         "Debian and Ubuntu have a part of Python's standard library in a package of its own.",
         "The server's Python has no venv. As root on the server: apt-get install python3-venv (or install uv).",
     ),

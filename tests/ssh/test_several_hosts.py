@@ -150,6 +150,38 @@ def test_all_unreachable_hosts_are_named_at_once(hosts: Site) -> None:
     assert "demo@127.0.0.1:9: the connection failed" in shown
 
 
+def test_what_is_wrong_with_several_hosts_is_said_at_once(docker_target: Targets, tmp_path: Path) -> None:
+    site = Site(docker_target(), tmp_path, docker_target(disk="60m"), docker_target())
+    site.fab("setup")
+    site.targets["target2"].root("sh", "-c", "head -c 1000000000 /dev/zero > /srv/www/filler")
+    site.targets["target3"].root("sh", "-c", "mv /usr/lib/python3*/ensurepip /root/")
+    shown = site.fab("deploy", code=1, installer="pip")
+    assert f"target2: the disk of {HOME} is full" in shown
+    assert "target3: python3 of the server has no venv" in shown
+    assert "Nothing was changed." in shown
+    assert all(target.root("sh", "-c", f"ls -d {HOME}/2*")[0] for target in site.targets.values())
+
+
+YESTERDAY = """\
+#!/usr/bin/python3 -ES
+import os, sys, time
+now = time.time
+time.time = lambda: now() - 86400
+if "-c" not in sys.argv:
+    os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv[1:]])
+exec(sys.argv[sys.argv.index("-c") + 1])
+"""
+"""A Python on whose clock it is yesterday, for our agent."""
+
+
+def test_a_clock_that_is_a_day_behind_is_said(docker_target: Targets, tmp_path: Path) -> None:
+    site = Site(docker_target(), tmp_path)
+    site.target.put("/usr/local/bin/yesterday", YESTERDAY, 0o755)
+    shown = site.fab("deploy", processes=[], python="/usr/local/bin/yesterday")
+    assert "warning: target: the server's clock is 86400 s behind ours" in shown
+    assert "timedatectl set-ntp true" in shown
+
+
 def test_two_names_of_one_server_are_an_error_that_says_so(hosts: Site) -> None:
     with (hosts.directory / "ssh_config").open("a") as file:
         file.write(hosts.target.ssh_config("another"))

@@ -23,11 +23,12 @@ def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None
         "tools": {"uv": "/usr/bin/uv", "git": "/usr/bin/git"},
         "launcher": "file",
         "time": 1000.0,
+        "venv": True,
+        "free": {"bytes": 10 * GIGABYTE, "inodes": 1_000_000},
     }
     told = {
-        "venv": True,
         "gettext": "/usr/bin/msgfmt",
-        "disk": {"bytes": 10 * GIGABYTE, "inodes": 1_000_000},
+        "noexec": False,
         "release_bytes": 0,
         "has_locale": True,
         "home": {"path": "/srv/demo", "exists": True, "writable": True},
@@ -49,12 +50,18 @@ def test_a_server_that_is_well_has_no_findings() -> None:
 @pytest.mark.parametrize(
     ("facts", "fatal", "said"),
     [
-        ({"venv": False, "looked": {"tools": {"uv": None}}}, True, "has no venv, and there is no uv"),
-        ({"disk": {"bytes": 2**20, "inodes": None}}, True, "1 MB are free"),
-        ({"disk": {"bytes": GIGABYTE, "inodes": None}, "release_bytes": GIGABYTE}, True, "1024 MB are free"),
-        ({"disk": {"bytes": GIGABYTE, "inodes": 17}}, True, "17 inodes are free"),
+        ({"looked": {"venv": False, "tools": {"uv": None}}}, True, "has no venv, and there is no uv"),
+        ({"looked": {"free": {"bytes": 2**20 - 1, "inodes": None}}}, True, "the disk of /srv/demo is full"),
+        ({"looked": {"free": {"bytes": GIGABYTE, "inodes": 0}}}, True, "the disk of /srv/demo is full"),
+        ({"looked": {"free": {"bytes": 2**20, "inodes": None}}}, True, "1 MB are free"),
+        (
+            {"looked": {"free": {"bytes": GIGABYTE, "inodes": None}}, "release_bytes": GIGABYTE},
+            True,
+            "1024 MB are free",
+        ),
+        ({"looked": {"free": {"bytes": GIGABYTE, "inodes": 17}}}, True, "17 inodes are free"),
         ({"home": {"path": "/srv/demo", "exists": False, "writable": False}}, True, "/srv/demo cannot be made by demo"),
-        ({"disk": {"bytes": GIGABYTE, "inodes": None, "noexec": True}}, True, "mounted noexec"),
+        ({"noexec": True}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of ours"),
         ({"django": {"DEBUG": "True"}}, False, "DEBUG is on"),

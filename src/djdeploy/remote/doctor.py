@@ -8,7 +8,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import glob
-import importlib.util
 import os
 import pwd
 import re
@@ -37,9 +36,8 @@ def facts(home: str) -> Table:
     home = os.path.realpath(home)
     current = os.path.realpath(os.path.join(home, "current"))
     return {
-        "venv": importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None,
         "gettext": shutil.which("msgfmt"),
-        "disk": disk(home),
+        "noexec": bool(os.statvfs(nearest(home)).f_flag & os.ST_NOEXEC),
         "release_bytes": size(current) if os.path.isdir(current) else 0,
         "has_locale": has_locale(os.path.join(current, "repository")),
         "home": {"path": home, "exists": os.path.isdir(home), "writable": os.access(nearest(home), os.W_OK | os.X_OK)},
@@ -50,17 +48,6 @@ def facts(home: str) -> Table:
         "wrong_pid_files": wrong_pid_files(home, current),
         "versions": versions(os.path.join(current, "virtualenv")),
         "django": django(home, current),
-    }
-
-
-def disk(home: str) -> Table:
-    """What is free where `home` is or will be."""
-    status = os.statvfs(nearest(home))
-    # A file system without a table of inodes says 0 of 0.
-    return {
-        "bytes": status.f_bavail * status.f_frsize,
-        "inodes": status.f_favail if status.f_files else None,
-        "noexec": bool(status.f_flag & os.ST_NOEXEC),
     }
 
 

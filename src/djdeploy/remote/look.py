@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import sys
@@ -30,7 +31,8 @@ def look(home: str, options: Table) -> dict[str, Any]:
         "shared": {path: kind(os.path.join(home, "shared", path)) for path in options.get("shared", ())},
         "launcher": kind(os.path.join(home, options.get("launcher", "bin"))),
         "time": time.time(),
-        "free": free_bytes(home),
+        "free": free(home),
+        "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
     }
     found["releases"] = list(releases(home, sizes=options.get("sizes", False)))
     if options.get("lock"):
@@ -95,11 +97,12 @@ def tool(name: str) -> str | None:
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def free_bytes(path: str) -> int:
+def free(path: str) -> dict[str, int | None]:
+    """What is free on the disk where this is or will be. A file system without a table of inodes says 0 of 0."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
+    return {"bytes": status.f_bavail * status.f_frsize, "inodes": status.f_favail if status.f_files else None}
 
 
 def user() -> str:
