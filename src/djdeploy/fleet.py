@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from .errors import DeployError, Interrupted, Locked, together
-from .runner import Remote
+from .runner import Remote, heart
 from .snapshot import Snapshot
 
 RETRY = 2.0
@@ -100,7 +100,7 @@ class Fleet:
             wait: seconds to wait for others who hold a lock; `waiting` is told, once, who they are.
         """
         try:
-            with sigterm_interrupts():
+            with sigterm_interrupts(), heart(self.remotes):
                 self.each(Remote.connect)
                 until = time.monotonic() + wait
                 while True:

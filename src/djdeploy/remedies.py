@@ -166,7 +166,7 @@ KNOWN: tuple[Known, ...] = (
     # --- the environment
     Known(
         "unpinned",
-        r"is not pinned",
+        r"not pinned: |which does not exist|does not exist in this commit \(settings: requirements\)",
         "Two deploys of one commit must install the same. A requirement without an exact version can change between "
         "them, and between two hosts.",
         "Compile the lock: pip-compile requirements.in; and deploy its result.",
@@ -242,16 +242,16 @@ KNOWN: tuple[Known, ...] = (
         "Install what this prints, as root: fab supervisor-conf",
     ),
     Known(
-        "not-ready",
-        r"not ready within|exits as soon as it is started|exit as soon as they are started|has ended|does not come up",
-        "A renewed instance did not become healthy in its time, so the old release was brought back.",
-        "Its log is above, and in: fab logs. How all stand: fab status",
-    ),
-    Known(
         "too-many-failures",
         r"requests have failed; the settings allow",
         "Proof(max_failures=...) makes a failed request a reason to go back.",
         "See which failed and why: the line above, and log/deploys.jsonl on the server.",
+    ),
+    Known(
+        "not-ready",
+        r"not ready within|exits as soon as it is started|exit as soon as they are started|has ended|does not come up",
+        "A renewed instance did not become healthy in its time, so the old release was brought back.",
+        "Its log is above, and in: fab logs. How all stand: fab status",
     ),
     # --- tasks
     Known(

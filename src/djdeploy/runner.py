@@ -117,7 +117,7 @@ class Remote:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
         self.hide = values_to_hide(settings.env)
         self._sending = threading.Lock()
-        self._closed = threading.Event()
+        self._is_open = False
 
     def connect(self) -> None:
         """Opens the connection, if it is not open already.
@@ -159,9 +159,9 @@ class Remote:
             self._send(hello)
             answer = self._first_answer()
         if "refused" in answer:
+            self._channel.close()
             raise self._refusal(answer, mine or {})
-        self._closed = threading.Event()
-        threading.Thread(target=self._beat, args=[self._closed], daemon=True).start()
+        self._is_open = True
         return answer
 
     def run(
@@ -224,18 +224,24 @@ class Remote:
         with contextlib.suppress(OSError):
             self._send({"do": "interrupt"})
 
+    def ping(self) -> None:
+        """A word to the agent, which else gives us up."""
+        if self._is_open:
+            with contextlib.suppress(Exception):  # whoever waits for an answer finds out
+                self._send({"do": "ping"})
+
     def abandon(self) -> None:
         """Leaves the agent alone, which then restores by itself what the running stage has promised."""
-        self._closed.set()
+        self._is_open = False
         with contextlib.suppress(OSError, EOFError, AttributeError):
             self._channel.close()
             self.connection.close()
 
     def leave(self) -> None:
         """Ends the agent, and with it the lock; the connection stays."""
-        if self._closed.is_set():
+        if not self._is_open:
             return
-        self._closed.set()
+        self._is_open = False
         with contextlib.suppress(OSError, EOFError, AttributeError):
             self._send({"do": "quit"})
             self._channel.settimeout(5)
@@ -293,11 +299,6 @@ class Remote:
             run.tail.append(line[:2000])
             watcher.line(self.host, run, line)
 
-    def _beat(self, closed: threading.Event) -> None:
-        while not closed.wait(HEARTBEAT):
-            with contextlib.suppress(OSError):
-                self._send({"do": "ping"})
-
     def _refusal(self, answer: Mapping[str, Any], lock: Mapping[str, str]) -> DeployError:
         if answer["refused"] == "locked":
             holder = answer["holder"]
@@ -344,6 +345,23 @@ class Remote:
             self.lost = True
             why = getattr(error, "strerror", None) or error or type(error).__name__
             raise ConnectionFailed(f"the connection failed: {why}", host=self.host) from error
+
+
+@contextlib.contextmanager
+def heart(remotes: Sequence[Remote]) -> Iterator[None]:
+    """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(HEARTBEAT):
+            for remote in remotes:
+                remote.ping()
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
 
 
 @cache

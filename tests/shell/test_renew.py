@@ -114,7 +114,7 @@ def test_supervisor_is_told_of_the_end_by_the_pipe_of_the_log(home: Home) -> Non
     serving(home, web(free_port()))
     old = home.pid("web-0")
     assert home.deploy("r2").status == 0
-    assert f"djdeploy: pid {old} (r1) has ended\n" in home.log("web-0")
+    assert f"djdeploy: pid {old} (r1) is replaced\n" in home.log("web-0")
 
 
 def test_what_serves_the_release_already_is_left_alone(home: Home) -> None:

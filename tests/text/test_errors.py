@@ -33,7 +33,7 @@ MET = {  # what users have seen, in the words of the programs that said it
     "git@example.com: Permission denied (publickey).": "repository-refused",
     "fatal: '/srv/git/x.git' does not appear to be a git repository": "repository-missing",
     "fatal: unable to access: Could not resolve host: example.com": "name-unresolved",
-    "requirements.txt:3: django>=5 is not pinned": "unpinned",
+    "requirements.txt:3: not pinned: django>=5": "unpinned",
     "ERROR: No matching distribution found for sqlparse==99.99": "requirement-missing",
     "error: In `--require-hashes` mode, all requirements must have a hash": "hashes",
     "You're using the staticfiles app without having set the STATIC_ROOT setting": "static-root",

@@ -206,7 +206,7 @@ def end(instance: Instance, found: Found, graceful: float) -> None:
             server.signal(signal.SIGKILL)
             if not server.gone(MARGIN):
                 raise Failed(f"pid {found.pid} does not end, even after KILL")
-        supervisor.say(f"djdeploy: pid {found.pid} ({found.release}) has ended")
+        supervisor.say(f"djdeploy: pid {found.pid} ({found.release}) is replaced")
         for worker in workers:
             dismiss(worker)
 

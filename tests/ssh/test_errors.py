@@ -1,0 +1,233 @@
+"""Each error of the table is met for real: its cause is made, and what is shown names its code."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from djdeploy import Proof, Secret
+from djdeploy.remedies import KNOWN
+from tests.docker_target import DockerTarget, wait_until
+
+from .site import HOME, Site
+
+Provoke: TypeAlias = Callable[[Site], str]
+"""Makes the cause, runs `fab`, returns what it shows, and leaves the site as it was."""
+
+OTHER = "/srv/www/other"
+"""Another home, in which nothing serves."""
+
+RAISE = ["echo 'raise RuntimeError' >> src/demo/wsgi.py"]
+"""A build step that breaks the release."""
+
+
+ELSEWHERE = {"lock-timeout": "tests/shell/test_migrations.py: it needs a PostgreSQL"}
+BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}
+
+
+@pytest.fixture(scope="module")
+def site(docker_engine: Any, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose first release serves. Each error leaves it as it was."""
+    target = DockerTarget(docker_engine, keys)
+    try:
+        made = Site(target, tmp_path_factory.mktemp("errors"))
+        made.install()
+        made.fab("deploy")
+        yield made
+    finally:
+        target.remove()
+
+
+@contextlib.contextmanager
+def changed(site: Site, do: str, undo: str) -> Iterator[None]:
+    """Meanwhile root has changed something on the server."""
+    assert site.target.root("sh", "-c", do)[0] == 0
+    try:
+        yield
+    finally:
+        assert site.target.root("sh", "-c", undo)[0] == 0
+
+
+@contextlib.contextmanager
+def ssh_config(site: Site, old: str, new: str, more: str = "") -> Iterator[None]:
+    """Meanwhile ours is another."""
+    path = site.directory / "ssh_config"
+    before = path.read_text()
+    path.write_text(before.replace(old, new) + more)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def fab(*words: str, code: int = 1, **settings: Any) -> Provoke:
+    return lambda site: site.fab(*words, code=code, **settings)
+
+
+def meanwhile(do: str, undo: str, provoke: Provoke) -> Provoke:
+    def provoked(site: Site) -> str:
+        with changed(site, do, undo):
+            return provoke(site)
+
+    return provoked
+
+
+def host_key_unknown(site: Site) -> str:
+    empty = site.directory / "empty"
+    empty.touch()
+    with ssh_config(site, str(site.target.known_hosts), str(empty)):
+        return site.fab("releases", code=4)
+
+
+def host_key_changed(site: Site) -> str:
+    known = site.target.known_hosts
+    other = site.directory / "other"
+    key = site.target.key_file.with_name("other.pub").read_text().split()
+    other.write_text(f"{known.read_text().split()[0]} {key[0]} {key[1]}\n")
+    with ssh_config(site, str(known), str(other)):
+        return site.fab("releases", code=4)
+
+
+def key_refused(site: Site) -> str:
+    with ssh_config(site, str(site.target.key_file), str(site.target.key_file.with_name("other"))):
+        return site.fab("releases", code=4)
+
+
+def locked(site: Site) -> str:
+    lock = f"{HOME}/.djdeploy/lock"
+    site.target.container.exec_run(["flock", lock, "sleep", "1000"], user="demo", detach=True)
+    wait_until("the lock", lambda: site.target.root("flock", "-n", lock, "true")[0] != 0)
+    try:
+        return site.fab("deploy", code=3)
+    finally:
+        site.target.root("pkill", "-f", "sleep 1000")
+
+
+def same_server(site: Site) -> str:
+    with ssh_config(site, "", "", site.target.ssh_config("another")):
+        return site.fab("deploy", code=2, hosts=["target", "another"])
+
+
+def disk_full(site: Site) -> str:
+    home = "/dev/shm/demo"
+    site.fab("setup", home=home)
+    with changed(site, f"head -c 1000000000 /dev/zero > {home}/filler || true", f"rm -r {home}"):
+        return site.fab("deploy", code=1, home=home)
+
+
+def hashes(site: Site) -> str:
+    """A lock file in which only some requirements have hashes."""
+    text = site.repository.read("requirements.txt") + "\ntyping-extensions==4.12.2\n"
+    site.repository.commit({"half.txt": text}, "Half of the hashes")
+    site.push()
+    return site.fab("deploy", code=1, requirements=["half.txt"])
+
+
+def with_migration(name: str, operation: str) -> Mapping[str, Any]:
+    """Settings whose build adds a migration to the release."""
+    text = (
+        "from django.db import migrations\\n"
+        "class Migration(migrations.Migration):\\n"
+        "    dependencies = [('notes', '0002_note_pinned')]\\n"
+        f"    operations = [{operation}]\\n"
+    )
+    return {"build_steps": [f'printf "{text}" > src/notes/migrations/0003_{name}.py']}
+
+
+def no_way_back(site: Site) -> str:
+    first = site.link("current")
+    site.fab("deploy", **with_migration("one_way", "migrations.RunSQL('SELECT 1')"))
+    shown = site.fab("rollback", "--migrate-back", code=1)
+    site.fab("rollback", "--allow-destructive")
+    assert site.link("current") == first
+    return shown
+
+
+def no_restart(site: Site) -> str:
+    """Supervisor's program was written by hand."""
+    web = replace(site.settings.processes[0], timeout=5)
+    conf = site.fab("supervisor-conf")
+    site.target.supervisor(conf.replace("autorestart=true", "autorestart=false"))
+    wait_until("the site", site.answering)
+    try:
+        return site.fab("deploy", code=5, processes=[web])
+    finally:
+        site.target.supervisor(conf)
+        wait_until("the site", site.answering)
+
+
+def interrupted(site: Site) -> str:
+    site.fab("unlock", build_steps=["touch began; sleep 1000"])  # writes the fabfile
+    process = site.popen("deploy")
+    wait_until("the step", lambda: site.target.root("sh", "-c", f"ls {HOME}/2*/repository/began")[0] == 0)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    return shown
+
+
+PROVOKED: Mapping[str, Provoke] = {
+    "host-unresolved": fab("-H", "demo@nowhere.invalid", "releases", code=4),
+    "host-unreachable": fab("-H", "demo@127.0.0.1:9", "releases", code=4),
+    "host-key-unknown": host_key_unknown,
+    "host-key-changed": host_key_changed,
+    "key-refused": key_refused,
+    "no-python": fab("releases", python="python9"),
+    "locked": locked,
+    "same-server": same_server,
+    "home-not-writable": fab("deploy", home="/root/demo"),
+    "not-a-link": meanwhile(f"install -d -o demo {OTHER} {OTHER}/current", f"rm -r {OTHER}", fab("deploy", home=OTHER)),
+    "foreign-releases": fab("deploy", project="other"),
+    "shared-file-missing": fab("deploy", shared_files=[".env"]),
+    "disk-full": disk_full,
+    "no-git": meanwhile("mv /usr/bin/git /root/", "mv /root/git /usr/bin/", fab("deploy")),
+    "no-venv": meanwhile(
+        "mv /usr/lib/python3.11/ensurepip /root/",
+        "mv /root/ensurepip /usr/lib/python3.11/",
+        fab("deploy", installer="pip"),
+    ),
+    "no-uv": meanwhile("mv /usr/local/bin/uv /root/", "mv /root/uv /usr/local/bin/", fab("deploy", installer="uv")),
+    "ref-unknown": fab("deploy", "--branch=nope"),
+    "repository-host-key": fab("deploy", repository="demo@localhost:project.git"),
+    "repository-refused": fab("deploy", repository="demo@localhost:project.git", host_keys="accept-new"),
+    "repository-missing": fab("deploy", repository="/srv/git/none.git"),
+    "name-unresolved": fab("deploy", repository="https://nowhere.invalid/project.git"),
+    "unpinned": fab("deploy", extra_requirements=["gunicorn"]),
+    "requirement-missing": fab("deploy", extra_requirements=["sqlparse==99.99"]),
+    "hashes": hashes,
+    "static-root": fab("deploy", build_steps=["sed -i /STATIC_ROOT/d src/demo/settings.py"]),
+    "allowed-hosts": fab("deploy", env={"SECRET_KEY": "x", "ALLOWED_HOSTS": "example.com"}),
+    "database-in-release": fab("deploy", code=0, env={}, shared_dirs=[], processes=[], home="/srv/www/third"),
+    "destructive-migration": fab("deploy", **with_migration("loses", "migrations.RemoveField('note', 'pinned')")),
+    "no-way-back": no_way_back,
+    "smoke-test": fab("deploy", build_steps=RAISE),
+    "no-restart": no_restart,
+    "not-ready": fab("deploy", code=5, smoke_test=False, build_steps=RAISE),
+    "too-many-failures": fab("deploy", code=5, proof=Proof(path="/nowhere/", max_failures=0)),
+    "step-timeout": fab("deploy", step_timeout=1, build_steps=["sleep 1000"], **BARE),
+    "step-killed": fab("deploy", build_steps=["kill -9 $$"]),
+    "nothing-to-go-back-to": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("rollback", home=OTHER)),
+    "nothing-live": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("restart", home=OTHER)),
+    "interrupted": interrupted,
+    "secrets-differ": fab("secrets", "--check", secret_files={".env": Secret(command="echo x")}),
+    "settings": fab("cleanup", "--keep=some", code=2),
+}
+
+
+def test_each_error_of_the_table_is_provoked() -> None:
+    assert {known.code for known in KNOWN} == {*PROVOKED, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("code", PROVOKED)
+def test_an_error_that_is_met_names_its_code_and_leaves_the_site_as_it_was(site: Site, code: str) -> None:
+    before = site.link("current")
+    shown = PROVOKED[code](site)
+    assert f"fab explain {code}" in shown
+    assert site.link("current") == before
+    assert site.answering() == before
