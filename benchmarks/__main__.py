@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from rich.console import Console
@@ -21,6 +22,7 @@ def main(words: list[str]) -> int:
         part.add_options(commands.add_parser(name, help=part.__doc__, description=part.__doc__))
     chosen = parser.parse_args(words)
     options = [chosen] if chosen.part else [parser.parse_args([name]) for name in PARTS]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that containers are removed then, too
     console = Console() if sys.stdout.isatty() else Console(width=160)
     try:
         passed = [PARTS[each.part].run(each, console) for each in options]

@@ -188,8 +188,8 @@ class DockerTarget:
 
 
 def owner() -> str:
-    """This test process, so that a later one can tell whether it still lives: pid and start time."""
-    return f"{os.getpid()}:{started(os.getpid())}"
+    """This test process, so that a later one can tell whether it lives: pid, start time, and whose pids these are."""
+    return f"{os.getpid()}:{started(os.getpid())}:{os.readlink('/proc/self/ns/pid')}"
 
 
 def started(pid: int) -> str:
@@ -201,8 +201,9 @@ def started(pid: int) -> str:
 def remove_containers(client: Any, mine: bool) -> None:
     """Removes the containers of this run, or those of runs that were killed."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
-        pid, _, start = container.labels[LABEL].partition(":")
-        if started(int(pid)) != start or (mine and container.labels[LABEL] == owner()):
+        pid, start, namespace = container.labels[LABEL].split(":", 2)
+        is_dead = started(int(pid)) != start and namespace == os.readlink("/proc/self/ns/pid")
+        if is_dead or (mine and container.labels[LABEL] == owner()):
             with contextlib.suppress(Exception):
                 container.remove(force=True, v=True)
 

@@ -127,7 +127,9 @@ class Run:
                     raise ConnectionFailed("the connection was lost", host=remote.host)
                 if steps := self.undo.plan(stage, d):
                     # Should we be killed now, the agent begins again: each of these steps may be done twice.
-                    refuse_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps))
+                    runs = remote.run(steps, d.environment, self.report, if_lost=steps)
+                    remote.run([], {}, SILENT)  # but not when we just leave
+                    refuse_failure(remote.host, runs)
             except DeployError as failure:
                 failures[remote] = failure
 
