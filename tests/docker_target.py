@@ -189,7 +189,11 @@ class DockerTarget:
 
 def owner() -> str:
     """This test process, so that a later one can tell whether it lives: pid, start time, and whose pids these are."""
-    return f"{os.getpid()}:{started(os.getpid())}:{os.readlink('/proc/self/ns/pid')}"
+    return f"{os.getpid()}:{started(os.getpid())}:{pid_namespace()}"
+
+
+def pid_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").readlink())
 
 
 def started(pid: int) -> str:
@@ -202,7 +206,7 @@ def remove_containers(client: Any, mine: bool) -> None:
     """Removes the containers of this run, or those of runs that were killed."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         pid, start, namespace = container.labels[LABEL].split(":", 2)
-        is_dead = started(int(pid)) != start and namespace == os.readlink("/proc/self/ns/pid")
+        is_dead = started(int(pid)) != start and namespace == pid_namespace()
         if is_dead or (mine and container.labels[LABEL] == owner()):
             with contextlib.suppress(Exception):
                 container.remove(force=True, v=True)
