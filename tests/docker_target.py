@@ -205,8 +205,8 @@ def started(pid: int) -> str:
 def remove_containers(client: Any, mine: bool) -> None:
     """Removes the containers of this run, or those of runs that were killed."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
-        pid, start, namespace = container.labels[LABEL].split(":", 2)
-        is_dead = started(int(pid)) != start and namespace == pid_namespace()
+        pid, start, namespace = [*container.labels[LABEL].split(":", 2), ""][:3]
+        is_dead = namespace == pid_namespace() and started(int(pid)) != start
         if is_dead or (mine and container.labels[LABEL] == owner()):
             with contextlib.suppress(Exception):
                 container.remove(force=True, v=True)

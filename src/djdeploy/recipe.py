@@ -100,12 +100,16 @@ if [ ! -e "$environment/.complete" ]; then
     if cat {files} </dev/null | grep -q -e '--hash='; then hashes=--require-hashes; fi
     {install}
     {install_extra}
+    {bytecode}
     : > "$environment/.complete"
 fi""",
             virtualenv=d.new.virtualenv,
             files=files,
             install=d.installer.install(environment, locked) if files else Shell(":"),
             install_extra=d.installer.install(environment, sh("{extra}", extra=extra)) if extra else Shell(":"),
+            bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.old.virtualenv, new=environment)
+            if d.old and d.installer.name == "uv"
+            else Shell(":"),
         )
     ]
 
