@@ -9,7 +9,7 @@ import sys
 from rich.console import Console
 
 from benchmarks import picture, speed, terminal, zero_downtime
-from benchmarks.site import Unavailable
+from benchmarks.containers import Unavailable
 
 PARTS = {module.NAME: module for module in (zero_downtime, picture, terminal, speed)}
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.docker_target import BUILD, DockerTarget, engine, remove_containers, wait_until
+from tests.docker_target import DockerTarget, wait_until
 
+from benchmarks.containers import containers
 from benchmarks.delay import Delay
-from benchmarks.site import Unavailable
 
 OPENED = "server_input_channel_open: ctype session"
 COUNT = f"cat /var/log/supervisor/sshd-std* | grep -c '{OPENED}' || true"
@@ -99,26 +97,14 @@ class Hosts:
 
 @contextlib.contextmanager
 def hosts_up() -> Iterator[Callable[[int], Hosts]]:
-    """Gives a function that starts hosts until there are so many; all of them are removed afterwards.
-
-    Raises:
-        Unavailable: no Docker engine answers.
-    """
-    client = engine()
-    if client is None:
-        raise Unavailable("No Docker engine answers. As root: make docker-engine")
-    subprocess.run([str(BUILD)], check=True, stdout=subprocess.DEVNULL)
-    remove_containers(client, mine=False)
+    """Gives a function that starts hosts until there are so many; all of them are removed afterwards."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="djdeploy-bench-")))
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "djdeploy-bench", "-f", str(directory / "key")]
-        subprocess.run(command, check=True)
+        directory, container = stack.enter_context(containers())
         started: list[BenchHost] = []
 
         def start(count: int) -> Hosts:
             while len(started) < count:
-                target = DockerTarget(client, directory)
-                stack.callback(target.remove)
+                target = container()
                 way = stack.enter_context(Delay(target.address, 22))
                 started.append(BenchHost(f"host{len(started) + 1}", target, way))
                 started[-1].let_in()

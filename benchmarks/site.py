@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.docker_target import BUILD, DockerTarget, engine, remove_containers, wait_until
+from tests.docker_target import DockerTarget, wait_until
 from tests.ssh.site import HOME, Site
 
+from benchmarks.containers import containers
 from benchmarks.windows import Window
 from djdeploy import Health, Process
 from djdeploy.rehearsal.load import Load
 
-__all__ = ["HOME", "BenchSite", "Deploy", "Unavailable", "beginning_of", "bench_site", "wait_until"]
+__all__ = ["HOME", "BenchSite", "Deploy", "beginning_of", "bench_site", "wait_until"]
 
 PORT = 8000
 SYNC = "gunicorn demo.wsgi"
@@ -32,10 +32,6 @@ server {{
     location / {{ proxy_pass http://site; proxy_set_header Host localhost; }}
 }}
 """
-
-
-class Unavailable(Exception):
-    """There is nothing to measure on; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -131,25 +127,9 @@ def answering(url: str) -> str:
 
 @contextlib.contextmanager
 def bench_site() -> Iterator[BenchSite]:
-    """A container with a site whose first release serves; all of it is removed afterwards.
-
-    Raises:
-        Unavailable: no Docker engine answers.
-    """
-    client = engine()
-    if client is None:
-        raise Unavailable("No Docker engine answers. As root: make docker-engine")
-    subprocess.run([str(BUILD)], check=True, stdout=subprocess.DEVNULL)
-    remove_containers(client, mine=False)
-    with tempfile.TemporaryDirectory(prefix="djdeploy-bench-") as name:
-        directory = Path(name)
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "djdeploy-bench", "-f", str(directory / "key")]
-        subprocess.run(command, check=True)
-        target = DockerTarget(client, directory)
-        try:
-            yield serving(BenchSite(target, directory))
-        finally:
-            target.remove()
+    """A container with a site whose first release serves; all of it is removed afterwards."""
+    with containers() as (directory, start):
+        yield serving(BenchSite(start(), directory))
 
 
 def serving(site: BenchSite) -> BenchSite:

@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks import stand_in, startup
 from benchmarks.contenders import Contender, Djdeploy, Floor, Ported, Work
 from benchmarks.hosts import Hosts, hosts_up
+from benchmarks.limits import Limit
 from benchmarks.site import answering
 from benchmarks.tables import Table, put_between_markers
 from benchmarks.windows import ratio
@@ -355,22 +356,6 @@ class Results:
     starts: Sequence[startup.Start] = ()
 
 
-@dataclass(frozen=True)
-class Limit:
-    """What the time of djdeploy, bare, may be, as a multiple of another's."""
-
-    what: str
-    value: float
-    limit: float
-
-    @property
-    def is_kept(self) -> bool:
-        return self.value <= self.limit
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.value:g} (at most {self.limit:g})"
-
-
 def limits(results: Results) -> Iterator[Limit]:
     for scenario in SCENARIOS:
         for milliseconds, limit in scenario.floor_limits.items():
@@ -540,7 +525,7 @@ def run(options: argparse.Namespace, console: Console) -> bool:
     for table in shown:
         table.show(console)
     for limit in kept:
-        console.print(f"{'[green]pass[/]' if limit.is_kept else '[bold red]FAIL[/]'} {limit}", highlight=False)
+        limit.show(console)
     if not options.dry:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(result(results, kept, options.repeat), indent=2) + "\n")

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.broken import BROKEN, Broken
+from benchmarks.limits import Limit
 from benchmarks.post import Post
 from benchmarks.site import PORT, SYNC, BenchSite, answering, beginning_of, bench_site
 from benchmarks.tables import Table, put_between_markers
@@ -160,19 +161,6 @@ class Refusal:
     COLUMNS = ("broken release", "exit code", "failed", "longest gap", "serves afterwards")
 
 
-@dataclass(frozen=True)
-class Limit:
-    """What was measured against what is allowed."""
-
-    what: str
-    value: float
-    limit: float
-
-    @property
-    def is_kept(self) -> bool:
-        return self.value <= self.limit
-
-
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
@@ -304,8 +292,7 @@ def run(options: argparse.Namespace, console: Console) -> bool:
     for table in shown:
         table.show(console)
     for limit in kept:
-        mark = "[green]pass[/]" if limit.is_kept else "[bold red]FAIL[/]"
-        console.print(f"{mark} {limit.what}: {limit.value:g} (limit {limit.limit:g})", highlight=False)
+        limit.show(console)
     if not options.dry:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(result(deploys, post, refusals, kept, options.rate), indent=2) + "\n")

@@ -290,9 +290,9 @@ class Settings(metaclass=_Checked):
         values = {str(name): value for name, value in table.items()}
         problems: list[str] = []
         if isinstance(values.get("processes"), (list, tuple)):
-            values["processes"] = [_process(item, problems) for item in values["processes"]]
+            values["processes"] = [_made(Process, item, problems) for item in values["processes"]]
         if isinstance(values.get("hosts"), (list, tuple)):
-            values["hosts"] = [_host(item, problems) for item in values["hosts"]]
+            values["hosts"] = [_made(Host, item, problems) for item in values["hosts"]]
         try:
             settings = cls(**values)
         except SettingsError as error:
@@ -477,24 +477,15 @@ def _env_problems(env: object) -> Iterator[str]:
             )
 
 
-def _process(item: object, problems: list[str]) -> Any:
+def _made(kind: type[Process] | type[Host], item: object, problems: list[str]) -> Any:
+    """What a table in `fabric.yaml` describes; anything else as it is."""
     if not isinstance(item, Mapping):
         return item
     try:
-        return Process(**{str(name): value for name, value in item.items()})
+        return kind(**{str(name): value for name, value in item.items()})
     except SettingsError as error:
-        problems += [f"process {item.get('name', '?')!r}: {problem}" for problem in error.problems]
-        return Process("invalid", "invalid")
-
-
-def _host(item: object, problems: list[str]) -> Any:
-    if not isinstance(item, Mapping):
-        return item
-    try:
-        return Host(**{str(name): value for name, value in item.items()})
-    except SettingsError as error:
-        problems += [f"host {item.get('name', '?')!r}: {problem}" for problem in error.problems]
-        return "invalid"
+        problems += [f"{kind.__name__.lower()} {item.get('name', '?')!r}: {problem}" for problem in error.problems]
+        return Process("invalid", "invalid") if kind is Process else "invalid"
 
 
 def _is_text(value: str) -> bool:
