@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_site_as_it_was(docker_target: Targets, tmp_path:
     site.fab("deploy", processes=[])
     first = site.link("current")
     site.target.root("sh", "-c", f"head -c 1000000000 /dev/zero > {HOME}/shared/filler")
-    assert "disk is full" in site.fab("deploy", code=1, processes=[])
+    assert f"the disk of {HOME} is full" in site.fab("deploy", code=1, processes=[])
     assert site.link("current") == first
     site.target.root("rm", f"{HOME}/shared/filler")
     site.fab("deploy", processes=[])

@@ -101,10 +101,15 @@ class ManyHosts:
 
     def links(self) -> set[str]:
         """Where `current` points on all hosts."""
+
+        def link(container: Any) -> str:
+            code, output = container.exec_run(["readlink", f"{HOME}/current"])
+            assert code == 0, output
+            return str(output.decode().strip())
+
         with ThreadPoolExecutor(8) as pool:
-            command = ["readlink", f"{HOME}/current"]
-            found = pool.map(lambda container: container.exec_run(command).output.decode().strip(), self.containers)
-            return set(found)
+            # A busy engine loses a command's output now and then: moby/moby#27289.
+            return set(pool.map(lambda one: wait_until("the link", lambda: link(one)), self.containers))
 
 
 class Client:

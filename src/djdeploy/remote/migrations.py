@@ -119,12 +119,17 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
 # --- what is applied, and what would be -------------------------------------------------------------------------------
 
 
-def databases(chosen: Sequence[str]) -> Iterator[Any]:
-    """The connection of each database of the project; or of the chosen ones."""
+def configured(chosen: Sequence[str]) -> list[Any]:
+    """Each database of the project as it is configured, or the chosen ones."""
     unknown = [alias for alias in chosen if alias not in connections]
     if unknown:
         raise Failed(f"the project's DATABASES have no {unknown[0]!r}")
-    for connection in (connections[alias] for alias in chosen or connections):
+    return [connections[alias] for alias in chosen or connections]
+
+
+def databases(chosen: Sequence[str]) -> Iterator[Any]:
+    """The open connection of each of them; a project without a database has a placeholder in its place."""
+    for connection in configured(chosen):
         if connection.settings_dict["ENGINE"] != NO_DATABASE:
             with explained(connection.alias):
                 make_no_file(connection)
@@ -136,7 +141,7 @@ def databases_in_release(chosen: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(alias, path) of each SQLite database whose file is a part of the release, and so would go with it."""
     environment = os.environ.get("VIRTUAL_ENV")
     root = os.path.realpath(os.path.dirname(environment)) if environment else None
-    for connection in (connections[alias] for alias in chosen or connections):
+    for connection in configured(chosen):
         path = os.path.realpath(str(connection.settings_dict["NAME"]))
         if root and is_file(connection) and path.startswith(os.path.join(root, "")):
             yield connection.alias, path
