@@ -39,7 +39,10 @@ class Uv:
         return sh(template, uv=self.program, python=python, options=options, virtualenv=virtualenv)
 
     def install(self, virtualenv: Shell, words: Shell) -> Shell:
-        template = "{uv} pip install --python {virtualenv}/bin/python {words}"
+        # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
+        template = """\
+{uv} pip install -q --offline --python {virtualenv}/bin/python {words} 2>/dev/null ||
+    {uv} pip install --python {virtualenv}/bin/python {words}"""
         return sh(template, uv=self.program, virtualenv=virtualenv, words=words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -36,9 +37,9 @@ NOTE = "djdeploy: "
 
 # Becomes the agent. Our programs are on the server already, unchanged, or are asked for and read from standard input.
 _START = """\
-import hashlib,json,os,sys,tempfile,zlib
+import base64,hashlib,json,os,sys,tempfile,zlib
 i=sys.stdin.buffer
-HELLO=json.loads(i.readline())
+HELLO=json.loads(base64.b64decode(sys.argv[1]))
 FOLDER=os.path.join(HELLO["home"],".djdeploy/programs",HELLO["programs"])
 def text(n):
     with open(os.path.join(FOLDER,n),encoding="utf-8") as f:
@@ -152,11 +153,10 @@ class Remote:
             # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
             self._channel = self.connection.create_session()
             self._channel.settimeout(SILENCE)
-            self._channel.exec_command(f"exec {shlex.quote(self.settings.python)} -ES -c {shlex.quote(BOOTSTRAP)}")
-            self._lines = self._channel.makefile("rb")
             mine = lock and {**lock, "host": self.host}
             hello = {"home": self.settings.home, "programs": digest(), "lock": mine, "create": create, "look": look}
-            self._send(hello)
+            self._channel.exec_command(agent_command(self.settings.python, hello))
+            self._lines = self._channel.makefile("rb")
             answer = self._first_answer()
         if "refused" in answer:
             self._channel.close()
@@ -362,6 +362,15 @@ def heart(remotes: Sequence[Remote]) -> Iterator[None]:
         yield
     finally:
         stopped.set()
+
+
+def agent_command(python: str, hello: Mapping[str, Any]) -> str:
+    """The command that starts the agent. What it is told first goes along: the network is crossed once less.
+
+    In base64, in which no login shell finds anything to interpret. A command line is public: nothing secret goes here.
+    """
+    told = base64.b64encode(json.dumps(hello).encode()).decode()
+    return f"exec {shlex.quote(python)} -ES -c {shlex.quote(BOOTSTRAP)} {told}"
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy.runner import BOOTSTRAP, digest, packed
+from djdeploy.runner import agent_command, digest, packed
 from tests.docker_target import wait_until
 
 
@@ -23,15 +23,15 @@ class Client:
     """Speaks to an agent by hand."""
 
     def __init__(self, home: Path, lock: dict[str, str] | None = None, **look: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BOOTSTRAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert self.process.stdin
         create = [".djdeploy"] if lock else None
-        self.send({"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look})
+        hello = {"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look}
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", agent_command(sys.executable, hello)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.hello = self.receive()
         self.asked = self.hello == {"djdeploy": "programs"}
         if self.asked:
+            assert self.process.stdin
             self.process.stdin.write(packed())
             self.process.stdin.flush()
             self.hello = self.receive()

@@ -82,6 +82,14 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
     assert live.deploy() != first, "a plain deploy right afterwards succeeds"
 
 
+def test_what_uv_has_in_its_cache_is_installed_though_the_index_is_away(live: Site) -> None:
+    away = {"env": {**live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}, "processes": []}
+    other_environment = {"system_site_packages": True}
+    live.fab("deploy", **away, **other_environment)
+    shown = live.fab("deploy", code=1, extra_requirements=["six==1.16.0"], **away)
+    assert "six" in shown, "what is not there is asked for"
+
+
 def test_pip_installs_where_the_server_has_no_uv(site: Site) -> None:
     site.target.root("rm", "/usr/local/bin/uv")
     shown = site.fab("deploy", processes=[])

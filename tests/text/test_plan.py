@@ -130,7 +130,8 @@ def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
 
 def test_uv_is_used_where_the_server_has_it() -> None:
     with_uv = Snapshot.parse(FACTS | {"tools": {"uv": "/opt/bin/uv"}}, "/p")
-    assert "/opt/bin/uv pip install" in text(DEPLOY.plan("build", deployment(seen=with_uv)))
+    plan = text(DEPLOY.plan("build", deployment(seen=with_uv)))
+    assert plan.index("/opt/bin/uv pip install -q --offline") < plan.index("/opt/bin/uv pip install --python")
     assert "-m pip install" in text(DEPLOY.plan("build", deployment()))
     assert "-m pip install" in text(DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), seen=with_uv)))
 

@@ -1,11 +1,11 @@
 """The one program of ours on a server while a task runs: it holds the lock, looks around, and runs steps.
 
-It is started over one SSH channel, lives as long as that, and speaks JSON, one object a line:
+It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
+"look"}`; lives as long as that, and speaks JSON, one object a line:
 
-    in   {"home", "programs", "lock", "create", "look"}           once, first
-         {"do": "run", "steps": [...], "if_lost": [...]}          a stage: stops at the first step that fails
+    in   {"do": "run", "steps": [...], "if_lost": [...]}          a stage: stops at the first step that fails
          {"do": "interrupt"} | {"do": "ping"} | {"do": "look"} | {"do": "quit"}
-    out  {"djdeploy": 1, ...}                                     the answer to the first line
+    out  {"djdeploy": 1, ...}                                     once, first
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
 
 When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
@@ -14,7 +14,6 @@ the stage's `if_lost` steps restore what it had promised, and the lock falls wit
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import errno
 import filecmp
@@ -73,6 +72,8 @@ def install(folder: str, home: str, name: str) -> str:
             made = tempfile.mkdtemp(prefix="programs-", dir=private)
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(folder, made, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            import compileall  # takes longer than all else here to be loaded, and is hardly ever needed
+
             os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; each step may run them
             compileall.compile_dir(made, quiet=2)  # now, since a task that only looks writes nothing
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -93,7 +94,7 @@ class Agent:
     """Answers one client.
 
     Args:
-        hello: the client's first line.
+        hello: the client's first orders.
         folder: where our programs are.
     """
 
