@@ -159,17 +159,6 @@ def run_build_steps(d: Deployment) -> Sequence[Step]:
     ]
 
 
-def check_project(d: Deployment) -> Sequence[Step]:
-    """Run `check`, if it is the first management command"""
-    return [manage_step(d, command) for command in checks(d.settings.manage_steps)]
-
-
-def prepare_project(d: Deployment) -> Sequence[Step]:
-    """Run the other management commands that come before the first migration"""
-    commands = before_migrate(d.settings.manage_steps)
-    return [manage_step(d, command) for command in commands[len(checks(commands)) :]]
-
-
 @beside
 @once
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
@@ -179,6 +168,19 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
     return [d.migrations(d.new, "plan", *refuse, "--", *command)] if command else []
 
 
+@beside
+def smoke_test(d: Deployment) -> Sequence[Shell]:
+    """Start the new release's own server on a private socket and ask it"""
+    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
+        return []
+    return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
+
+
+def prepare_project(d: Deployment) -> Sequence[Step]:
+    """Run the management commands that come before the first migration"""
+    return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
+
+
 def keep_old_static(d: Deployment) -> Sequence[Shell]:
     """Keep the previous release's static files reachable"""
     if not d.settings.static_dir:
@@ -186,14 +188,6 @@ def keep_old_static(d: Deployment) -> Sequence[Shell]:
     template = "{overlay} {new} {directory} {old}"
     old = [d.old.root] if d.old else []
     return [sh(template, overlay=d.program("overlay"), new=d.new.root, directory=d.settings.static_dir, old=old)]
-
-
-@beside
-def smoke_test(d: Deployment) -> Sequence[Shell]:
-    """Start the new release's own server on a private socket and ask it"""
-    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
-        return []
-    return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
 
 
 @after_all
@@ -376,7 +370,6 @@ DEPLOY = Recipe(
         install_secrets,
         link_shared,
         run_build_steps,
-        check_project,
         guard_migrations,  # these two beside what follows
         smoke_test,
         prepare_project,
@@ -478,11 +471,6 @@ def migrate_command(d: Deployment) -> Sequence[str]:
     """The words of `migrate` among the management commands; none if it is not among them."""
     commands = map(shlex.split, d.settings.manage_steps)
     return next((words for words in commands if words[0] == "migrate"), [])
-
-
-def checks(commands: Sequence[str]) -> Sequence[str]:
-    """The command `check` if it comes first: what it finds is best said by it, before others stumble over it."""
-    return commands[:1] if commands and shlex.split(commands[0])[0] == "check" else []
 
 
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:

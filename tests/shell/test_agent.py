@@ -224,7 +224,9 @@ def test_a_step_beside_others_does_not_keep_them_waiting(client: Callable[..., C
 def test_what_is_said_beside_another_step_is_told_apart(client: Callable[..., Client]) -> None:
     agent = client()
     agent.run(*({"script": f"echo of {number}", "beside": True} for number in range(5)))
-    said = {answer["step"]: answer["out"] for answer in agent.answers() if "out" in answer}
+    answers = list(agent.answers())
+    assert [answer["begin"] for answer in answers if "begin" in answer] == [*range(5)], "they begin in their order"
+    said = {answer["step"]: answer["out"] for answer in answers if "out" in answer}
     assert said == {number: f"of {number}\n" for number in range(5)}
 
 

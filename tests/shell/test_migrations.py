@@ -144,7 +144,7 @@ class Project:
         text = MIGRATION.format(dependencies=dependencies, operations=operations, more=more)
         self.write(f"{app}/migrations/{name}.py", text)
 
-    def run(self, *words: str, **env: str) -> Done:
+    def run(self, *words: str, fds: Sequence[int] = (), **env: str) -> Done:
         """Runs our program as a step does."""
         with tempfile.TemporaryFile() as data:
             done = subprocess.run(
@@ -155,7 +155,7 @@ class Project:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
-                pass_fds=[data.fileno()],
+                pass_fds=[data.fileno(), *fds],
                 timeout=120,
             )
             print(f"--- {words}: {done.returncode}\n{done.stdout}")
@@ -560,6 +560,24 @@ def test_wrong_settings_are_said_without_a_traceback(project: Project) -> None:
     )
     done = project.run("plan")
     assert (done.status, done.output) == (1, "No key\n")
+
+
+@pytest.mark.parametrize("damage", ["settings", "migration"])
+def test_an_error_waits_for_the_steps_beside_since_check_says_it_better_but_no_refusal_does(
+    project: Project, damage: str
+) -> None:
+    if damage == "settings":
+        project.write("site_of/settings.py", "import a_module_that_is_not_there")
+    else:
+        project.migration("0002_out", 'RemoveField("note", "body")')
+    company, others = os.pipe()
+    os.write(others, b"x")  # whoever waits for the end of the others reads it, and goes on at once
+    os.close(others)
+    done = project.run("plan", "--refuse", fds=[company], DJDEPLOY_COMPANY_FD=str(company))
+    waited = os.read(company, 1) == b""
+    os.close(company)
+    assert done.status == 1
+    assert waited == (damage == "settings")
 
 
 def test_a_manage_py_that_runs_a_command_by_itself_never_migrates_when_we_only_look(project: Project) -> None:

@@ -55,6 +55,7 @@ def test_the_account_needs_no_privileges_and_uses_none(live: Site) -> None:
     [
         ("break_requirements", "A requirement does not exist", 1),
         ("break_settings", "KeyError: 'CHAT_TOKEN'", 1),
+        ("break_settings", '"manage.py check" failed', 1),
         ("break_static", "paper.png", 1),
         ("break_import", "a_module_that_is_not_there", 1),
         ("health_500", "500", 1),
@@ -83,11 +84,23 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
 
 
 def test_what_uv_has_in_its_cache_is_installed_though_the_index_is_away(live: Site) -> None:
-    away = {"env": {**live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}, "processes": []}
-    other_environment = {"system_site_packages": True}
-    live.fab("deploy", **away, **other_environment)
-    shown = live.fab("deploy", code=1, extra_requirements=["six==1.16.0"], **away)
+    away = {**live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}
+    live.fab("deploy", env=away, processes=[], system_site_packages=True)  # another environment
+    shown = live.fab("deploy", code=1, env=away, processes=[], extra_requirements=["six==1.16.0"])
     assert "six" in shown, "what is not there is asked for"
+
+
+def test_what_cannot_be_removed_is_said_and_the_rest_is_removed(live: Site) -> None:
+    first = live.link("current")
+    live.target.root("sh", "-c", f"cd {HOME}/{first} && mkdir of-root && touch of-root/1 of-root/2 of-root/3")
+    live.fab("deploy", keep_releases=2)
+    shown = live.fab("deploy", keep_releases=2)
+    assert f"rm: cannot remove '{HOME}/.djdeploy/trash/{first}" in shown
+    assert "Permission denied" in shown
+    assert first not in live.states()
+    left = live.target.root("find", f"{HOME}/.djdeploy/trash", "-type", "f")[1].split()
+    assert len(left) == 3
+    live.target.root("rm", "-r", f"{HOME}/.djdeploy/trash")
 
 
 def test_pip_installs_where_the_server_has_no_uv(site: Site) -> None:

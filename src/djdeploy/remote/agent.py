@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from lock import Lock, Refused
@@ -189,9 +190,9 @@ class Agent:
             if self.failed:
                 break
             if step.get("beside"):
-                beside.append(Beside(self.run_step, number, step))
-            else:
-                self.run_step(number, step)
+                beside.append(Beside(partial(self.begin_step, number, step), partial(self.follow_step, number)))
+            elif running := self.begin_step(number, step):
+                self.follow_step(number, running)
         self.join(beside)
         if not self.failed:
             self.if_lost = []
@@ -201,16 +202,20 @@ class Agent:
         while beside:
             beside.pop(0).join()
 
-    def run_step(self, number: int, step: Table, company: int | None = None) -> None:
+    def begin_step(self, number: int, step: Table, company: int | None = None) -> Running | None:
+        """None: nothing is begun any more."""
         self.say({"begin": number})
         with self.changing:
             why = "needless" if self.failed else "interrupted" if self.interrupted or self.lost else ""
             if why:
                 self.failed = True
                 self.say({"end": number, "status": -1, "why": why, "ms": 0})
-                return
+                return None
             running = self.start(step, company)
             self.running.append(running)
+            return running
+
+    def follow_step(self, number: int, running: Running) -> None:
         status = running.follow(lambda message: self.say(dict(message, step=number)))
         with self.changing:
             self.running.remove(running)

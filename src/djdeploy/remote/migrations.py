@@ -42,7 +42,7 @@ from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
-from tell import tell
+from tell import tell, wait_until_alone
 from verdicts import KINDS, Judge
 
 if TYPE_CHECKING:
@@ -512,13 +512,24 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+@contextlib.contextmanager
+def errors_heard_last() -> Iterator[None]:
+    """Of what is wrong with the project, `manage.py check` has the better words, if it runs at the same time."""
+    try:
+        yield
+    except BaseException:
+        wait_until_alone()
+        raise
+
+
 def run(words: Sequence[str]) -> int:
     if words[0] not in SUBCOMMANDS:
         return in_manage(words, manage) or 0
     place = list(words).index("--") if "--" in words else len(words)
     options = options_of(words[:place])
     # A command that changes nothing, should an unusual manage.py run it and not us.
-    status = in_manage(["showmigrations", *words[place + 2 :]], lambda _: SUBCOMMANDS[options.subcommand](options))
+    with errors_heard_last():
+        status = in_manage(["showmigrations", *words[place + 2 :]], lambda _: SUBCOMMANDS[options.subcommand](options))
     if status is None:
         raise Failed("manage.py ran no management command in Django's way, so its settings are not known")
     return status

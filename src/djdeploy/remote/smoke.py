@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import health
 import launch
 import processes
-from tell import tell
+from tell import tell, wait_until_alone
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -261,18 +261,16 @@ def tried(home: str, found: launch.Launch) -> bool:
 def answer_in_company(home: str, found: launch.Launch, tail: list[str]) -> health.Answer | None:
     """The answer of a server that starts while other steps of the deploy still run.
 
-    It may want what they make, such as the manifest of static files. None: it is to be tried again once they are done.
+    It may want what they make, such as the manifest of static files. None: they are done, and it is to be tried again.
     """
-    company = os.environ.get("DJDEPLOY_COMPANY_FD")
-    if company is None:
-        return None
     try:
         return answer_of(home, found, tail)
     except Hangs:
         raise
     except Failed:
+        if not wait_until_alone():
+            raise
         tail.clear()
-        os.read(int(company), 1)  # until it is closed
         return None
 
 

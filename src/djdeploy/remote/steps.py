@@ -133,17 +133,14 @@ def input_fd(text: str) -> int:
 class Beside:
     """A step that runs beside those after it.
 
-    It is given a pipe that ends when it is alone: should it fail for want of what the others make, it may try again.
+    It is given a pipe that ends when it is alone (`tell.wait_until_alone`).
     """
 
-    def __init__(self, run_step: Callable[[int, Table, int], None], number: int, step: Table) -> None:
+    def __init__(self, begin: Callable[[int], Running | None], follow: Callable[[Running], None]) -> None:
         company, self._company = os.pipe()
-
-        def run() -> None:
-            run_step(number, step, company)
-            os.close(company)
-
-        self._thread = threading.Thread(target=run, daemon=True)
+        running = begin(company)  # here and now, so that steps begin in their order
+        os.close(company)
+        self._thread = threading.Thread(target=lambda: running and follow(running), daemon=True)
         self._thread.start()
 
     def join(self) -> None:

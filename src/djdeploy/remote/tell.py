@@ -1,4 +1,4 @@
-"""Tells the client what a step found out: `tell.py name=value ...` becomes one JSON object."""
+"""A step and the agent: `tell.py name=value ...` tells the client what the step found out, as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ def tell(values: Mapping[str, object]) -> None:
     """One line on the descriptor that the agent reads, or on standard output when run by hand."""
     fd = int(os.environ.get("DJDEPLOY_DATA_FD", "1"))
     os.write(fd, json.dumps(values).encode() + b"\n")
+
+
+def wait_until_alone() -> bool:
+    """Waits until the steps that this one runs beside have ended. False: there were none."""
+    fd = os.environ.pop("DJDEPLOY_COMPANY_FD", None)
+    if fd is None:
+        return False
+    os.read(int(fd), 1)  # until it is closed
+    return True
 
 
 if __name__ == "__main__":
