@@ -140,9 +140,11 @@ class Beside:
         company, self._company = os.pipe()
         running = begin(company)  # here and now, so that steps begin in their order
         os.close(company)
-        self._thread = threading.Thread(target=lambda: running and follow(running), daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=follow, args=[running], daemon=True) if running else None
+        if self._thread:
+            self._thread.start()
 
     def join(self) -> None:
         os.close(self._company)
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
