@@ -67,7 +67,7 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
     first = live.link("current")
     getattr(live.repository, damage)()
     live.push()
-    with Load(live.url, rate=50) as load:
+    with Load(live.url, rate=20) as load:
         shown = live.fab("deploy", code=code)
         wait_until("the old release", lambda: live.answering() == first)
     assert said in shown

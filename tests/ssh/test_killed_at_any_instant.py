@@ -47,6 +47,7 @@ def assert_nothing_is_lost(site: FaultySite, fault: str, client: Client, before:
         site.wait_for_the_lock()
         client.end()  # it would wait some seconds more for an answer; another test lets it
     client.wait()
+    wait_until("the agent to be gone", lambda: not site.agents(), 60)  # it may have been about to take the lock
     site.wait_for_the_lock()
     stands = site.current
     if fault in ("agent", "session"):

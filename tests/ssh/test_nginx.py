@@ -23,7 +23,7 @@ from tests.ssh.site import HOME, Site, Targets
 
 DOCUMENT = Path(__file__).parents[2] / "docs/zero-downtime.md"
 TOKEN = "c" * 32
-POSTS = 20
+POSTS = 10
 """Forms a second."""
 
 
@@ -103,7 +103,7 @@ def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Pa
 
 def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: Site) -> None:
     first = fronted.link("current")
-    fresh, kept = Load(fronted.url, rate=50), Load(fronted.url, rate=50, keep_alive=True)
+    fresh, kept = Load(fronted.url, rate=15), Load(fronted.url, rate=15, keep_alive=True)
     with fresh, kept, posting(fronted.target.nginx_port) as posts:
         fronted.repository.change_page("Behind nginx")
         fronted.push()

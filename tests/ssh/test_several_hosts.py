@@ -169,7 +169,8 @@ now = time.time
 time.time = lambda: now() - 86400
 if "-c" not in sys.argv:
     os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv[1:]])
-exec(sys.argv[sys.argv.index("-c") + 1])
+code, *sys.argv[1:] = sys.argv[sys.argv.index("-c") + 1:]
+exec(code)
 """
 """A Python on whose clock it is yesterday, for our agent."""
 
