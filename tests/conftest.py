@@ -1,6 +1,9 @@
 """What all tests share."""
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # The machines are shared and noisy: how long an example takes says nothing.
 settings.register_profile("djdeploy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("djdeploy")
+
+# uv makes the environments of hosts that are this machine in milliseconds; pip needs seconds for each.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

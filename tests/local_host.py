@@ -44,7 +44,7 @@ class PipeChannel:
             assert pipe
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-        self.process.wait()
+        self.process.poll()
 
 
 class LocalConnection:
@@ -58,6 +58,8 @@ class LocalConnection:
     def __init__(self, name: str = "here") -> None:
         self.original_host = self.host = name
         self.channels: list[PipeChannel] = []
+
+    def close(self) -> None: ...
 
     def create_session(self) -> PipeChannel:
         self.channels.append(PipeChannel())

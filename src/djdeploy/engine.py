@@ -18,8 +18,8 @@ from .layout import LAUNCHER
 from .plan import STAGES, Deployment, Recipe, Step, step_environment
 from .recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, UNDO
 from .report import Report
-from .run import Run, step_failed
-from .runner import Remote
+from .run import Run, refuse_failure
+from .runner import Remote, same_server
 from .secret import read_secrets, values_to_hide
 from .settings import Settings, is_ref, nearest
 from .snapshot import Release, Snapshot
@@ -82,17 +82,18 @@ def deploy(
     secrets = read_secrets(settings)
     for remote in remotes:
         remote.hide = values_to_hide(remote.settings.env, secrets.values())
-    fleet = Fleet(remotes, settings.parallel)
+    fleet = Fleet(remotes, settings.parallel, report.say)
     look = needed(settings)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     with working(
         fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look, wait=wait
     ) as seen:
         refuse(seen, needs=("git",), files=settings.shared_files)
+        refuse_twice(seen)
         for remote, snapshot in seen.items():
             for found in clock(snapshot, time.time()):
                 report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
-        told = resolve(fleet.remotes[0], seen, settings, ref, report, peek=dry_run)
+        told = resolve(fleet, seen, ref, report, peek=dry_run)
         name = release_name(settings, ref, told["commit"], who, seen)
         report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())
         task = Deployment(
@@ -110,10 +111,8 @@ def deploy(
             secrets=secrets,
             allow_destructive=allow_destructive,
         )
-        deployments = on_each(fleet, seen, task)
+        deployments = on_each(fleet.remotes, seen, task)
         skips = known_skips(recipe, deployments, skip)
-        if "migrate_database" in skips:
-            skips = {*skips, "guard_migrations"}
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         if dry_run:
             run.show()
@@ -149,14 +148,15 @@ def rollback(
         SettingsError: there is no release of that name.
         DeployError: there is nothing to go back to, or going back failed.
     """
-    fleet = Fleet(remotes, settings.parallel)
+    fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
         refuse(seen)
         target = rollback_target(seen, to, report)
+        elsewhere = {remote: target for remote, snapshot in seen.items() if snapshot.current != target.name}
         deployments = {
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
-            for remote, d in on_release(fleet, seen, settings, target, who, "rollback").items()
+            for remote, d in on_release(elsewhere, seen, who, "rollback").items()
         }
         run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
         if dry_run:
@@ -172,15 +172,16 @@ def restart(
     remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, recipe: Recipe = RESTART
 ) -> str:
     """Restarts the processes of the current release, as a deploy does."""
-    fleet = Fleet(remotes, settings.parallel)
+    fleet = Fleet(remotes, settings.parallel, report.say)
     with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
         refuse(seen)
-        live = the_live_release(seen)
-        deployments = on_release(fleet, seen, settings, live, who, "restart")
+        live = live_releases(seen)
+        deployments = on_release(live, seen, who, "restart")
         run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
         run.execute()
-    report.say(f"the processes of {live.name} were restarted, after {report.elapsed()}{proven(run)}")
-    return live.name
+    names = ", ".join(sorted({release.name for release in live.values()}))
+    report.say(f"the processes of {names} were restarted, after {report.elapsed()}{proven(run)}")
+    return names
 
 
 def cleanup(
@@ -199,14 +200,15 @@ def cleanup(
         For each host the names that were removed (in a dry run, that would be).
     """
     settings = replace(settings, keep_releases=settings.keep_releases if keep is None else keep)
-    fleet = Fleet(remotes, settings.parallel)
+    fleet = Fleet(remotes, settings.parallel, report.say)
     with working(
         fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look=IN_USE
     ) as seen:
         refuse(seen)
         removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
         if not dry_run:
-            deployments = on_release(fleet, seen, settings, seen[fleet.remotes[0]].live, who, "cleanup")
+            live = {remote: snapshot.live for remote, snapshot in seen.items()}
+            deployments = on_release(live, seen, who, "cleanup")
             keeping = {
                 remote: replace(d, settings=replace(d.settings, keep_releases=settings.keep_releases))
                 for remote, d in deployments.items()
@@ -237,7 +239,7 @@ def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> 
 def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterator[Snapshots]:
     """The hosts of a task, opened and looked at, while the report shows what runs on them."""
     hosts = [remote.host for remote in fleet.remotes]
-    with report.task(title, hosts), fleet.opened(**opening, waiting=report.say) as seen:
+    with report.task(title, hosts), fleet.opened(**opening) as seen:
         yield seen
 
 
@@ -250,6 +252,15 @@ def refuse(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()
     ]
     if errors:
         raise together(errors)
+
+
+def refuse_twice(seen: Snapshots) -> None:
+    """Refuses two names of one server. Whoever takes the locks meets that by itself."""
+    hosts: dict[str, str] = {}
+    for remote, snapshot in seen.items():
+        place = snapshot.facts["place"]
+        if place and hosts.setdefault(place, remote.host) != remote.host:
+            raise same_server(remote.host, hosts[place])
 
 
 def needed(settings: Settings) -> Mapping[str, Any]:
@@ -265,17 +276,20 @@ def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
     )
 
 
-def resolve(
-    remote: Remote, seen: Snapshots, settings: Settings, ref: str, report: Report, *, peek: bool
-) -> dict[str, str]:
+def resolve(fleet: Fleet, seen: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:
     """The commit of a ref, found once on the first host, so that all hosts get the same one."""
-    d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release="")
-    run = remote.run([find_commit(d, ref, peek=peek)], step_environment(settings), report)[-1]
-    if not run.ok:
-        error = step_failed(remote.host, run)
+
+    def find(remote: Remote) -> dict[str, str]:
+        d = Deployment(settings=remote.settings, host=remote.host, seen=seen[remote], release="")
+        runs = remote.run([find_commit(d, ref, peek=peek)], step_environment(remote.settings), report)
+        refuse_failure(remote.host, runs)
+        return {name: str(value) for name, value in runs[-1].told.items()}
+
+    try:
+        return fleet.each(find, fleet.remotes[:1])[fleet.remotes[0]]
+    except DeployError as error:
         error.site = "Nothing was changed."
-        raise error
-    return {name: str(value) for name, value in run.told.items()}
+        raise
 
 
 def release_name(settings: Settings, ref: str, commit: str, who: Who, seen: Snapshots) -> str:
@@ -301,7 +315,8 @@ def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: 
         unknown = [name for name, step in wanted.items() if step not in named]
         if unknown:
             raise SettingsError(where, [f"`{name}` is not a step{nearest(name, list(named))}" for name in unknown])
-        return {named[step] for step in wanted.values()}
+        steps = {named[step] for step in wanted.values()}
+        return {*steps, "guard_migrations"} if "migrate_database" in steps else steps
 
     for remote in deployments:
         remote.skip = known(remote.skip, f"{remote.host}: skip")
@@ -310,57 +325,70 @@ def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: 
 
 def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
     """The release to go back to: it must be there on every host."""
-    first = next(iter(seen.values()))
     if to:
         return named_target(seen, to, report)
+    refuse_different(seen)
+    first = next(iter(seen.values()))
     everywhere = [
         release
         for release in first.rollback_candidates()
         if all(release.name in {r.name for r in snapshot.rollback_candidates()} for snapshot in seen.values())
     ]
     if not everywhere:
+        without = [remote.host for remote, snapshot in seen.items() if not snapshot.rollback_candidates()]
+        where = f" on {', '.join(without)}" if without and len(seen) > 1 else ""
         raise DeployError(
-            f"there is no good release before {first.current or 'the current one'} to go back to",
+            f"there is no good release before {first.current or 'the current one'} to go back to{where}",
             site=f"Nothing was changed; {first.current or 'nothing'} is live.",
             remedy="See what there is: fab releases; then: fab rollback --to=RELEASE",
         )
     return everywhere[0]
 
 
+def refuse_different(seen: Snapshots) -> None:
+    """Hosts that run different releases, as after a deploy to some of them, have no one release before them."""
+    if len({snapshot.current for snapshot in seen.values()}) > 1:
+        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in seen.items())
+        raise DeployError(
+            f"the hosts do not run the same release ({runs})",
+            site="Nothing was changed.",
+            remedy="Say to which release all of them shall go: fab rollback --to=RELEASE; or bring them together: "
+            "fab deploy",
+        )
+
+
 def named_target(seen: Snapshots, name: str, report: Report) -> Release:
     """A release that the user named: an unfinished, failed or bad one too, with a warning."""
+    problems = []
     for remote, snapshot in seen.items():
         release = snapshot.find(name)
         if not release:
             names = [r.name for r in snapshot.releases]
-            raise SettingsError(
-                "--to", [f"{remote.host} has no release {name!r}{nearest(name, names) if names else ''}"]
-            )
-        if name == snapshot.current:
-            raise SettingsError("--to", [f"{name} is live on {remote.host} already; to restart it: fab restart"])
-        state = snapshot.state(release)
-        if state in ("bad", "failed", "unfinished"):
+            problems.append(f"{remote.host} has no release {name!r}{nearest(name, names) if names else ''}")
+        elif name != snapshot.current and (state := snapshot.state(release)) in ("bad", "failed", "unfinished"):
             report.warn(f"{name} is {state} on {remote.host}; going there because you named it")
+    if all(snapshot.current == name for snapshot in seen.values()):
+        problems.append(f"{name} is live already; to restart it: fab restart")
+    if problems:
+        raise SettingsError("--to", problems)
     found = next(iter(seen.values())).find(name)
     assert found
     return found
 
 
-def the_live_release(seen: Snapshots) -> Release:
-    """The release that is live, of which there must be one on each host."""
-    missing = [remote.host for remote, snapshot in seen.items() if not snapshot.live]
-    if missing:
+def live_releases(seen: Snapshots) -> Mapping[Remote, Release]:
+    """The release that is live on each host; there must be one."""
+    live = {remote: snapshot.live for remote, snapshot in seen.items()}
+    if missing := [remote.host for remote, release in live.items() if not release]:
         raise DeployError(f"no release is live on {', '.join(missing)}", remedy="Deploy one: fab deploy")
-    live = next(iter(seen.values())).live
-    assert live
-    return live
+    return {remote: release for remote, release in live.items() if release}
 
 
-def on_each(fleet: Fleet, seen: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
+def on_each(remotes: Sequence[Remote], seen: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
     """A task as each host knows it."""
     # What is done once is done on the first host that migrates at all.
-    once = next((r for r in fleet.remotes if not {"migrate", "migrate_database"} & {*r.skip}), fleet.remotes[0])
-    first = fleet.remotes[0]
+    once = next((remote for remote in remotes if not skips_migrate(remote)), remotes[0])
+    first = remotes[0]
     served = [process.name for process in first.settings.processes]
     return {
         r: replace(
@@ -371,27 +399,34 @@ def on_each(fleet: Fleet, seen: Snapshots, task: Deployment) -> dict[Remote, Dep
             is_first_host=r is once,
             proven=[] if r is first else served,
         )
-        for r in fleet.remotes
+        for r in remotes
     }
 
 
+def skips_migrate(remote: Remote) -> bool:
+    return bool({"migrate", "migrate_database"} & {name.replace("-", "_") for name in remote.skip})
+
+
 def on_release(
-    fleet: Fleet, seen: Snapshots, settings: Settings, release: Release | None, who: Who, task: str
+    releases: Mapping[Remote, Release | None], seen: Snapshots, who: Who, task: str
 ) -> dict[Remote, Deployment]:
-    """A task on each host that makes no new release, but concerns one that is there."""
+    """A task on each of these hosts that makes no new release, but concerns one that is there."""
+    first, *_ = remotes = list(releases)
     deployment = Deployment(
-        settings=settings,
+        settings=first.settings,
         host="",
-        seen=seen[fleet.remotes[0]],
-        release=release.name if release else "",
-        commit=release.commit if release else "",
-        ref=release.ref if release else "",
+        seen=seen[first],
+        release="",
         by=who.name,
         at=who.stamp,
         token=token_hex(8),
         task=task,
     )
-    return on_each(fleet, seen, deployment)
+    return {
+        remote: replace(d, release=release.name, commit=release.commit, ref=release.ref) if release else d
+        for remote, d in on_each(remotes, seen, deployment).items()
+        for release in [releases[remote]]
+    }
 
 
 def hosts_of(remotes: Sequence[Remote]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .doctor import Finding, findings
-from .engine import Who, access, find_commit, needed, refuse, resolve, the_live_release, working
+from .engine import Who, access, find_commit, live_releases, needed, refuse, refuse_twice, resolve, working
+from .errors import DeployError, together
 from .fleet import Fleet
 from .plan import Deployment, Step, step_environment
 from .remedies import remedy_for
@@ -17,28 +18,45 @@ from .settings import Settings
 from .shell import sh
 from .snapshot import Snapshot
 
+T = TypeVar("T")
 
-def look_around(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = False) -> Mapping[str, Snapshot]:
-    """What is on each host. Changes nothing and needs no lock."""
+
+class Answers(dict[str, T]):
+    """What each host said, by its name; `errors` has why the others said nothing."""
+
+    def __init__(self, answers: Mapping[Remote, T], errors: Mapping[Remote, DeployError]) -> None:
+        super().__init__({remote.host: answer for remote, answer in answers.items()})
+        self.errors = {remote.host: error for remote, error in errors.items()}
+
+    def complain(self) -> None:
+        """Raises the errors, if there are any: what could be shown was shown."""
+        if self.errors:
+            raise together(list(self.errors.values()))
+
+
+def look_around(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = False) -> Answers[Snapshot]:
+    """What is on each host that can be reached. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(lock=None, create=None, look={"sizes": sizes}) as seen:
-        refuse(seen)
-        return {remote.host: snapshot for remote, snapshot in seen.items()}
+    with fleet.opened(lock=None, create=None, look={"sizes": sizes}, partly=True) as seen:
+        return Answers(seen, fleet.missing)
 
 
-def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str, Any]]:
     """For each host whether its lock is `held`, and the `holder`. Takes no lock, not even for a moment."""
-    with Fleet(remotes, settings.parallel).opened(lock=None, create=None, look={"lock": True}) as seen:
-        return {remote.host: snapshot.facts["lock"] for remote, snapshot in seen.items()}
+    fleet = Fleet(remotes, settings.parallel)
+    with fleet.opened(lock=None, create=None, look={"lock": True}, partly=True) as seen:
+        return Answers({remote: snapshot.facts["lock"] for remote, snapshot in seen.items()}, fleet.missing)
 
 
 def check(
     remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
-) -> Mapping[str, Sequence[Finding]]:
+) -> Answers[Sequence[Finding]]:
     """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     ref = ref or settings.branch
-    with working(fleet, report, f"check {ref}", lock=None, create=None, look=needed(settings)) as seen:
+    opening = {"lock": None, "create": None, "look": needed(settings), "partly": True}
+    with working(fleet, report, f"check {ref}", **opening) as seen:
+        refuse_twice(seen)
 
         def examine(remote: Remote) -> Sequence[Finding]:
             d = Deployment(
@@ -57,7 +75,8 @@ def check(
                 found.append(Finding(what, remedy_for(output)))
             return found
 
-        return {remote.host: found for remote, found in fleet.each(examine).items()}
+        found, errors = fleet.attempt(examine)
+        return Answers(found, {**fleet.missing, **errors})
 
 
 TEMPLATES = (".example", ".template", ".dist", ".sample")
@@ -77,9 +96,9 @@ def diff(
     # It brings the mirror up to date, and so needs the lock.
     with working(fleet, report, f"diff {ref}", **access("diff", settings, who), look=needed(settings)) as seen:
         refuse(seen, needs=("git",))
-        live, (remote,) = the_live_release(seen), fleet.remotes
-        commit = resolve(remote, seen, settings, ref, report, peek=False)["commit"]
-        d = Deployment(settings=settings, host=remote.host, seen=seen[remote], release=live.name)
+        ((remote, live),) = live_releases(seen).items()
+        commit = resolve(fleet, seen, ref, report, peek=False)["commit"]
+        d = Deployment(settings=remote.settings, host=remote.host, seen=seen[remote], release=live.name)
         templates = [name + ending for name in settings.linked_files for ending in TEMPLATES]
         command = sh(
             "{diff} {mirror} {old} {new} {requirements} {templates}",
@@ -91,7 +110,7 @@ def diff(
             templates=[f"--template={path}" for path in templates],
         )
         step = Step("diff", "Compare the commits", (command,), settings.step_timeout)
-        run = remote.run([step], step_environment(settings), report)[-1]
+        run = fleet.each(lambda remote: remote.run([step], step_environment(d.settings), report)[-1])[remote]
         refuse_failure(remote.host, [run])
         return {"release": live.name, "from": live.commit, "to": commit, **run.told["diff"]}
 
@@ -123,18 +142,21 @@ def ask(
     *,
     report: Report,
     changes: tuple[str, Who] | None = None,
-) -> Mapping[str, Answered]:
+    partly: bool = False,
+) -> Answers[Answered]:
     """Runs steps that a task of its own needs on the current release of each host.
 
     Args:
         steps: makes the steps; the last of them is what is asked for.
         changes: the task's name and who runs it, if it changes something and so needs the lock and the directories.
+        partly: whether hosts that fail may be left out.
     """
-    fleet = Fleet(remotes, settings.parallel)
+    fleet = Fleet(remotes, settings.parallel, report.say)
     name, who = changes or ("", None)
     opening = access(name, settings, who) if who else {"lock": None, "create": None}
-    with fleet.opened(**opening, look={}) as seen:
-        refuse(seen)
+    with fleet.opened(**opening, look={}, partly=partly) as seen:
+        if changes:
+            refuse(seen)
 
         def work(remote: Remote) -> Answered:
             live = seen[remote].live
@@ -150,4 +172,7 @@ def ask(
             refuse_failure(remote.host, runs)
             return Answered(seen[remote], runs[-1])
 
-        return {remote.host: answered for remote, answered in fleet.each(work).items()}
+        answers, errors = fleet.attempt(work)
+        if errors and not partly:
+            raise together(list(errors.values()))
+        return Answers(answers, {**fleet.missing, **errors})

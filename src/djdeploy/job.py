@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,11 @@ class Job:
             Remote(connection, self.settings.on(host), host.name, host.skip)
             for host, connection in self.connections.items()
         ]
+
+    def refuse_dry(self) -> None:
+        """For tasks that change something and cannot show what they would do. `fab --dry` must not let them do it."""
+        if self.dry:
+            raise SettingsError("--dry", ["only deploy, rollback and cleanup can show what they would do"])
 
     @property
     def common(self) -> Mapping[str, Any]:
@@ -108,8 +113,18 @@ def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Map
     for connection in connections.values():
         connection.forward_agent = connection.forward_agent or settings.forward_agent
         connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
-    known = {host.name: host for host in settings.servers}
-    return {known.get(name) or Host(name): connection for name, connection in connections.items()}
+    return {entry_for(name, connection, settings): connection for name, connection in connections.items()}
+
+
+def entry_for(name: str, connection: Connection, settings: Settings) -> Host:
+    """The entry of the settings for a host, however `-H` spells it: with or without its user and port."""
+    if exact := [host for host in settings.servers if host.name == name]:
+        return exact[0]
+    entries = {host: Connection(host.name, config=connection.config) for host in settings.servers}
+    same = [host for host, known in entries.items() if known == connection]
+    if not same and name == connection.original_host:
+        same = [host for host, known in entries.items() if known.original_host == name]
+    return replace(same[0], name=name) if len(same) == 1 else Host(name)
 
 
 def only_those(wanted: str | None, connections: Mapping[Host, Connection]) -> Mapping[Host, Connection]:
@@ -149,8 +164,16 @@ def plain(value: Any) -> Any:
 def who_asks() -> Who:
     """Who runs the task: the person whom a CI job works for, or the local account."""
     names = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"))
-    person = next(filter(None, names), None) or getpass.getuser()
+    person = next(filter(None, names), None) or account()
     return Who(f"{person}@{socket.gethostname()}", datetime.now(timezone.utc))
+
+
+def account() -> str:
+    """The local account's name, which a container may not have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:

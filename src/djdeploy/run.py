@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from .errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
-from .fleet import Fleet
+from .fleet import Fleet, as_deploy_error
 from .plan import STAGES, Deployment, Recipe, Step
 from .remedies import remedy_for
 from .report import SILENT, Report, program_text
@@ -20,8 +20,8 @@ class Run:
     """One task over its hosts: stage by stage, with a barrier between stages.
 
     Args:
-        fleet: the hosts, in the order in which they are published.
-        deployments: the task on each host.
+        fleet: works on the hosts.
+        deployments: the task on each host, in the order in which they are published.
         recipe: what to do; undo: what restores a stage's promise.
         skip: names of steps to leave out on all hosts, beside those that each host leaves out.
         batch: how many hosts are published at once, after the first of them.
@@ -40,7 +40,7 @@ class Run:
     ) -> None:
         self.fleet, self.recipe, self.undo, self.report = fleet, recipe, undo, report
         self.skip, self.batch = skip, batch
-        self.deployments = dict(deployments)
+        self.deployments, self.remotes = dict(deployments), list(deployments)
         self.begun: dict[str, list[Remote]] = {stage: [] for stage in STAGES}
 
     def execute(self) -> None:
@@ -53,13 +53,25 @@ class Run:
         """
         for stage in ("build", "migrate", "publish"):
             try:
+                if stage == "publish":
+                    self._see_all_alive()
                 self.stage(stage)
-            except DeployError as error:
-                self._restore(stage, error)
+            except Exception as error:
+                self._restore(stage, as_deploy_error(error))
+        for remote in self.remotes:  # until now, each server would have gone back by itself without us
+            remote.commit()
         try:
             self.stage("finish")
-        except DeployError as error:
-            self.report.warn(f"the release is live, but: {error.message}")
+        except Interrupted as error:
+            error.site = "The release is live; what comes after that was not done everywhere."
+            raise
+        except Exception as error:
+            self.report.warn(f"the release is live, but: {as_deploy_error(error).message}")
+
+    def _see_all_alive(self) -> None:
+        """A host that has died since it was built is met before anything is published on another."""
+        if len(self.remotes) > 1 and any(self._plan(remote, "publish") for remote in self.deployments):
+            self.fleet.each(Remote.is_there, self.remotes)
 
     def stage(self, stage: str) -> None:
         """Runs one stage on all hosts."""
@@ -67,8 +79,7 @@ class Run:
             return
         self.report.stage_began(stage, [remote.host for remote in self.deployments])
         for batch in self._batches(stage):
-            self.begun[stage] += batch
-            self.fleet.each(lambda remote: self._run(remote, stage), batch)
+            self.fleet.each(lambda remote: self._run(remote, stage), batch, all_or_none=stage != "finish")
         if stage == "migrate":
             self._share("migrations")
 
@@ -80,7 +91,7 @@ class Run:
 
     def _batches(self, stage: str) -> list[list[Remote]]:
         """Hosts that may go through a stage at once, in order: each batch is done before the next begins."""
-        remotes = self.fleet.remotes
+        remotes = self.remotes
         if stage == "publish":
             first, others = remotes[:1], remotes[1:]
             return [first, *(others[i : i + self.batch] for i in range(0, len(others), self.batch))]
@@ -97,6 +108,7 @@ class Run:
         d, steps = self.deployments[remote], self._plan(remote, stage)
         if not steps:
             return
+        self.begun[stage].append(remote)
         began = time.monotonic()
         runs = remote.run(steps, d.environment, self.report, if_lost=self.undo.plan(stage, d))
         self.deployments[remote] = learned(d, runs)
@@ -107,46 +119,53 @@ class Run:
 
     def _restore(self, stage: str, error: DeployError) -> NoReturn:
         """Undoes what a failed stage has begun, and raises the error with how the site stands."""
-        began = self.begun[stage] if stage == "publish" else self.fleet.remotes
-        failures = self._undo(stage, began)
-        failures |= self._undo("migrate", [remote for remote in self.fleet.remotes if remote not in began])
-        error = as_publish_failed(error) if stage == "publish" and not isinstance(error, Interrupted) else error
+        began = {remote for remote in self.remotes if stage != "publish" or remote in self.begun[stage]}
+        try:
+            failures = self._undo({r: stage if r in began else "migrate" for r in self.remotes})
+        except Interrupted as gave_up:
+            gave_up.what += f", while this was restored: {error.what}"
+            raise gave_up from error
+        if stage == "publish" and began and not isinstance(error, Interrupted):
+            error = as_publish_failed(error)
         error.site = self._site(stage, began, failures)
         error.remedy = error.remedy or remedy_for(error.output)
         self._record_failure(stage, failures)
         raise error
 
-    def _undo(self, stage: str, remotes: Sequence[Remote]) -> dict[Remote, DeployError]:
-        """Restores what a stage promised; returns why that failed, where it did."""
-        failures: dict[Remote, DeployError] = {}
+    def _undo(self, stages: Mapping[Remote, str]) -> dict[Remote, DeployError]:
+        """Restores what a stage promised on each host; returns why that failed, where it did."""
 
         def undo(remote: Remote) -> None:
             d = self.deployments[remote]
-            try:
-                if remote.lost:
-                    raise ConnectionFailed("the connection was lost", host=remote.host)
-                if steps := self.undo.plan(stage, d):
-                    # Should we be killed now, the agent begins again: each of these steps may be done twice.
-                    runs = remote.run(steps, d.environment, self.report, if_lost=steps)
-                    remote.run([], {}, SILENT)  # but not when we just leave
-                    refuse_failure(remote.host, runs)
-            except DeployError as failure:
-                failures[remote] = failure
+            if remote.lost:
+                raise ConnectionFailed("the connection was lost", host=remote.host)
+            if steps := self.undo.plan(stages[remote], d):
+                # Should we be killed now, the agent begins again: each of these steps may be done twice.
+                refuse_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps, restores=True))
+            remote.commit()
 
-        self.fleet.each(undo, remotes)
-        return failures
+        # A database that has to be migrated forward again comes before the code that needs it.
+        once = [remote for remote in stages if self.deployments[remote].is_first_host]
+        batches = [once, [remote for remote in stages if remote not in once]]
+        if not any(d.migrate_back for d in self.deployments.values()):
+            batches = [list(stages)]
+        return {
+            remote: error
+            for batch in batches
+            for remote, error in self.fleet.attempt(undo, batch, restores=True)[1].items()
+        }
 
-    def _site(self, stage: str, began: Sequence[Remote], failures: Mapping[Remote, DeployError]) -> str:
+    def _site(self, stage: str, began: Collection[Remote], failures: Mapping[Remote, DeployError]) -> str:
         """How the site stands after a failure: in a sentence, or host by host where they differ."""
         if not failures:
-            lines = {self._outcome(remote, stage, remote in began) for remote in self.fleet.remotes}
+            lines = {self._outcome(remote, stage, remote in began) for remote in self.remotes}
             if len(lines) == 1:
                 return lines.pop()
         lines = {
-            f"  {remote.host}: {self._lost(remote, failures[remote])}"
+            f"  {remote.host}: {self._not_restored(remote, stage, remote in began, failures[remote])}"
             if remote in failures
             else f"  {remote.host}: {self._outcome(remote, stage, remote in began)}"
-            for remote in self.fleet.remotes
+            for remote in self.remotes
         }
         healing = ["What a lost host had begun, it undoes by itself; the next `fab deploy` heals the rest."]
         return "\n".join(["How the hosts stand:", *sorted(lines), *(healing if failures else [])])
@@ -162,8 +181,10 @@ class Run:
             return f"{seen.current} is current, as before. How its processes are: fab status"
         return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
 
-    def _lost(self, remote: Remote, failure: DeployError) -> str:
+    def _not_restored(self, remote: Remote, stage: str, began: bool, failure: DeployError) -> str:
         before = self.deployments[remote].seen.current or "nothing"
+        if stage != "publish" or not began:
+            return f"{failure.what}. Nothing was published there; {before} is live."
         return f"NOT restored: {failure.what}. Before this, {before} was live."
 
     def _record_failure(self, stage: str, lost: Collection[Remote]) -> None:
@@ -172,11 +193,10 @@ class Run:
         def record(remote: Remote) -> None:
             d = replace(self.deployments[remote], outcome=f"failed in {stage}")
             if steps := write.plan("finish", d):
-                remote.run(steps, d.environment, SILENT)
+                remote.run(steps, d.environment, SILENT, restores=True)
 
-        try:
-            self.fleet.each(record, [remote for remote in self.fleet.remotes if remote not in lost])
-        except DeployError as error:
+        there = [remote for remote in self.remotes if remote not in lost]
+        for error in self.fleet.attempt(record, there, restores=True)[1].values():
             self.report.warn(f"the history could not be written: {error.message}")
 
     def show(self) -> None:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import secrets
 import shlex
 import socket
 import threading
@@ -13,11 +14,11 @@ import zlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .errors import TAIL, ConnectionFailed, DeployError, Locked, SettingsError
+from .errors import TAIL, ConnectionFailed, DeployError, Interrupted, Locked, SettingsError
 from .hostkeys import check_host_keys, known_as
 from .plan import Step
 from .secret import hidden, values_to_hide
@@ -31,6 +32,9 @@ HEARTBEAT = 10.0
 
 SILENCE = 60.0
 """Seconds without a word from an agent, which answers each heartbeat, after which the host is given up."""
+
+ALIVE = 20.0
+"""The same where we ask only whether it lives."""
 
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
@@ -49,9 +53,9 @@ try:
 except (OSError,ValueError):
     FILES={}
 if hashlib.sha256(json.dumps(FILES,sort_keys=True).encode()).hexdigest()!=HELLO["programs"]:
-    print('{"djdeploy":"programs"}',flush=True)
+    print(json.dumps({"djdeploy":"programs"}),flush=True)
     FILES=json.loads(zlib.decompress(i.read(int(i.readline()))))
-    FOLDER=tempfile.mkdtemp(prefix="djdeploy-",dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    FOLDER=tempfile.mkdtemp(prefix="djdeploy-",dir="/dev/shm" if os.access("/dev/shm",os.W_OK|os.X_OK) else None)
     for n in FILES:
         with open(os.path.join(FOLDER,n),"w",encoding="utf-8") as f:
             f.write(FILES[n])
@@ -59,7 +63,8 @@ sys.path.insert(0,FOLDER)
 import agent
 agent.main(HELLO,FOLDER)
 """
-BOOTSTRAP = f"exec({_START!r})"  # one line: not every login shell takes more
+BOOTSTRAP = f"exec({_START!r})"
+"""One line, and no apostrophe in its text: not every login shell takes more lines, and fish reads \\' as one."""
 
 
 @dataclass
@@ -118,7 +123,7 @@ class Remote:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
         self.hide = values_to_hide(settings.env)
         self._sending = threading.Lock()
-        self._is_open = False
+        self._is_open = self._interrupted = False
 
     def connect(self) -> None:
         """Opens the connection, if it is not open already.
@@ -165,64 +170,76 @@ class Remote:
         return answer
 
     def run(
-        self, steps: Sequence[Step], env: Mapping[str, str], watcher: Watcher, if_lost: Sequence[Step] = ()
+        self,
+        steps: Sequence[Step],
+        env: Mapping[str, str],
+        watcher: Watcher,
+        if_lost: Sequence[Step] = (),
+        *,
+        restores: bool = False,
     ) -> list[StepRun]:
         """Runs steps in order until one fails.
 
         Args:
             env: their environment variables; the virtualenv named by `VIRTUAL_ENV` comes first on their PATH.
-            if_lost: steps that the agent runs by itself if we vanish before these steps are done.
+            if_lost: steps that the agent runs by itself if we vanish before we commit, or run others.
+            restores: whether they restore what failed: then all of them run, also those behind one that fails, and
+                also after an interrupt.
 
         Returns:
             The steps that ran, in the order in which they began; `failure` finds the one that failed.
 
         Raises:
             ConnectionFailed: the connection broke.
+            Interrupted: we were interrupted before they began.
         """
-        path = [f"{env['VIRTUAL_ENV']}/bin"] if "VIRTUAL_ENV" in env else []
-
-        def message(step: Step) -> dict[str, Any]:
-            return {
-                "name": step.name,
-                "script": step.script,
-                "timeout": step.timeout,
-                "env": dict(env),
-                "path": path,
-                "input": step.input,
-                "beside": step.beside,
-                "after_all": step.after_all,
-            }
-
-        runs: dict[int, StepRun] = {}
+        message = partial(as_message, env=env)
+        order = {"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]}
         with self._as_connection_failed():
-            self._send({"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]})
-            for answer in self._answers():
-                if "begin" in answer:
-                    run = runs[answer["begin"]] = StepRun(steps[answer["begin"]])
-                    watcher.step_began(self.host, run.step)
-                elif "out" in answer:
-                    self._take_output(runs[answer["step"]], answer["out"], watcher)
-                elif "data" in answer:
-                    runs[answer["step"]].told.update(answer["data"])
-                elif "end" in answer:
-                    run = runs[answer["end"]]
-                    self._take_output(run, "\n" if run.rest else "", watcher)
-                    run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
-                    watcher.step_ended(self.host, run)
-                elif "done" in answer:
-                    break
+            self._send({**order, "keep_going": restores}, unless_interrupted=not restores)
+        runs: dict[int, StepRun] = {}
+        for answer in self._answers():
+            if "begin" in answer:
+                run = runs[answer["begin"]] = StepRun(steps[answer["begin"]])
+                watcher.step_began(self.host, run.step)
+            elif "out" in answer:
+                self._take_output(runs[answer["step"]], answer["out"], watcher)
+            elif "data" in answer:
+                runs[answer["step"]].told.update(answer["data"])
+            elif "end" in answer:
+                run = runs[answer["end"]]
+                self._take_output(run, "\n" if run.rest else "", watcher)
+                run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
+                watcher.step_ended(self.host, run)
+            elif "done" in answer:
+                break
         return list(runs.values())
 
-    def look(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Looks around again."""
+    def commit(self) -> None:
+        """From now on the agent restores nothing if we vanish: what was done stays."""
+        with contextlib.suppress(OSError, EOFError):  # whoever waits for an answer finds out
+            self._send({"do": "commit"})
+
+    def is_there(self) -> None:
+        """Waits for a sign of life.
+
+        Raises:
+            ConnectionFailed: there is none.
+        """
         with self._as_connection_failed():
-            self._send({"do": "look", "look": options})
-            return next(dict(answer["look"]) for answer in self._answers() if "look" in answer)
+            sign = secrets.token_hex(4)  # the heart's pings are answered too
+            self._send({"do": "ping", "id": sign})
+            self._channel.settimeout(ALIVE)
+            next(answer for answer in self._answers() if answer.get("pong") == sign)
+            self._channel.settimeout(SILENCE)
 
     def interrupt(self) -> None:
-        """Ends the running step, if there is one."""
-        with contextlib.suppress(OSError):
-            self._send({"do": "interrupt"})
+        """Ends the running step, if there is one; no other begins, except to restore."""
+        with self._sending:
+            self._interrupted = True
+        if self._is_open:
+            with contextlib.suppress(OSError, EOFError):
+                self._send({"do": "interrupt"})
 
     def ping(self) -> None:
         """A word to the agent, which else gives us up."""
@@ -232,9 +249,11 @@ class Remote:
 
     def abandon(self) -> None:
         """Leaves the agent alone, which then restores by itself what the running stage has promised."""
-        self._is_open = False
-        with contextlib.suppress(OSError, EOFError, AttributeError):
-            self._channel.close()
+        was_open, self._is_open = self._is_open, False
+        with contextlib.suppress(OSError, EOFError):
+            if was_open:
+                self._channel.close()
+        with contextlib.suppress(OSError, EOFError):
             self.connection.close()
 
     def leave(self) -> None:
@@ -242,34 +261,44 @@ class Remote:
         if not self._is_open:
             return
         self._is_open = False
-        with contextlib.suppress(OSError, EOFError, AttributeError):
-            self._send({"do": "quit"})
-            self._channel.settimeout(5)
-            self._lines.read()  # until the agent is gone: the lock is free when we return
+        with contextlib.suppress(OSError, EOFError):
+            if not self.lost:
+                self._send({"do": "quit"})
+                self._channel.settimeout(5)
+                self._lines.read()  # until the agent is gone: the lock is free when we return
             self._channel.close()
 
     def close(self) -> None:
         """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
         self.leave()
         if not self._was_connected:
-            self.connection.close()
+            with contextlib.suppress(OSError, EOFError):
+                self.connection.close()
 
     _was_connected = False
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Mapping[str, Any], *, unless_interrupted: bool = False) -> None:
+        # Under the lock, so that an interrupt comes either before an order, which then is not given, or after it.
         with self._sending:
+            if unless_interrupted and self._interrupted:
+                raise Interrupted("interrupted", host=self.host)
             self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _answers(self) -> Iterator[dict[str, Any]]:
-        while line := self._lines.readline():
+        """What the agent says. Only reading is guarded: what is done with an answer has errors of its own."""
+        while True:
+            with self._as_connection_failed():
+                line = self._lines.readline()
+                if not line.endswith(b"\n"):  # nothing, or what arrived of a line
+                    raise EOFError("the connection was closed")
             yield json.loads(line)
-        raise EOFError("the connection was closed")
 
     def _first_answer(self) -> dict[str, Any]:
         for _ in range(1000):  # a shell's start-up file may greet us first
             line = self._lines.readline()
-            if line.startswith(b'{"djdeploy"'):
-                answer = dict(json.loads(line))
+            _, found, rest = line.partition(b'{"djdeploy"')  # a greeting may lack the end of its line
+            if found:
+                answer = dict(json.loads(found + rest))
                 if answer["djdeploy"] != "programs":
                     return answer
                 self._channel.sendall(packed())
@@ -303,8 +332,7 @@ class Remote:
         if answer["refused"] == "locked":
             holder = answer["holder"]
             if lock and holder.get("run") == lock["run"]:
-                other = holder["host"]
-                return SettingsError("hosts", [f"{self.host} and {other} are the same server and home; name it once"])
+                return same_server(self.host, holder["host"])
             return Locked(describe_holder(answer["holder"]), host=self.host)
         home = self.settings.home
         return DeployError(
@@ -345,6 +373,20 @@ class Remote:
             self.lost = True
             why = getattr(error, "strerror", None) or error or type(error).__name__
             raise ConnectionFailed(f"the connection failed: {why}", host=self.host) from error
+
+
+def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
+    """A step as the agent is told of it."""
+    return {
+        "name": step.name,
+        "script": step.script,
+        "timeout": step.timeout,
+        "env": dict(env),
+        "path": [f"{env['VIRTUAL_ENV']}/bin"] if "VIRTUAL_ENV" in env else [],
+        "input": step.input,
+        "beside": step.beside,
+        "after_all": step.after_all,
+    }
 
 
 @contextlib.contextmanager
@@ -392,6 +434,10 @@ def packed() -> bytes:
     """Our programs as an agent reads them: a length, a newline, and that many bytes."""
     data = zlib.compress(programs(), 9)
     return b"%d\n%s" % (len(data), data)
+
+
+def same_server(host: str, other: str) -> SettingsError:
+    return SettingsError("hosts", [f"{host} and {other} are the same server and home; name it once"])
 
 
 def describe_holder(holder: Mapping[str, Any]) -> str:

@@ -126,10 +126,11 @@ def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
         for release in reversed(snapshot.releases)
     ]
     if json:
-        print_json(rows)
+        print_json([*rows, *error_rows(seen)])
     else:
         shown = [row | {"commit": str(row["commit"])[:12], "size": human(row["size"])} for row in rows]
         print_table(shown, ["name", "state", "commit", "ref", "by", "at", "size"], hosts=len(seen) > 1)
+    seen.complain()
     return rows
 
 
@@ -145,15 +146,17 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
         ]
 
     rows = []
-    for host, (seen, run) in inquiry.ask(job.remotes, job.settings, steps, report=SILENT).items():
+    answers = inquiry.ask(job.remotes, job.settings, steps, report=SILENT, partly=True)
+    for host, (seen, run) in answers.items():
         commit = seen.live.commit if seen.live else ""
         rows.append(
             {"host": host, "current": seen.current, "commit": commit, "processes": run.told.get("processes", [])}
         )
     if json:
-        print_json(rows)
+        print_json([*rows, *error_rows(answers)])
     else:
         print_status(rows)
+    answers.complain()
     return rows
 
 
@@ -161,10 +164,12 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Sequence[Finding]]:
     """Look for what would make a deploy fail"""
     found = inquiry.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    unknown = {host: [Finding(error.what, error.remedy)] for host, error in found.errors.items()}
     if json:
-        print_json({host: [asdict(finding) for finding in findings] for host, findings in found.items()})
+        print_json({host: [asdict(finding) for finding in each] for host, each in {**found, **unknown}.items()})
     else:
-        print_findings(found)
+        print_findings({**found, **unknown})
+    found.complain()
     fatal = sum(finding.fatal for findings in found.values() for finding in findings)
     if fatal:
         raise DeployError(
@@ -187,6 +192,8 @@ def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str
 @task(help={"check": "only say which are missing or differ; their contents are never shown", "json": JSON})
 def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mapping[str, str]]:
     """Install the secret files, or check them"""
+    if not check:
+        job.refuse_dry()
     contents = read_secrets(job.settings)
 
     def steps(d: Deployment) -> Sequence[Step]:
@@ -222,12 +229,14 @@ def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
         return [Step("logs", "Show the logs", (sh(template, log=d.layout.log, options=options, count=count or 0),))]
 
     with suppress(Interrupted):  # the way to end --follow
-        inquiry.ask(job.remotes, job.settings, steps, report=Printer(names=len(job.connections) > 1))
+        report = Printer(names=len(job.connections) > 1)
+        inquiry.ask(job.remotes, job.settings, steps, report=report, partly=True).complain()
 
 
 @task()
 def setup(job: Job) -> None:
     """Create the directories on the server"""
+    job.refuse_dry()
     report = job.report()
     done = inquiry.ask(
         job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
@@ -241,6 +250,7 @@ def setup(job: Job) -> None:
 @task()
 def restart(job: Job) -> str:
     """Restart the processes, one instance at a time"""
+    job.refuse_dry()
     return engine.restart(job.remotes, job.settings, **job.common)
 
 
@@ -250,6 +260,7 @@ def restart(job: Job) -> str:
 )
 def manage(job: Job, command: str, all_hosts: bool = False) -> None:
     """Run a manage.py command in the current release"""
+    job.refuse_dry()
     words = shlex.split(command)
     remotes = job.remotes if all_hosts else job.remotes[:1]
 
@@ -280,16 +291,18 @@ def supervisor_conf(job: Job) -> str:
 def unlock(job: Job, yes: bool = False) -> None:
     """Show who deploys now, and holds the lock"""
     orphans: dict[str, Sequence[int]] = {}
-    for host, lock in inquiry.look_at_locks(job.remotes, job.settings).items():
+    locks = inquiry.look_at_locks(job.remotes, job.settings)
+    for host, lock in locks.items():
         if not lock["held"]:
             print(f"{host}: nobody holds the lock. There is nothing to clear.")
             continue
         print(f"{host}: {printable(describe_holder(lock['holder']))}.")
         print("  It is free as soon as that deploy, or the step that it left running, has ended.")
         orphans[host] = [orphan["pid"] for orphan in lock["holder"].get("orphans", ())]
-    if any(orphans.values()) and (yes or is_agreed("End what is left running?")):
+    if any(orphans.values()) and not job.dry and (yes or is_agreed("End what is left running?")):
         inquiry.end_orphans(job.remotes, job.settings, orphans)
         print("It was ended; the next `fab deploy` clears up after it.")
+    locks.complain()
 
 
 @task(positional=["code"], optional=["code"], help={"code": "the code that the error names; without it, all of them"})
@@ -302,6 +315,11 @@ def explain(job: Job, code: str = "") -> None:
         raise SettingsError("explain", [f"{code!r} is no error's code{nearest(code, list(codes))}"])
     print(f"{codes[code].why}\n\n{codes[code].remedy}")
     return None
+
+
+def error_rows(answers: inquiry.Answers[Any]) -> Sequence[Mapping[str, str]]:
+    """The hosts that said nothing, for JSON."""
+    return [{"host": host, "error": error.what} for host, error in answers.errors.items()]
 
 
 def is_agreed(question: str) -> bool:

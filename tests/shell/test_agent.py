@@ -22,9 +22,9 @@ from tests.docker_target import wait_until
 class Client:
     """Speaks to an agent by hand."""
 
-    def __init__(self, home: Path, lock: dict[str, str] | None = None, **look: Any) -> None:
+    def __init__(self, home: Path, lock: dict[str, str] | None = None, look: dict[str, Any] | None = None) -> None:
         create = [".djdeploy"] if lock else None
-        hello = {"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look}
+        hello = {"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look or {}}
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", agent_command(sys.executable, hello)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -192,15 +192,75 @@ def test_nothing_of_a_step_that_was_ended_still_runs_when_it_is_undone(
     )
 
 
-def test_a_stage_that_was_done_is_not_undone_when_the_client_leaves(
-    client: Callable[..., Client], tmp_path: Path
+@pytest.mark.parametrize(
+    ("said", "undone"),
+    [
+        ([], True),  # other hosts may still be at it
+        ([{"do": "commit"}], False),
+        ([{"do": "quit"}], False),
+        ([{"do": "run", "steps": [], "if_lost": []}], False),
+    ],
+    ids=["nothing", "commit", "quit", "next"],
+)
+def test_a_stage_that_was_done_is_undone_until_the_client_commits_or_goes_on(
+    client: Callable[..., Client], tmp_path: Path, said: list[dict[str, Any]], undone: bool
 ) -> None:
     ann = client(lock=ANN)
     ann.run("true", if_lost=f"echo > {tmp_path}/undone")
     ann.output()
+    for message in said:
+        ann.send(message)
+        if message["do"] == "run":
+            ann.output()
     ann.leave()
     ann.process.wait(10)
-    assert not (tmp_path / "undone").exists()
+    assert (tmp_path / "undone").exists() is undone
+
+
+def test_a_client_that_quits_in_the_middle_of_a_stage_has_it_undone(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    ann = client(lock=ANN)
+    ann.run(f"echo > {tmp_path}/began; sleep 1000", if_lost=f"echo > {tmp_path}/undone")
+    wait_until("the step", (tmp_path / "began").exists)
+    ann.send({"do": "quit"})
+    ann.process.wait(20)
+    assert (tmp_path / "undone").exists()
+
+
+def test_a_client_that_breaks_off_within_a_line_is_gone(client: Callable[..., Client], tmp_path: Path) -> None:
+    ann = client(lock=ANN)
+    ann.run("true", if_lost=f"echo > {tmp_path}/undone")
+    ann.output()
+    assert ann.process.stdin
+    ann.process.stdin.write(b'{"do": "ru')
+    ann.leave()
+    ann.process.wait(10)
+    assert (tmp_path / "undone").exists()
+
+
+def test_a_step_that_cannot_be_started_is_a_failure_that_is_undone(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    import resource
+
+    ann = client(lock=ANN)
+    soft, hard = resource.prlimit(ann.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(ann.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    ann.run("true", if_lost=f"echo > {tmp_path}/undone")
+    answers = list(ann.answers())
+    assert answers[-1]["status"] == 126
+    resource.prlimit(ann.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    ann.leave()
+    ann.process.wait(10)
+    assert (tmp_path / "undone").exists()
+
+
+def test_what_restores_goes_on_behind_a_step_that_fails(client: Callable[..., Client]) -> None:
+    ann = client(lock=ANN)
+    steps: list[Any] = [{"name": "a_step", "env": {}, "script": script} for script in ("false", "echo reached")]
+    ann.send({"do": "run", "steps": steps, "if_lost": [], "keep_going": True})
+    assert ann.output() == "reached\n"
 
 
 def test_an_interrupt_ends_the_running_step_and_the_stage(client: Callable[..., Client], tmp_path: Path) -> None:
@@ -324,11 +384,8 @@ def test_a_daemon_that_a_step_leaves_behind_does_not_hold_the_step(
 
 def test_who_holds_the_lock_can_be_asked_without_taking_it(client: Callable[..., Client]) -> None:
     def ask() -> dict[str, Any]:
-        agent = client()
-        agent.send({"do": "look", "look": {"lock": True}})
-        return dict(agent.receive()["look"]["lock"])
+        return dict(client(look={"lock": True}).hello["look"]["lock"])
 
-    assert not ask()["held"]
     ann = client(lock=ANN)
     asked = ask()
     assert (asked["held"], asked["holder"]["by"]) == (True, "ann")

@@ -3,13 +3,15 @@
 It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
 "look"}`; lives as long as that, and speaks JSON, one object a line:
 
-    in   {"do": "run", "steps": [...], "if_lost": [...]}          a stage: stops at the first step that fails
-         {"do": "interrupt"} | {"do": "ping"} | {"do": "look"} | {"do": "quit"}
-    out  {"djdeploy": 1, ...}                                     once, first
+    in   {"do": "run", "steps": [...], "if_lost": [...], "keep_going": bool}    a stage
+         {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
+    out  {"djdeploy": 1, ...}                                                   once, first
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
+         {"pong": n}
 
 When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
-the stage's `if_lost` steps restore what it had promised, and the lock falls with the last process that holds it.
+the `if_lost` steps restore what the stage had promised, and the lock falls with the last process that holds it. So it
+is with a stage that is done here, too, until the client commits it or begins the next: other hosts may still be at it.
 """
 
 from __future__ import annotations
@@ -109,7 +111,8 @@ class Agent:
         self.lock: Lock | None = None
         self.running: list[Running] = []
         self.if_lost: Sequence[Table] = []
-        self.interrupted = self.lost = self.failed = False
+        self.keep_going = False
+        self.interrupted = self.lost = self.failed = self.busy = False
 
     def say(self, message: Table) -> None:
         with self.saying:
@@ -130,12 +133,11 @@ class Agent:
             signal.signal(number, lambda *_: threading.Thread(target=self.lose).start())
         threading.Thread(target=self.listen, daemon=True).start()
         threading.Thread(target=self.watch, daemon=True).start()
-        for message in iter(self.work.get, None):
-            if message["do"] == "look":
-                self.say({"look": look(self.home, message["look"])})
-            else:
-                self.run(message["steps"], message["if_lost"])
-        self.lose()
+        try:
+            for message in iter(self.work.get, None):
+                self.run(message["steps"], message["if_lost"], message.get("keep_going", False))
+        finally:
+            self.lose()
 
     def begin(self, hello: Table) -> Table:
         os.umask(0o022)
@@ -147,21 +149,28 @@ class Agent:
         return {"djdeploy": 1, "programs": self.folder, "look": look(self.home, hello["look"])}
 
     def listen(self) -> None:
-        """Reads what the client sends; the end of it means that the client is gone."""
-        for line in self.stdin:
-            self.heard = time.monotonic()
-            message = json.loads(line)
-            if message["do"] == "ping":
-                self.say({"pong": True})
-            elif message["do"] == "interrupt":
-                self.interrupt()
-            elif message["do"] == "quit":
-                self.work.put(None)
-                return
-            else:
-                self.interrupted = False
-                self.work.put(message)
-        self.lose()
+        """Reads what the client sends; the end of it, also within a line, means that the client is gone."""
+        try:
+            for line in self.stdin:
+                self.heard = time.monotonic()
+                self.obey(json.loads(line))
+        finally:
+            self.lose()
+
+    def obey(self, message: Table) -> None:
+        if message["do"] == "ping":
+            self.say({"pong": message.get("id")})
+        elif message["do"] == "interrupt":
+            self.interrupt()
+        elif message["do"] == "commit":
+            self.if_lost = []
+        elif message["do"] == "quit":
+            if not self.busy:  # else it leaves in the middle of a stage
+                self.if_lost = []
+            self.lose()
+        else:
+            self.interrupted, self.busy = False, True
+            self.work.put(message)
 
     def watch(self) -> None:
         while time.monotonic() - self.heard < SILENCE:
@@ -177,12 +186,12 @@ class Agent:
         for running in self.running:
             running.end(why)
 
-    def run(self, steps: Sequence[Table], if_lost: Sequence[Table]) -> None:
+    def run(self, steps: Sequence[Table], if_lost: Sequence[Table], keep_going: bool) -> None:
         """A stage. A step beside others does not keep them waiting; one that says so waits for it, and so does the end.
 
-        The first step that fails ends those beside it.
+        The first step that fails ends the stage, and those beside it; unless it keeps going, as what restores does.
         """
-        self.if_lost, self.failed = if_lost, False
+        self.if_lost, self.failed, self.keep_going = if_lost, False, keep_going
         beside: list[Beside] = []
         for number, step in enumerate(steps):
             if step.get("after_all"):
@@ -194,8 +203,7 @@ class Agent:
             elif running := self.begin_step(number, step):
                 self.follow_step(number, running)
         self.join(beside)
-        if not self.failed:
-            self.if_lost = []
+        self.busy = False
         self.say({"done": True})
 
     def join(self, beside: list[Beside]) -> None:
@@ -211,7 +219,13 @@ class Agent:
                 self.failed = True
                 self.say({"end": number, "status": -1, "why": why, "ms": 0})
                 return None
-            running = self.start(step, company)
+            try:
+                running = self.start(step, company)
+            except (OSError, RuntimeError) as error:  # no more processes, threads or memory: a failure like any other
+                self.failed = not self.keep_going
+                self.say({"out": f"it cannot be started: {error}\n", "step": number})
+                self.say({"end": number, "status": 126, "why": "", "ms": 0})
+                return None
             self.running.append(running)
             return running
 
@@ -219,7 +233,7 @@ class Agent:
         status = running.follow(lambda message: self.say(dict(message, step=number)))
         with self.changing:
             self.running.remove(running)
-            if status or running.why:
+            if running.why or (status and not self.keep_going):
                 self.failed = True
                 self.end_all("needless")
         milliseconds = round((time.monotonic() - running.started) * 1000)
@@ -242,7 +256,7 @@ class Agent:
         for running in left:
             running.wait()
         for step in self.if_lost:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):
                 self.start(step).follow(lambda _: None)
         if left and self.lock:
             self.lock.says(left[-1].name)  # what has left the step's group still holds the lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import selectors
@@ -31,6 +32,7 @@ class Running:
     def __init__(self, step: Table, lock_fd: int | None, company: int | None = None) -> None:
         self.name = step["name"]
         self.why = ""  # why it was ended, if we ended it
+        self._kill: threading.Timer | None = None
         self.started = time.monotonic()
         self.timeout = step.get("timeout")
         self.output, output = os.pipe()
@@ -43,7 +45,7 @@ class Running:
             environment["DJDEPLOY_INPUT_FD"] = str(given[0])
         if company is not None:
             environment["DJDEPLOY_COMPANY_FD"] = str(company)
-        environment["PATH"] = os.pathsep.join([*step.get("path", []), os.environ.get("PATH", os.defpath)])
+        environment["PATH"] = os.pathsep.join([*step.get("path", []), environment.get("PATH", os.defpath)])
         self.shell = subprocess.Popen(
             ["/bin/sh"],
             stdin=subprocess.PIPE,
@@ -70,7 +72,7 @@ class Running:
 
     def follow(self, say: Callable[[Table], object]) -> int:
         """Says its output and data until it has ended; returns the exit status, negative for a signal."""
-        lines = b""
+        lines, text = b"", codecs.getincrementaldecoder("utf-8")("replace")
         with selectors.DefaultSelector() as selector:
             for fd in (self.output, self.data, self.ended):
                 selector.register(fd, selectors.EVENT_READ)
@@ -89,7 +91,7 @@ class Running:
                     if key.fd == self.ended:
                         until = time.monotonic() + LINGER
                     elif key.fd == self.output and chunk:
-                        say({"out": chunk.decode("utf-8", "replace")})
+                        say({"out": text.decode(chunk)})
                     elif chunk:
                         *whole, lines = (lines + chunk).split(b"\n")
                         for line in whole:
@@ -102,9 +104,10 @@ class Running:
         """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
         self.why = self.why or why
         self._signal(signal.SIGTERM)
-        timer = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
-        timer.daemon = True
-        timer.start()
+        if self._kill is None:
+            self._kill = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
+            self._kill.daemon = True
+            self._kill.start()
 
     def wait(self) -> int:
         """The shell's status; if we ended it, once its whole group is gone: what restores must not meet it at work."""
@@ -112,6 +115,8 @@ class Running:
         until = time.monotonic() + GRACE + 2
         while self.why and self._signal(0) and time.monotonic() < until:
             time.sleep(0.02)
+        if self._kill:
+            self._kill.cancel()  # another group may get this number
         return status
 
     def _signal(self, number: int) -> bool:

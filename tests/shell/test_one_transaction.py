@@ -1,0 +1,289 @@
+"""Several hosts are one transaction, whoever dies and whenever one is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from djdeploy import DEPLOY, Deployment, Recipe, Shell, engine, inquiry, sh
+from djdeploy.errors import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
+from djdeploy.recipe import switch_links
+from djdeploy.report import Report
+from djdeploy.runner import Remote
+from tests.docker_target import wait_until
+from tests.local_fleet import Client, LocalFleet
+from tests.local_host import LocalConnection, commit, quiet_report, who
+
+HOLD = "touch {file}\nwhile :; do sleep 0.05; done"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> LocalFleet:
+    commit(tmp_path / "project", {"page.html": "first"})
+    return LocalFleet(tmp_path)
+
+
+@pytest.fixture
+def live(fleet: LocalFleet) -> LocalFleet:
+    """Three hosts whose first release is live."""
+    fleet.deploy()
+    fleet.change()
+    return fleet
+
+
+def rollback(fleet: LocalFleet, to: str | None = None) -> str:
+    return engine.rollback(fleet.remotes(), fleet.settings, report=quiet_report(), who=who(9), to=to)
+
+
+# --- somebody dies ----------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_dies_while_others_publish_leaves_no_host_with_the_new_release(
+    live: LocalFleet, tmp_path: Path
+) -> None:
+    before = live.links()
+    live.hook("host2", "publish", HOLD.format(file=tmp_path / "publishing"))
+    with Client(live) as client:
+        wait_until("the second host", (tmp_path / "publishing").exists)
+        assert live.links()[0] != before[0], "the first host has published"
+        client.process.kill()
+        wait_until("their way back", lambda: live.links() == before)
+    wait_until("their locks", lambda: all(live.is_free(name) for name in live.names))
+    assert live.state("host1", "20261123-090001") == "failed"
+    (tmp_path / "hooks/host2-publish").unlink()
+    assert set(live.links()) != {live.deploy(seconds=2)}
+    assert len(set(live.links())) == 1
+
+
+class Killer(Report):
+    """Kills the agent of a host at the end of a stage."""
+
+    def __init__(self, remotes: list[Remote], host: str, stage: str) -> None:
+        super().__init__(quiet_report().out)
+        self.remotes, self.victim = remotes, (host, stage)
+
+    def stage_ended(self, host: str, stage: str, runs: object, milliseconds: float) -> None:
+        if (host, stage) == self.victim:
+            remote = next(remote for remote in self.remotes if remote.host == host)
+            remote.connection.channels[-1].process.kill()
+            remote.connection.channels[-1].process.wait()
+
+
+def test_a_host_that_dies_between_build_and_publish_stops_all_before_anything_is_published(live: LocalFleet) -> None:
+    before = live.links()
+    remotes = list(live.remotes())
+    with pytest.raises(ConnectionFailed) as caught:
+        engine.deploy(remotes, live.settings, report=Killer(remotes, "host3", "build"), who=who(1))
+    assert live.links() == before
+    assert caught.value.exit_code == 4
+    assert f"host3: the connection was lost. Nothing was published there; {before[2]} is live." in caught.value.site
+    assert f"host1: It was not touched. The site still runs {before[0]}." in caught.value.site
+    live.deploy(seconds=2)
+    assert len(set(live.links())) == 1
+
+
+def test_a_host_that_dies_while_building_stops_all(live: LocalFleet) -> None:
+    before = live.links()
+    live.hook("host2", "build", "kill -9 $PPID")
+    with pytest.raises(ConnectionFailed, match="host2"):
+        live.deploy(report=quiet_report(), seconds=1)
+    assert live.links() == before
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_one_host_publishes_brings_all_back(
+    live: LocalFleet, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = live.links()
+    live.hook("host2", "publish", HOLD.format(file=tmp_path / "publishing"))
+    with Client(live) as client:
+        client.when(tmp_path / "publishing", number)
+        output = client.output
+        assert client.process.returncode == 130, output
+    assert live.links() == before
+    assert f"The links were put back. The site still runs {before[0]}." in output
+
+
+def test_an_interrupt_begins_nothing_on_hosts_that_had_not_begun(fleet: LocalFleet, tmp_path: Path) -> None:
+    for name in fleet.names:
+        fleet.hook(name, "build", HOLD.format(file=tmp_path / f"{name}-began"))
+    with Client(fleet, "parallel=1") as client:
+        client.when(tmp_path / "host1-began", signal.SIGINT)
+        output = client.output
+        assert client.process.returncode == 130, output
+    assert [name for name in fleet.names if (tmp_path / f"{name}-began").exists()] == ["host1"]
+
+
+def test_one_host_that_fails_begins_nothing_on_hosts_that_had_not_begun(fleet: LocalFleet, tmp_path: Path) -> None:
+    for name in fleet.names:
+        fleet.hook(name, "build", f"touch {tmp_path}/{name}-began\nfalse")
+    with Client(fleet, "parallel=1") as client:
+        output = client.output
+        assert client.process.returncode == 1, output
+    assert [name for name in fleet.names if (tmp_path / f"{name}-began").exists()] == ["host1"]
+
+
+def test_an_interrupt_does_not_end_what_restores(live: LocalFleet, tmp_path: Path) -> None:
+    before = live.links()
+    live.hook("host1", "publish", "false")
+    live.hook("host1", "undo", f"touch {tmp_path}/restoring\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+    with Client(live) as client:
+        client.when(tmp_path / "restoring", signal.SIGINT)
+        assert client.process.stdout
+        for line in client.process.stdout:
+            if "Ctrl-C once more leaves that to the servers" in line:
+                break
+        (tmp_path / "go").touch()
+        output = client.output
+        assert client.process.returncode == 5, output
+    assert live.links() == before
+    assert f"The links were put back. The site still runs {before[0]}." in output
+
+
+def test_a_second_interrupt_leaves_restoring_to_the_servers(live: LocalFleet, tmp_path: Path) -> None:
+    before = live.links()
+    live.hook("host1", "publish", HOLD.format(file=tmp_path / "publishing"))
+    live.hook("host1", "undo", f"touch {tmp_path}/restoring\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+    with Client(live) as client:
+        client.when(tmp_path / "publishing", signal.SIGINT)
+        client.when(tmp_path / "restoring", signal.SIGTERM)
+        output = client.output
+        assert client.process.returncode == 130, output
+    assert "gave up at once" in output
+    (tmp_path / "go").touch()
+    wait_until("the way back", lambda: live.links() == before and live.is_free("host1"))
+
+
+def test_an_interrupt_while_the_commit_is_looked_for_ends_that_and_frees_the_lock(
+    live: LocalFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(f"#!/bin/sh\n{HOLD.format(file=tmp_path / 'fetching')}\n")
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with Client(live) as client:
+        client.when(tmp_path / "fetching", signal.SIGINT)
+        output = client.output
+        assert client.process.returncode == 130, output
+    assert "Nothing was changed." in output
+    assert all(live.is_free(name) for name in live.names)
+
+
+def test_what_restores_goes_on_behind_a_step_that_fails(live: LocalFleet) -> None:
+    before = live.links()
+    live.hook("host1", "publish", "false")
+    live.hook("host1", "undo", "exit 3")
+    with pytest.raises(PublishFailed) as caught:
+        live.deploy(report=quiet_report(), seconds=1)
+    assert live.links() == before
+    assert "host1: NOT restored" in caught.value.site
+
+
+def test_a_fault_in_a_step_of_the_fabfile_restores_what_was_begun(live: LocalFleet) -> None:
+    before = live.links()
+
+    def faulty(d: Deployment) -> list[Shell]:
+        """Fail here, not on the server"""
+        if d.host == "host2" and d.timings:  # not yet when the names of all steps are looked up
+            raise KeyError("no such thing")
+        return []
+
+    with pytest.raises(PublishFailed, match=r"KeyError: 'no such thing' \(.*test_one_transaction.py:\d+\)") as caught:
+        engine.deploy(
+            live.remotes(), live.settings, report=quiet_report(), who=who(1), recipe=DEPLOY.after(switch_links, faulty)
+        )
+    assert live.links() == before
+    assert f"host1: The links were put back. The site still runs {before[0]}." in caught.value.site
+
+
+# --- the order of hosts -----------------------------------------------------------------------------------------------
+
+
+def test_hosts_are_published_in_batches_and_a_failure_leaves_the_next_batch_untouched(tmp_path: Path) -> None:
+    commit(tmp_path / "project", {"page.html": "first"})
+    fleet = LocalFleet(tmp_path, 5, batch=2)
+    first = fleet.deploy()
+    for name in fleet.names:
+        fleet.hook(name, "publish", f"echo {name} >>{tmp_path}/order")
+    fleet.hook("host3", "publish", f"echo host3 >>{tmp_path}/order\nfalse")
+    with pytest.raises(PublishFailed) as caught:
+        fleet.deploy(report=quiet_report(), seconds=1)
+    order = (tmp_path / "order").read_text().split()
+    assert order[0] == "host1"
+    assert sorted(order[1:]) == ["host2", "host3"]
+    assert set(fleet.links()) == {first}
+    assert f"host5: It was not touched. The site still runs {first}." in caught.value.site
+
+
+def test_a_lock_that_one_host_refuses_leaves_the_others_free_and_untouched(live: LocalFleet) -> None:
+    listing = {name: sorted(path.name for path in (live.root / name).iterdir()) for name in live.names}
+    (ann,) = live.remotes("host2")
+    ann.connect()
+    ann.open(lock={"by": "ann", "task": "deploy"}, create=[], look={})
+    with pytest.raises(Locked, match="host2: ann holds the lock"):
+        live.deploy(report=quiet_report(), seconds=1)
+    assert (live.is_free("host1"), live.is_free("host3")) == (True, True)
+    ann.close()
+    assert listing == {name: sorted(path.name for path in (live.root / name).iterdir()) for name in live.names}
+
+
+# --- hosts that differ ------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_of_hosts_that_run_different_releases_wants_to_be_told_where_to(live: LocalFleet) -> None:
+    first = str(live.links()[0])
+    second = live.deploy("host1", seconds=1)
+    with pytest.raises(DeployError, match=f"host1: {second}; host2: {first}"):
+        rollback(live)
+    assert live.links() == [second, first, first]
+    assert rollback(live, to=first) == first
+    assert live.links() == [first, first, first]
+    assert (live.state("host1", second), live.state("host2", first)) == ("bad", "live")
+    with pytest.raises(SettingsError, match="is live already"):
+        rollback(live, to=first)
+
+
+def test_a_restart_and_a_cleanup_concern_on_each_host_the_release_that_is_live_there(
+    live: LocalFleet, tmp_path: Path
+) -> None:
+    first = str(live.links()[0])
+    second = live.deploy("host1", seconds=1)
+
+    def say(d: Deployment) -> list[Shell]:
+        """Say which release this is"""
+        return [sh("echo {host} {release} >>{file}", host=d.host, release=d.release, file=tmp_path / "said")]
+
+    engine.restart(live.remotes(), live.settings, report=quiet_report(), who=who(2), recipe=Recipe(publish=(say,)))
+    assert sorted((tmp_path / "said").read_text().splitlines()) == [
+        f"host1 {second}",
+        f"host2 {first}",
+        f"host3 {first}",
+    ]
+
+
+def test_what_other_hosts_say_is_shown_though_one_is_dead(live: LocalFleet) -> None:
+    class Dead(LocalConnection):
+        @property
+        def is_connected(self) -> bool:  # type: ignore[override]
+            raise TimeoutError
+
+    remotes = [*live.remotes("host1", "host2"), Remote(Dead(), live.settings, "host3")]
+    answers = inquiry.look_around(remotes, live.settings)
+    assert {host: seen.current for host, seen in answers.items()} == dict(
+        zip(live.names[:2], live.links(), strict=False)
+    )
+    with pytest.raises(ConnectionFailed, match="host3: no answer"):
+        answers.complain()
+
+
+def test_two_names_of_one_server_are_told_without_its_lock_too(live: LocalFleet) -> None:
+    (one,) = live.remotes("host1")
+    other = Remote(one.connection, one.settings, "another")
+    with pytest.raises(SettingsError, match="another and host1 are the same server"):
+        inquiry.check([one, other], live.settings, report=quiet_report(), who=who())
