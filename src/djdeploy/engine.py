@@ -83,16 +83,12 @@ def deploy(
     for remote in remotes:
         remote.hide = values_to_hide(remote.settings.env, secrets.values())
     fleet = Fleet(remotes, settings.parallel, report.say)
-    look = needed(settings)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
-    with working(
-        fleet, report, title, **access("deploy", settings, who, changes=not dry_run), look=look, wait=wait
-    ) as seen:
+    opening = access("deploy", settings, who, changes=not dry_run)
+    with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as seen:
         refuse(seen, needs=("git",), files=settings.shared_files)
         refuse_twice(seen)
-        for remote, snapshot in seen.items():
-            for found in clock(snapshot, time.time()):
-                report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
+        warn_of_clocks(seen, report)
         told = resolve(fleet, seen, ref, report, peek=dry_run)
         name = release_name(settings, ref, told["commit"], who, seen)
         report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())
@@ -114,10 +110,7 @@ def deploy(
         deployments = on_each(fleet.remotes, seen, task)
         skips = known_skips(recipe, deployments, skip)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
-        if dry_run:
-            run.show()
-        else:
-            run.execute()
+        run.go(dry_run)
     if not dry_run:
         report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{proven(run)}")
     return name
@@ -159,10 +152,7 @@ def rollback(
             for remote, d in on_release(elsewhere, seen, who, "rollback").items()
         }
         run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
-        if dry_run:
-            run.show()
-        else:
-            run.execute()
+        run.go(dry_run)
     if not dry_run:
         report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{proven(run)}")
     return target.name
@@ -228,7 +218,7 @@ def cleanup(
 def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> dict[str, Any]:
     """How a task opens its hosts: one that changes something takes the lock and makes the directories."""
     if not changes:
-        return {"lock": None, "create": None}
+        return {}
     home = settings.layout.home
     directories = [str(path.relative_to(home)) for path in settings.layout.directories if path != home]
     lock = {"task": task, "by": who.name, "at": who.stamp, "run": token_hex(8)}
@@ -261,6 +251,12 @@ def refuse_twice(seen: Snapshots) -> None:
         place = snapshot.facts["place"]
         if place and hosts.setdefault(place, remote.host) != remote.host:
             raise same_server(remote.host, hosts[place])
+
+
+def warn_of_clocks(seen: Snapshots, report: Report) -> None:
+    for remote, snapshot in seen.items():
+        for found in clock(snapshot, time.time()):
+            report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
 
 
 def needed(settings: Settings) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from .errors import DeployError, Interrupted, Locked, StepFailed, together
-from .runner import Remote, heart
+from .runner import HEARTBEAT, Remote
 from .snapshot import Snapshot
 
 RETRY = 2.0
@@ -141,9 +141,9 @@ class Fleet:
     def opened(
         self,
         *,
-        lock: Mapping[str, str] | None,
-        create: Sequence[str] | None,
         look: Mapping[str, Any],
+        lock: Mapping[str, str] | None = None,
+        create: Sequence[str] | None = None,
         wait: float = 0,
         partly: bool = False,
     ) -> Iterator[Snapshots]:
@@ -152,7 +152,7 @@ class Fleet:
         Nothing begins on any host before all are connected.
 
         Args:
-            lock, create, look: as for `Remote.open`.
+            look, lock, create: as for `Remote.open`; without a lock the task only looks.
             wait: seconds to wait for others who hold a lock.
             partly: whether hosts that fail may be left out; `missing` then says why. If all fail, that is an error.
         """
@@ -241,6 +241,23 @@ class Fleet:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def heart(remotes: Sequence[Remote]) -> Iterator[None]:
+    """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(HEARTBEAT):
+            for remote in remotes:
+                remote.ping()
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
 
 
 def as_deploy_error(error: BaseException) -> DeployError:

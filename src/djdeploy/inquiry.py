@@ -37,14 +37,14 @@ class Answers(dict[str, T]):
 def look_around(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = False) -> Answers[Snapshot]:
     """What is on each host that can be reached. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(lock=None, create=None, look={"sizes": sizes}, partly=True) as seen:
+    with fleet.opened(look={"sizes": sizes}, partly=True) as seen:
         return Answers(seen, fleet.missing)
 
 
 def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str, Any]]:
     """For each host whether its lock is `held`, and the `holder`. Takes no lock, not even for a moment."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(lock=None, create=None, look={"lock": True}, partly=True) as seen:
+    with fleet.opened(look={"lock": True}, partly=True) as seen:
         return Answers({remote: snapshot.facts["lock"] for remote, snapshot in seen.items()}, fleet.missing)
 
 
@@ -54,7 +54,7 @@ def check(
     """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     ref = ref or settings.branch
-    opening = {"lock": None, "create": None, "look": needed(settings), "partly": True}
+    opening = {"look": needed(settings), "partly": True}
     with working(fleet, report, f"check {ref}", **opening) as seen:
         refuse_twice(seen)
 
@@ -153,7 +153,7 @@ def ask(
     """
     fleet = Fleet(remotes, settings.parallel, report.say)
     name, who = changes or ("", None)
-    opening = access(name, settings, who) if who else {"lock": None, "create": None}
+    opening = access(name, settings, who) if who else {}
     with fleet.opened(**opening, look={}, partly=partly) as seen:
         if changes:
             refuse(seen)

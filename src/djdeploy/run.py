@@ -11,6 +11,7 @@ from typing import NoReturn
 from .errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
 from .fleet import Fleet, as_deploy_error
 from .plan import STAGES, Deployment, Recipe, Step
+from .recipe import record as history
 from .remedies import remedy_for
 from .report import SILENT, Report, program_text
 from .runner import Remote, StepRun, failure
@@ -42,6 +43,13 @@ class Run:
         self.skip, self.batch = skip, batch
         self.deployments, self.remotes = dict(deployments), list(deployments)
         self.begun: dict[str, list[Remote]] = {stage: [] for stage in STAGES}
+
+    def go(self, dry_run: bool) -> None:
+        """Runs all stages, or prints what would run."""
+        if dry_run:
+            self.show()
+        else:
+            self.execute()
 
     def execute(self) -> None:
         """Runs all stages; on failure restores what the stage promised, and says how the site stands.
@@ -188,7 +196,7 @@ class Run:
         return f"NOT restored: {failure.what}. Before this, {before} was live."
 
     def _record_failure(self, stage: str, lost: Collection[Remote]) -> None:
-        write = Recipe(finish=tuple(step for step in self.recipe.finish if step.__name__ == "record"))
+        write = Recipe(finish=tuple(step for step in self.recipe.finish if step is history))
 
         def record(remote: Remote) -> None:
             d = replace(self.deployments[remote], outcome=f"failed in {stage}")

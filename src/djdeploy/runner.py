@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import json
 import secrets
 import shlex
 import socket
 import threading
-import zlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import TAIL, ConnectionFailed, DeployError, Interrupted, Locked, SettingsError
 from .hostkeys import check_host_keys, known_as
 from .plan import Step
+from .programs import agent_command, digest, packed
 from .secret import hidden, values_to_hide
 from .settings import Settings
 
@@ -38,33 +35,6 @@ ALIVE = 20.0
 
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
-
-# Becomes the agent. Our programs are on the server already, unchanged, or are asked for and read from standard input.
-_START = """\
-import base64,hashlib,json,os,sys,tempfile,zlib
-i=sys.stdin.buffer
-HELLO=json.loads(base64.b64decode(sys.argv[1]))
-FOLDER=os.path.join(HELLO["home"],".djdeploy/programs",HELLO["programs"])
-def text(n):
-    with open(os.path.join(FOLDER,n),encoding="utf-8") as f:
-        return f.read()
-try:
-    FILES={n:text(n) for n in os.listdir(FOLDER) if n.endswith(".py")}
-except (OSError,ValueError):
-    FILES={}
-if hashlib.sha256(json.dumps(FILES,sort_keys=True).encode()).hexdigest()!=HELLO["programs"]:
-    print(json.dumps({"djdeploy":"programs"}),flush=True)
-    FILES=json.loads(zlib.decompress(i.read(int(i.readline()))))
-    FOLDER=tempfile.mkdtemp(prefix="djdeploy-",dir="/dev/shm" if os.access("/dev/shm",os.W_OK|os.X_OK) else None)
-    for n in FILES:
-        with open(os.path.join(FOLDER,n),"w",encoding="utf-8") as f:
-            f.write(FILES[n])
-sys.path.insert(0,FOLDER)
-import agent
-agent.main(HELLO,FOLDER)
-"""
-BOOTSTRAP = f"exec({_START!r})"
-"""One line, and no apostrophe in its text: not every login shell takes more lines, and fish reads \\' as one."""
 
 
 @dataclass
@@ -116,14 +86,18 @@ class Remote:
         settings: the project's settings, as they are on this host.
         host: the host as the user wrote it.
         skip: what a deploy leaves out on this host.
+
+    Attributes:
         hide: what must never be shown, though a server may print it.
+        lost: whether the connection broke, so that nothing can be restored by us.
     """
 
     def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
         self.hide = values_to_hide(settings.env)
         self._sending = threading.Lock()
-        self._is_open = self._interrupted = False
+        self.lost = False
+        self._is_open = self._interrupted = self._was_connected = False
 
     def connect(self) -> None:
         """Opens the connection, if it is not open already.
@@ -275,8 +249,6 @@ class Remote:
             with contextlib.suppress(OSError, EOFError):
                 self.connection.close()
 
-    _was_connected = False
-
     def _send(self, message: Mapping[str, Any], *, unless_interrupted: bool = False) -> None:
         # Under the lock, so that an interrupt comes either before an order, which then is not given, or after it.
         with self._sending:
@@ -342,9 +314,6 @@ class Remote:
             remedy=f"As root on the server: install -d -o {answer.get('user', 'USER')} {shlex.quote(home)}",
         )
 
-    lost = False
-    """Whether the connection broke, so that nothing can be restored by us."""
-
     @contextlib.contextmanager
     def _as_connection_failed(self) -> Iterator[None]:
         """The many ways in which SSH fails, as one error that names the host and what to do."""
@@ -387,53 +356,6 @@ def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
         "beside": step.beside,
         "after_all": step.after_all,
     }
-
-
-@contextlib.contextmanager
-def heart(remotes: Sequence[Remote]) -> Iterator[None]:
-    """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
-    stopped = threading.Event()
-
-    def beat() -> None:
-        while not stopped.wait(HEARTBEAT):
-            for remote in remotes:
-                remote.ping()
-
-    threading.Thread(target=beat, daemon=True).start()
-    try:
-        yield
-    finally:
-        stopped.set()
-
-
-def agent_command(python: str, hello: Mapping[str, Any]) -> str:
-    """The command that starts the agent. What it is told first goes along: the network is crossed once less.
-
-    In base64, in which no login shell finds anything to interpret. A command line is public: nothing secret goes here.
-    """
-    told = base64.b64encode(json.dumps(hello).encode()).decode()
-    return f"exec {shlex.quote(python)} -ES -c {shlex.quote(BOOTSTRAP)} {told}"
-
-
-@cache
-def programs() -> bytes:
-    """The names and texts of our programs for the server, as JSON."""
-    folder = resources.files("djdeploy") / "remote"
-    files = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".py")}
-    return json.dumps(files, sort_keys=True).encode()
-
-
-@cache
-def digest() -> str:
-    """Names our programs by their content."""
-    return hashlib.sha256(programs()).hexdigest()
-
-
-@cache
-def packed() -> bytes:
-    """Our programs as an agent reads them: a length, a newline, and that many bytes."""
-    data = zlib.compress(programs(), 9)
-    return b"%d\n%s" % (len(data), data)
 
 
 def same_server(host: str, other: str) -> SettingsError:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy.runner import agent_command, digest, packed
+from djdeploy.programs import agent_command, digest, packed
 from tests.docker_target import wait_until
 
 

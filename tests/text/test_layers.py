@@ -13,6 +13,7 @@ LAYERS = {
     "errors": 1,
     "shell": 0,
     "layout": 0,
+    "programs": 0,
     "remedies": 0,
     "snapshot": 1,
     "sources": 1,
