@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from invoke import task
 
-from djdeploy import DEPLOY, Health, Host, Process, Settings, collection, sh
+from djdeploy import DEPLOY, Health, Host, Process, Settings, collection, once, sh
 from djdeploy.recipe import migrate_database, record
+
+worker = Process("worker", "celery -A demo worker")
 
 production = Settings(
     project="demo",
@@ -15,7 +17,8 @@ production = Settings(
     # A host may be just "user@host:port"; or it differs from the others.
     hosts=[
         Host("demo@web1.example.com", labels=["web"]),
-        Host("demo@web2.example.com", labels=["web"], skip=["migrate"]),
+        Host("demo@web2.example.com", labels=["web"]),
+        Host("demo@queue.example.com", labels=["queue"], processes=[worker], skip=["collectstatic"]),
     ],
     source_dir="src",
     requirements=["requirements/production.txt"],
@@ -32,7 +35,6 @@ production = Settings(
             instances=2,
             health=Health("/health/", headers={"Host": "demo.example.com", "X-Forwarded-Proto": "https"}),
         ),
-        Process("worker", "celery -A demo worker"),
     ],
 )
 staging = replace(production, branch="develop", hosts=["demo@staging.example.com"])
@@ -43,6 +45,7 @@ def warm_cache(d):
     return [d.manage("warm_cache")]
 
 
+@once
 def tell_chat(d):
     """Tell the chat"""
     return [sh("curl -sS -d {text} https://chat.example.com/hook", text=f"{d.release} is live: {d.subject}")]

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .errors import DeployError
 from .plan import Deployment, Recipe, Step, once
 from .recipe import DEPLOY, ROLLBACK
 from .settings import Health, Host, Process, Proof, Secret, Settings
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEPLOY",
     "ROLLBACK",
+    "DeployError",
     "Deployment",
     "Health",
     "Host",

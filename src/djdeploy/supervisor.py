@@ -39,8 +39,9 @@ def supervisor_conf(settings: Settings, user: str | None = None) -> str:
 def _head(settings: Settings, account: str | None) -> str:
     project = settings.project
     lines = [
-        f"; Supervisor programs of {project}, as `fab supervisor-conf` printed them. As root, once, after `fab setup`:",
-        f";     fab supervisor-conf > /etc/supervisor/conf.d/{project}.conf && supervisorctl update",
+        f"; Supervisor programs of {project}, as `fab supervisor-conf` printed them. To install them, once, after",
+        f"; `fab setup`: put them into /etc/supervisor/conf.d/{project}.conf on the server; then, as root there:",
+        ";     supervisorctl update",
         "; What each process runs and with which environment comes with the release: a deploy never needs root.",
         "; Print and install it again when a process is added, or its bind, its number of instances or its",
         "; --graceful-timeout changes.",

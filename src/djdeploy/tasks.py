@@ -244,7 +244,7 @@ def setup(job: Job) -> None:
     for host in done:
         report.say(f"{host}: {job.settings.home} is ready")
     if job.settings.processes:
-        report.say("as root, once: install what `fab supervisor-conf` prints, then supervisorctl update")
+        report.say("next, once: what `fab supervisor-conf` prints belongs into /etc/supervisor/conf.d of the server")
 
 
 @task()
@@ -283,6 +283,8 @@ def supervisor_conf(job: Job) -> str:
     if not texts:
         texts[conf(job.settings)] = []
     parts = [f"; On {', '.join(names)}:\n{text}" if len(texts) > 1 else text for text, names in texts.items()]
+    if len(parts) > 1:
+        parts.insert(0, "; The hosts differ. What one of them needs: fab supervisor-conf --only=HOST\n")
     print("\n".join(parts))
     return "\n".join(parts)
 

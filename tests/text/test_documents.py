@@ -24,6 +24,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
+def block(language: str, title: str) -> str:
+    return next(text for text in blocks(language) if text.startswith(title))
+
+
 def shown_name(task: Any) -> str:
     return str(task.name.replace("_", "-"))
 
@@ -58,7 +62,7 @@ def test_the_readmes_python_is_python(text: str) -> None:
 
 
 def test_the_readmes_fabfile_works(tmp_path: Path) -> None:
-    (tmp_path / "fabfile.py").write_text(blocks("python")[0])
+    (tmp_path / "fabfile.py").write_text(block("python", "# fabfile.py\n"))
     done = subprocess.run([FAB, "supervisor-conf"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "[fcgi-program:demo-web]" in done.stdout
@@ -66,13 +70,13 @@ def test_the_readmes_fabfile_works(tmp_path: Path) -> None:
 
 def test_the_readmes_steps_work(tmp_path: Path) -> None:
     steps = next(block for block in blocks("python") if "DEPLOY.after" in block)
-    (tmp_path / "fabfile.py").write_text(blocks("python")[0] + steps)
+    (tmp_path / "fabfile.py").write_text(block("python", "# fabfile.py\n") + steps)
     subprocess.run([FAB, "--list"], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_the_readmes_yaml_works(tmp_path: Path) -> None:
     (tmp_path / "fabfile.py").write_text("from djdeploy.tasks import supervisor_conf\n")
-    (tmp_path / "fabric.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "fabric.yaml").write_text(block("yaml", "# fabric.yaml\n"))
     done = subprocess.run([FAB, "supervisor-conf"], cwd=tmp_path, capture_output=True, text=True)
     assert "[fcgi-program:demo-web]" in done.stdout, done.stderr
 
