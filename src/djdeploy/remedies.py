@@ -44,7 +44,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "host-key-unknown",
-        r"its host key is not known",
+        r"host key (of the jump host .*)?is not known",
         "We refuse servers whose key known_hosts does not have: anybody could answer in their place.",
         "Compare the fingerprint with the server's own, then: ssh-keyscan HOST >> ~/.ssh/known_hosts. "
         'Or: host_keys="accept-new" in the settings.',
