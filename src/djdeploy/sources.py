@@ -86,7 +86,7 @@ update() {{
         return sh(
             """\
 said=$(git ls-remote -q {url} {names} 2>&1) || {{
-    printf '%s\\n' "$said"
+    printf '%s\\n' "$said" | sed '/^Please make sure you have/,$d'
     case $said in
     *'IDENTIFICATION HAS CHANGED'*) ;;
     *'Host key verification failed'*)
