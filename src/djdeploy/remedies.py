@@ -310,7 +310,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "step-killed",
-        r"was killed by SIG|failed \(exit 137\)",
+        r"was killed by SIG|failed \(exit 137\)|(?m:^(.*line \d+: +\d+ )?Killed\b)",
         "Somebody, or the kernel for want of memory, ended the step, or a program that it ran (exit 137).",
         "As root on the server: dmesg | grep -i oom; if it was memory: give the server more, or swap.",
     ),

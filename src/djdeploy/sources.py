@@ -233,8 +233,11 @@ if [ -n "$key" ]; then
     printf 'Its key is %s\\n' "$(printf '%s\\n' "$key" | ssh-keygen -lf -)"
     printf "If this is the fingerprint that its operator publishes, type on the server, as %s: echo '%s' >> %s\\n" \\
         "$(id -un)" "${{alias:-${{key%% *}}}} ${{key#* }}" "${{file%% *}}"
+else
+    printf 'Its key could not be asked for. To see it, type on the server, as %s: %s\\n' "$(id -un)" {by_hand}
 fi""",
         words=words,
+        by_hand=" ".join(["ssh", *words]),
     )
 
 

@@ -285,6 +285,7 @@ def test_an_unknown_key_is_shown_with_what_accepts_it(server: Server, host: Rehe
     for shown in (server.peek(code=1), server.resolve(code=1)):
         *_, fingerprint, advice = shown.splitlines()
         assert "Host key verification failed" in shown
+        assert "Please make sure" not in shown
         assert key.stdout.split()[1] in fingerprint
 
     subprocess.run(["/bin/sh", "-c", advice.partition(": ")[2]], check=True)
@@ -301,3 +302,12 @@ def test_a_changed_key_is_never_offered(server: Server, host: Rehearsal) -> None
 
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in shown
     assert ">>" not in shown
+
+
+def test_a_host_that_cannot_be_asked_for_its_key_is_to_be_tried_by_hand(server: Server, host: Rehearsal) -> None:
+    reach(server, host, server.root / "known_hosts")
+    (server.root / "ssh-keyscan").write_text("#!/bin/sh\nexit 1\n")
+    (server.root / "ssh-keyscan").chmod(0o755)
+    server.env["PATH"] = f"{server.root}:{server.env['PATH']}"
+
+    assert server.peek(code=1).splitlines()[-1].endswith(f": ssh -p {host.port} {host.user}@127.0.0.1")

@@ -66,6 +66,8 @@ MET = {  # what users have seen, in the words of the programs that said it
     '"manage.py migrate" did not end within 1800 s (settings: step_timeout) and was ended': "step-timeout",
     '"manage.py migrate" was killed by SIGKILL': "step-killed",
     '"Install the pinned requirements" failed (exit 137)': "step-killed",
+    "Collecting django\nKilled": "step-killed",
+    "/bin/sh: line 3: 31358 Killed                  python manage.py migrate": "step-killed",
     "there is no good release before 20261123-093000 to go back to": "nothing-to-go-back-to",
     "no release is live on web1": "nothing-live",
     '"Install the pinned requirements" was interrupted': "interrupted",
