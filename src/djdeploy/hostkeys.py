@@ -88,8 +88,10 @@ class KnownHosts:
 
 
 class HostsKeys:
-    """The keys of one host. They equal any one of them: a host may have several of a type, of which paramiko's own
-    class knows the first."""
+    """The keys of one host, equal to any one of them.
+
+    A host may have several of a type, of which paramiko's own class knows the first.
+    """
 
     def __init__(self, keys: Sequence[Any]) -> None:
         self._keys = keys
