@@ -44,9 +44,9 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "host-key-unknown",
-        r"its host key is not known",
+        r"host key (of the jump host .*)?is not known",
         "We refuse servers whose key known_hosts does not have: anybody could answer in their place.",
-        "Compare the fingerprint with the server's own, then: ssh-keyscan HOST >> ~/.ssh/known_hosts. "
+        "Compare the fingerprint with the server's own, then type what the error shows: it accepts exactly this key. "
         'Or: host_keys="accept-new" in the settings.',
     ),
     Known(
@@ -58,7 +58,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "key-refused",
         r"the server refused our key",
-        "The account's ~/.ssh/authorized_keys has none of the keys that we offer.",
+        "The account's ~/.ssh/authorized_keys has none of the keys that we offer, or we have none to offer.",
         "See what is offered: ssh-add -l; try: ssh HOST; then on the server add your public key.",
     ),
     Known(
@@ -80,6 +80,18 @@ KNOWN: tuple[Known, ...] = (
         "Two entries of `hosts` lead to one machine and one `home`, and one deploy cannot publish there twice.",
         "Name it once, or give each project a home of its own.",
     ),
+    # --- the database, before what its messages have in common with those of git
+    Known(
+        "database-unreachable",
+        r"the database '.*' cannot be asked|connection to server (at|on) .* failed|could not connect to server"
+        r"|failed to resolve host|could not translate host name|Can't connect to (local )?(MySQL )?server"
+        r"|Access denied for user|password authentication failed|unable to open database file",
+        "Django does not reach its database with the settings and the environment that the release has: the database "
+        "is down, its name, address or password is another, or a variable is missing on this host (settings: env, "
+        "secret_files).",
+        "Look at the message above, and at DATABASES in Django's settings; whether the live release reaches it: "
+        'fab manage "check --database default"',
+    ),
     # --- what is on the server
     Known(
         "home-not-writable",
@@ -93,6 +105,20 @@ KNOWN: tuple[Known, ...] = (
         "Something else than a link stands where `current` or `previous` has to be, such as a checkout by hand. It is "
         "not ours, and so is not touched.",
         "If it may go: mv HOME/current HOME/current.before-djdeploy",
+    ),
+    Known(
+        "release-exists",
+        r"/.* exists already",
+        "Something stands where the new release would be made. It has no release.json, so it is no release of ours, "
+        "and is not touched.",
+        "Look at it, and move it away; or deploy again: the name has the time in it.",
+    ),
+    Known(
+        "no-runtime",
+        r"has no runtime\.json",
+        "`runtime.json` in a release says what its processes run. This release was not made by djdeploy, or somebody "
+        "removed the file.",
+        "Deploy a new release: fab deploy",
     ),
     Known(
         "foreign-releases",
@@ -138,11 +164,20 @@ KNOWN: tuple[Known, ...] = (
         "Push it first, or name another: fab deploy --branch=REF",
     ),
     Known(
+        "repository-host-key-changed",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "The host that has the repository shows the server another key than it did: it was installed anew, or somebody "
+        "is between the two, and would give your server code of their own.",
+        "The key of the repository's host has changed. Only if you know why, and its operator publishes the new "
+        "fingerprint, as the deploying user on the server: ssh-keygen -R HOST; then deploy again to see the new key.",
+    ),
+    Known(
         "repository-host-key",
         r"Host key verification failed",
-        "The server does not know the host that has the repository.",
-        "The server does not know the host key of the repository's host. As the deploying user on the server, once: "
-        "ssh-keyscan HOST >> ~/.ssh/known_hosts (and compare the fingerprint).",
+        "The server does not know the host that has the repository: anybody could answer in its place.",
+        "The server does not know the host key of the repository's host. Compare the fingerprint above with the one "
+        "that its operator publishes; then type on the server, as the deploying user, what stands there. "
+        'Or: host_keys="accept-new" in the settings.',
     ),
     Known(
         "repository-refused",
@@ -184,6 +219,19 @@ KNOWN: tuple[Known, ...] = (
         "The lock has hashes, so every line must have one that fits. Compile it with: pip-compile --generate-hashes",
     ),
     # --- Django
+    Known(
+        "no-manage",
+        r"can't open file '.*manage\.py'|can't cd to .*/repository|cd: .*/repository.*: No such file or directory",
+        "`source_dir` is the folder of the repository that holds manage.py, and this commit does not have it there.",
+        "Set source_dir to that folder, such as source_dir=\"src\"; see what the commit has: git ls-files '*manage.py'",
+    ),
+    Known(
+        "conflicting-migrations",
+        r"has several last migrations|Conflicting migrations detected",
+        "Two branches of the code have each added a migration after the same one, and Django does not know which is "
+        "the last.",
+        "In your checkout: python manage.py makemigrations --merge; commit the result, push, and deploy again.",
+    ),
     Known(
         "static-root",
         r"without having set the STATIC_ROOT setting",
@@ -262,9 +310,9 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "step-killed",
-        r"was killed by SIG",
-        "Somebody, or the kernel for want of memory, ended the step.",
-        "As root on the server: dmesg | grep -i oom",
+        r"was killed by SIG|failed \(exit 137\)|(?m:^(.*line \d+: +\d+ )?Killed\b)",
+        "Somebody, or the kernel for want of memory, ended the step, or a program that it ran (exit 137).",
+        "As root on the server: dmesg | grep -i oom; if it was memory: give the server more, or swap.",
     ),
     Known(
         "nothing-to-go-back-to",

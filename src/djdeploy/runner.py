@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import TAIL, ConnectionFailed, DeployError, Interrupted, Locked, SettingsError
-from .hostkeys import check_host_keys, known_as
+from .hostkeys import check_host_keys, found_as
 from .plan import Step
 from .programs import agent_command, digest, packed
 from .secret import hidden, values_to_hide
@@ -330,7 +330,9 @@ class Remote:
             raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
         except BadHostKeyException as error:
             what = "the host key has changed: somebody may be listening, or the server was installed anew"
-            remedy = f"If you know why it changed: ssh-keygen -R {shlex.quote(known_as(self.connection))}"
+            remedy = (
+                f"If you know why it changed: ssh-keygen -R {shlex.quote(found_as(self.connection, error.hostname))}"
+            )
             raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
         except socket.gaierror as error:
             what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
@@ -339,6 +341,9 @@ class Remote:
             self.lost = True
             raise ConnectionFailed("no answer from the host in time", host=self.host) from error
         except (OSError, EOFError, SSHException) as error:
+            if "No authentication methods available" in str(error):
+                what = f"the server refused our key for {self.connection.user}: we have none to offer"
+                raise ConnectionFailed(what, host=self.host, remedy="See which keys you have: ssh-add -l") from error
             self.lost = True
             why = getattr(error, "strerror", None) or error or type(error).__name__
             raise ConnectionFailed(f"the connection failed: {why}", host=self.host) from error

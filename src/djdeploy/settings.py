@@ -18,6 +18,7 @@ RELEASE_FIELDS = ("date", "ref", "sha")
 NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET_IN_URL = re.compile(r"[\w+]+://[^/@]*:[^/@]+@|https?://[\w-]{26,}@")  # nobody's name is that long
 
 
 class _Checked(type):
@@ -350,6 +351,11 @@ class Settings(metaclass=_Checked):
         for name in ("repository", "python"):
             if str(getattr(self, name)).startswith("-"):
                 yield f"`{name}` is {getattr(self, name)!r}; it may not begin with '-'"
+        if SECRET_IN_URL.match(str(self.repository)):
+            yield (
+                "`repository` has a password or a token in it, which every process list on the server would show; use "
+                "deploy_key, or keep it there: git config --global credential.helper store"
+            )
         if self.static_dir is not None and (not isinstance(self.static_dir, str) or not self.static_dir.strip("./")):
             yield f"`static_dir` is {self.static_dir!r}; it is STATIC_ROOT as a path inside the repository"
         if self.deploy_key is not None and (not isinstance(self.deploy_key, str) or not self.deploy_key):

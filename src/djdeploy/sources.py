@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from .shell import Shell, sh
+
+GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false")
+"""What packs itself now and then, before it ends: in the background it would hold the lock, which steps inherit."""
+
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+SSH_URL = re.compile(
+    r"(?:ssh|git\+ssh|ssh\+git)://((?:[\w.-]+@)?(?:\[[\da-fA-F:]+\]|\w[\w.-]*))(?::(\d+))?/"
+    r"|((?:[\w.-]+@)?\w[\w.-]*):(?!//)",
+    re.ASCII,
+)
 
 
 class Source(Protocol):
@@ -37,23 +48,55 @@ class Git:
     mirror: PurePosixPath
     submodules: PurePosixPath
 
-    def fetch(self) -> Shell:
+    @property
+    def git(self) -> Shell:
+        """Git on the mirror, and on nothing else: with `-C` it would take a repository further up for a broken one."""
+        return sh("{git} --git-dir={mirror}", git=GIT, mirror=self.mirror)
+
+    @property
+    def functions(self) -> Shell:
+        """The shell function `update` brings the mirror up to date; `fetch_anew` makes it anew."""
         # The address is given to each fetch and kept nowhere, so a repository that moved needs no care. A fetch that
-        # fails although the repository answers means that the mirror is broken.
+        # fails twice although the repository answers means that the mirror is broken.
         return sh(
             """\
 fetch() {{
-    git -C {mirror} rev-parse --git-dir >/dev/null 2>&1 || {{ rm -rf {mirror}; git init -q --bare {mirror}; }}
-    git -C {mirror} fetch -q --force --prune {url} '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+    if ! {git} rev-parse 2>/dev/null; then
+        rm -rf {mirror} && git init -q --bare {mirror} || return
+    fi
+    {git} fetch -q --force --prune {url} '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
 }}
-fetch 2>/dev/null || {{
-    git ls-remote -q {url} >/dev/null
+fetch_anew() {{
     echo 'djdeploy: the mirror of the repository was broken, it is made anew'
-    rm -rf {mirror}
-    fetch
+    rm -rf {mirror} && fetch
+}}
+update() {{
+    if fetch 2>/dev/null; then return; fi
+{ask}
+    fetch 2>/dev/null || fetch_anew
 }}""",
+            git=self.git,
             mirror=self.mirror,
             url=self.url,
+            ask=self.ask("HEAD"),
+        )
+
+    def ask(self, *names: str) -> Shell:
+        """Shell that has in `$said` what the repository says about these names, or ends with why it does not answer."""
+        return sh(
+            """\
+said=$(git ls-remote -q {url} {names} 2>&1) || {{
+    printf '%s\\n' "$said" | sed '/^Please make sure you have/,$d'
+    case $said in
+    *'IDENTIFICATION HAS CHANGED'*) ;;
+    *'Host key verification failed'*)
+{show_key}
+    esac
+    exit 1
+}}""",
+            url=self.url,
+            names=names,
+            show_key=show_host_key(self.url),
         )
 
     def resolve(self, ref: str, tell: Shell) -> Sequence[Shell]:
@@ -61,82 +104,147 @@ fetch 2>/dev/null || {{
             """\
 commit=
 for name in {heads} {tags} {ref}; do
-    commit=$(git -C {mirror} rev-parse --verify -q "$name^{{commit}}") && break
+    commit=$({git} rev-parse --verify -q "$name^{{commit}}") && break
 done
 if [ -z "$commit" ]; then
     printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
     exit 1
 fi
-{tell} commit="$commit" author="$(git -C {mirror} log -1 --format=%an "$commit")" \\
-    subject="$(git -C {mirror} log -1 --format=%s "$commit")\"""",
+{tell} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
+    subject="$({git} log -1 --format=%s "$commit")\"""",
             heads=f"refs/heads/{ref}",
             tags=f"refs/tags/{ref}",
             ref=ref,
-            mirror=self.mirror,
+            git=self.git,
             url=self.url,
             tell=tell,
         )
-        return [self.fetch(), find]
+        return [self.functions, Shell("update"), find]
 
     def peek(self, ref: str, tell: Shell) -> Sequence[Shell]:
-        # `^{}` is the commit of an annotated tag. A commit that the remote does not name is taken at its word.
-        return [
-            sh(
-                """\
+        names = [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]  # `^{}`: of an annotated tag
+        find = sh(
+            """\
 commit=
 for name in {names}; do
-    commit=$(git ls-remote -q {url} "$name" | cut -f 1)
+    commit=$(printf '%s\\n' "$said" | while read -r its of; do [ "$of" != "$name" ] || echo "$its"; done)
     [ -z "$commit" ] || break
 done
-if [ -z "$commit" ] && expr {ref} : '[0-9a-f]\\{{7,40\\}}$' >/dev/null; then commit={ref}; fi
+{take}
 if [ -z "$commit" ]; then
     printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
     exit 1
 fi
 {tell} commit="$commit\"""",
-                names=[f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"],
-                url=self.url,
-                ref=ref,
-                tell=tell,
-            )
-        ]
+            names=names,
+            take=self.take_as_commit(ref) if COMMIT.fullmatch(ref) else Shell(":"),
+            url=self.url,
+            ref=ref,
+            tell=tell,
+        )
+        return [self.ask(*names), find]
+
+    def take_as_commit(self, ref: str) -> Shell:
+        """Shell that takes a ref for a commit: one of the mirror, else at its word, since no remote can be asked."""
+        return sh(
+            """\
+[ -n "$commit" ] || commit=$({git} rev-parse --verify -q {object} 2>/dev/null) || {{
+    commit={ref}
+    echo 'djdeploy: whether this commit exists, only a deploy finds out: the server has not fetched it yet'
+}}""",
+            git=self.git,
+            object=f"{ref}^{{commit}}",
+            ref=ref,
+        )
 
     def export(self, commit: str, into: PurePosixPath) -> Sequence[Shell]:
-        # Through a file: in a pipe, the failure of `git archive` would be hidden by the success of `tar`.
-        have = sh("git -C {mirror} cat-file -e {commit} 2>/dev/null", mirror=self.mirror, commit=f"{commit}^{{commit}}")
+        # Through a file: in a pipe, the failure of `git archive` would be hidden by the success of `tar`. What fails
+        # without the file, too, fails for the mirror, not for the disk.
         code = sh(
             """\
+{git} cat-file -e {object} 2>/dev/null || update
 mkdir {into}
-git -C {mirror} archive --format=tar -o {archive} {commit}
+{git} archive --format=tar -o {archive} {commit} || {{
+    if {git} archive --format=tar {commit} >/dev/null 2>&1; then exit 1; fi
+    fetch_anew
+    {git} archive --format=tar -o {archive} {commit}
+}}
 tar -xf {archive} -C {into}
 rm {archive}""",
+            git=self.git,
+            object=f"{commit}^{{commit}}",
             into=into,
-            mirror=self.mirror,
             archive=PurePosixPath(f"{into}.tar"),
             commit=commit,
         )
-        fetch = sh("{have} || {{\n{fetch}\n}}", have=have, fetch=self.fetch())
-        return [fetch, code, self.export_submodules(commit, into)]
+        return [self.functions, code, self.export_submodules(commit, into)]
 
     def export_submodules(self, commit: str, into: PurePosixPath) -> Shell:
         # A checkout that shares the mirror's objects; its origin is the real address, from which relative addresses
-        # of submodules start.
+        # of submodules start. The ceiling: see `git`.
         return sh(
             """\
-if git -C {mirror} cat-file -e {gitmodules} 2>/dev/null; then
-    git -C {work} rev-parse 2>/dev/null || {{ rm -rf {work}; git clone -q --shared --no-checkout {mirror} {work}; }}
-    git -C {work} remote set-url origin {url}
-    git -C {work} checkout -q --force --detach {commit}
-    git -C {work} submodule -q sync --recursive
-    git -C {work} submodule -q update --init --recursive --force
-    export into={into}
-    git -C {work} submodule -q foreach --recursive \\
+if {git} cat-file -e {gitmodules} 2>/dev/null; then
+    export GIT_CEILING_DIRECTORIES={above} into={into}
+    checkout() {{
+        if ! {work} rev-parse 2>/dev/null; then
+            rm -rf {path} && git clone -q --shared --no-checkout {mirror} {path} || return
+        fi
+        {work} remote set-url origin {url} &&
+            {work} checkout -q --force --detach {commit} &&
+            {work} submodule -q sync --recursive &&
+            {work} submodule -q update --init --recursive --force
+    }}
+    checkout 2>/dev/null || {{
+        echo 'djdeploy: the submodules could not be brought up to date, all of them are fetched anew'
+        rm -rf {path}
+        checkout
+    }}
+    {work} submodule -q foreach --recursive \\
         'git archive --format=tar -o "$into.tar" HEAD && tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
 fi""",
-            mirror=self.mirror,
+            git=self.git,
             gitmodules=f"{commit}:.gitmodules",
-            work=self.submodules,
+            above=self.submodules.parent,
+            into=into,
+            work=sh("{git} -C {path}", git=GIT, path=self.submodules),
+            path=self.submodules,
+            mirror=self.mirror,
             url=self.url,
             commit=commit,
-            into=into,
         )
+
+
+def show_host_key(url: str) -> Shell:
+    """Shell that shows the key of the repository's host, unknown to the server, and what accepts exactly this key."""
+    words = ssh_words(url)
+    if not words:
+        return Shell(":")
+    return sh(
+        """\
+config=$(eval "${{GIT_SSH_COMMAND:-ssh}} -G {words}")
+value() {{ printf '%s\\n' "$config" | sed -n "s/^$1 //p"; }}
+host=$(value hostname) port=$(value port) alias=$(value hostkeyalias) file=$(value userknownhostsfile)
+for type in ed25519 ecdsa rsa; do
+    key=$(ssh-keyscan -T 10 -t $type -p "$port" "$host" 2>/dev/null) || :
+    [ -z "$key" ] || break
+done
+if [ -n "$key" ]; then
+    printf 'Its key is %s\\n' "$(printf '%s\\n' "$key" | ssh-keygen -lf -)"
+    printf "If this is the fingerprint that its operator publishes, type on the server, as %s: echo '%s' >> %s\\n" \\
+        "$(id -un)" "${{alias:-${{key%% *}}}} ${{key#* }}" "${{file%% *}}"
+else
+    printf 'Its key could not be asked for. To see it, type on the server, as %s: %s\\n' "$(id -un)" {by_hand}
+fi""",
+        words=words,
+        by_hand=" ".join(["ssh", *words]),
+    )
+
+
+def ssh_words(url: str) -> Sequence[str]:
+    """What `ssh` has to be given to reach the host of an address; nothing if git does not use it."""
+    found = SSH_URL.match(url)
+    if not found:
+        return []
+    host, port, scp_like = found.groups()
+    return [*(["-p", port] if port else []), (host or scp_like).replace("[", "").replace("]", "")]

@@ -224,6 +224,15 @@ def test_two_deploys_in_one_second_get_two_names(site: Site) -> None:
     assert site.deploy() == f"{first}-2"
 
 
+def test_what_stands_where_the_release_would_be_made_is_not_touched(site: Site) -> None:
+    (site.home / "20261123-090001").mkdir(parents=True)
+    with pytest.raises(DeployError) as caught:
+        site.deploy()
+    assert caught.value.known
+    assert caught.value.known.code == "release-exists"
+    assert (site.home / "20261123-090001").exists()
+
+
 def test_the_history_has_a_line_for_each_deploy_rollback_and_cleanup(site: Site) -> None:
     first, second = site.deploy(), site.deploy()
     site.rollback()

@@ -23,11 +23,15 @@ Provoke: TypeAlias = Callable[[Site], str]
 OTHER = "/srv/www/other"
 """Another home, in which nothing serves."""
 
+ENVIRONMENT = {"SECRET_KEY": "x", "ALLOWED_HOSTS": "127.0.0.1,localhost"}
 RAISE = ["echo 'raise RuntimeError' >> src/demo/wsgi.py"]
 """A build step that breaks the release."""
 
 
-ELSEWHERE = {"lock-timeout": "tests/shell/test_migrations.py: it needs a PostgreSQL"}
+ELSEWHERE = {
+    "lock-timeout": "tests/shell/test_migrations.py: it needs a PostgreSQL",
+    "release-exists": "tests/shell/test_deploys_here.py: it needs a clock that is known",
+}
 BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}
 
 
@@ -140,6 +144,11 @@ def with_migration(name: str, operation: str) -> Mapping[str, Any]:
     return {"build_steps": [f'printf "{text}" > src/notes/migrations/0003_{name}.py']}
 
 
+def two_last_migrations() -> Mapping[str, Any]:
+    made = [with_migration(name, "migrations.RunSQL('SELECT 1')")["build_steps"] for name in ("one", "other")]
+    return {"build_steps": [step for steps in made for step in steps]}
+
+
 def no_way_back(site: Site) -> str:
     first = site.link("current")
     site.fab("deploy", **with_migration("one_way", "migrations.RunSQL('SELECT 1')"))
@@ -147,6 +156,15 @@ def no_way_back(site: Site) -> str:
     site.fab("rollback", "--allow-destructive")
     assert site.link("current") == first
     return shown
+
+
+def repository_host_key_changed(site: Site) -> str:
+    kind, key = site.target.key_file.with_name("other.pub").read_text().split()[:2]
+    site.target.put("/etc/ssh/ssh_known_hosts", f"localhost {kind} {key}\n")
+    try:
+        return site.fab("deploy", code=1, repository="demo@localhost:project.git")
+    finally:
+        site.target.root("rm", "/etc/ssh/ssh_known_hosts")
 
 
 def no_restart(site: Site) -> str:
@@ -194,6 +212,7 @@ PROVOKED: Mapping[str, Provoke] = {
     ),
     "no-uv": meanwhile("mv /usr/local/bin/uv /root/", "mv /root/uv /usr/local/bin/", fab("deploy", installer="uv")),
     "ref-unknown": fab("deploy", "--branch=nope"),
+    "repository-host-key-changed": repository_host_key_changed,  # before the next but one, which makes it known
     "repository-host-key": fab("deploy", repository="demo@localhost:project.git"),
     "repository-refused": fab("deploy", repository="demo@localhost:project.git", host_keys="accept-new"),
     "repository-missing": fab("deploy", repository="/srv/git/none.git"),
@@ -202,8 +221,12 @@ PROVOKED: Mapping[str, Provoke] = {
     "requirement-missing": fab("deploy", extra_requirements=["sqlparse==99.99"]),
     "hashes": hashes,
     "static-root": fab("deploy", build_steps=["sed -i /STATIC_ROOT/d src/demo/settings.py"]),
-    "allowed-hosts": fab("deploy", env={"SECRET_KEY": "x", "ALLOWED_HOSTS": "example.com"}),
+    "allowed-hosts": fab("deploy", env={**ENVIRONMENT, "ALLOWED_HOSTS": "example.com"}),
     "database-in-release": fab("deploy", code=0, env={}, shared_dirs=[], processes=[], home="/srv/www/third"),
+    "database-unreachable": fab("deploy", env={**ENVIRONMENT, "DATABASE": "/nowhere/db"}),
+    "no-manage": fab("deploy", source_dir="nowhere"),
+    "conflicting-migrations": fab("deploy", **two_last_migrations()),
+    "no-runtime": fab("deploy", build_steps=["rm ../runtime.json"]),
     "destructive-migration": fab("deploy", **with_migration("loses", "migrations.RemoveField('note', 'pinned')")),
     "no-way-back": no_way_back,
     "smoke-test": fab("deploy", build_steps=RAISE),

@@ -82,6 +82,28 @@ def test_a_wrong_value_is_named(changes: dict[str, Any], word: str) -> None:
     assert word in problems(**changes)
 
 
+@pytest.mark.parametrize("who", ["ann:s3cret", "x-access-token:s3cret", ":s3cret", "s3cret" * 6])
+def test_a_secret_in_the_repositorys_address_is_refused_and_not_shown(who: str) -> None:
+    said = problems(repository=f"https://{who}@example.com/demo.git")
+    assert "`repository` has a password or a token in it" in said
+    assert "deploy_key" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://ann@example.com/demo.git",
+        "https://first-name.last-name%40example.com@example.com/demo.git",
+        "ssh://git@example.com:22/demo.git",
+        "git@example.com:a/b@c.git",
+        "/srv/a:b@c",
+    ],
+)
+def test_an_address_without_a_secret_is_taken(address: str) -> None:
+    assert Settings(**{**MINIMAL, "repository": address}).repository == address
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
