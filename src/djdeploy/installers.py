@@ -43,7 +43,8 @@ class Uv:
         # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
         template = """\
 {uv} pip install -q --offline --python {virtualenv}/bin/python {words} 2>/dev/null ||
-    {uv} pip install --python {virtualenv}/bin/python {words}"""
+    {uv} pip install --python {virtualenv}/bin/python {words}
+rm -f {virtualenv}/.lock  # uv leaves it writable by everybody"""
         return sh(template, uv=self.program, virtualenv=virtualenv, words=words)
 
 

@@ -256,7 +256,10 @@ def test_uv_is_installed_where_the_settings_want_it_and_the_server_has_none(
     release = site.deploy()
     assert "the server has no uv, it is installed once" in site.shown
     assert site.manifest(release)["installer"] == "uv"
-    assert "uv = " in (site.home / "current/virtualenv/pyvenv.cfg").read_text(), "uv has made it"
+    environment = (site.home / "current/virtualenv").resolve()
+    assert "uv = " in (environment / "pyvenv.cfg").read_text(), "uv has made it"
+    files = [path for path in environment.rglob("*") if not path.is_symlink()]
+    assert not [path for path in files if path.stat().st_mode & 0o022], "others may not write there"
     commit(site.repository, {"requirements.txt": "-c none.txt\n", "none.txt": ""})
     site.deploy()
     assert "it is installed once" not in site.shown, "it is kept"
