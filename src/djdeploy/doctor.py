@@ -70,8 +70,6 @@ def obstacles(
     for tool in needs:
         if tool in facts["tools"] and not facts["tools"][tool]:
             yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
-    if settings.installer == "uv" and facts["tools"] and not facts["tools"].get("uv"):
-        yield Finding("the server has no uv (settings: installer)", 'Install uv there, or set installer="auto".')
     for file in files:
         if facts["shared"].get(file) == "missing":
             target = layout.shared / file

@@ -27,6 +27,9 @@ from .snapshot import Release, Snapshot
 IN_USE = {"in_use": True}
 """Look also at which releases processes run in."""
 
+LONGEST_REF = 100
+"""Bytes of a ref that a release's name may have: file systems take 255 in all."""
+
 
 @dataclass(frozen=True)
 class Who:
@@ -290,8 +293,10 @@ def resolve(fleet: Fleet, seen: Snapshots, ref: str, report: Report, *, peek: bo
 
 def release_name(settings: Settings, ref: str, commit: str, who: Who, seen: Snapshots) -> str:
     """The new release's name, the same on all hosts, and taken on none."""
-    words = {"ref": re.sub(r"[^\w.+-]+", "-", ref), "sha": commit[:12], "date": f"{who.at:%Y%m%d-%H%M%S}"}
-    name = settings.release_name.format(**words)
+    short = re.sub(r"[^\w.+-]+", "-", ref).encode()[:LONGEST_REF].decode(errors="ignore")
+    words = {"ref": short, "sha": commit[:12], "date": f"{who.at:%Y%m%d-%H%M%S}"}
+    # A name is a word of many commands, to which a dash would be an option; and a dot would hide it.
+    name = re.sub(r"^[\W_]+", "", settings.release_name.format(**words))
     taken = {release.name for snapshot in seen.values() for release in snapshot.releases}
     return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)
 

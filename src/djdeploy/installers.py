@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from .shell import Shell, sh
@@ -42,8 +43,31 @@ class Uv:
         # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
         template = """\
 {uv} pip install -q --offline --python {virtualenv}/bin/python {words} 2>/dev/null ||
-    {uv} pip install --python {virtualenv}/bin/python {words}"""
+    {uv} pip install --python {virtualenv}/bin/python {words}
+rm -f {virtualenv}/.lock  # uv leaves it writable by everybody"""
         return sh(template, uv=self.program, virtualenv=virtualenv, words=words)
+
+
+@dataclass(frozen=True)
+class OwnUv(Uv):
+    """uv where the server has none: `pip` installs it once, into a virtualenv of its own.
+
+    Args:
+        program: its path in that virtualenv.
+    """
+
+    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+        template = """\
+if ! {uv} --version >/dev/null 2>&1; then
+    echo 'djdeploy: the server has no uv, it is installed once (settings: installer)'
+    rm -rf {home}
+    {python} -m venv {home}
+    {home}/bin/python -m pip install -q --no-input --disable-pip-version-check uv
+fi
+{create}"""
+        create = super().create(virtualenv, python, system_site_packages)
+        home = PurePosixPath(self.program).parents[1]
+        return sh(template, uv=self.program, home=home, python=python, create=create)
 
 
 @dataclass(frozen=True)

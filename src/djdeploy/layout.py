@@ -80,12 +80,12 @@ class Layout:
 
     @property
     def launcher(self) -> PurePosixPath:
-        """Outside `.djdeploy`, which may be deleted while the site runs: Supervisor needs this at any moment."""
+        """Outside `.djdeploy`, which is mostly a cache: Supervisor needs this at any moment."""
         return self.home / "bin" / LAUNCHER
 
     @property
     def private(self) -> PurePosixPath:
-        """Caches and the lock: safe to delete while nobody deploys."""
+        """What the next deploy makes anew, so safe to delete while nobody deploys: all but the virtualenvs."""
         return self.home / ".djdeploy"
 
     @property
@@ -94,7 +94,13 @@ class Layout:
 
     @property
     def virtualenvs(self) -> PurePosixPath:
+        """The releases link here: without them what serves goes on, but no process starts until the next deploy."""
         return self.private / "virtualenvs"
+
+    @property
+    def uv(self) -> PurePosixPath:
+        """The virtualenv of our own uv, where the settings want it and the server has none."""
+        return self.private / "uv"
 
     @property
     def programs(self) -> PurePosixPath:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from .errors import SettingsError
-from .installers import Installer, Pip, Uv
+from .installers import Installer, OwnUv, Pip, Uv
 from .layout import Layout, ReleasePaths
 from .settings import Settings, nearest
 from .shell import Shell, sh
@@ -85,9 +85,9 @@ class Deployment:
     @property
     def installer(self) -> Installer:
         uv = self.seen.facts.get("tools", {}).get("uv")
-        if self.settings.installer == "uv" or (self.settings.installer == "auto" and uv):
-            return Uv(uv or "uv")
-        return Pip()
+        if self.settings.installer == "pip" or (self.settings.installer == "auto" and not uv):
+            return Pip()
+        return Uv(uv) if uv else OwnUv(str(self.layout.uv / "bin/uv"))
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -122,8 +122,10 @@ class Deployment:
         return self.mark_release(self.release, **values)
 
     def mark_release(self, release: str, **values: Any) -> Shell:
+        # By a pipe: an argument has 128 KiB at most, and a project may have applied thousands of migrations.
+        template = "printf '%s\\n' {values} | {program} {root}"
         root = self.layout.release(release).root
-        return sh("{program} {root} {values}", program=self.program("manifest"), root=root, values=json.dumps(values))
+        return sh(template, values=json.dumps(values), program=self.program("manifest"), root=root)
 
 
 def step_environment(settings: Settings) -> dict[str, str]:

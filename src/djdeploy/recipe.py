@@ -64,7 +64,6 @@ def create_virtualenv(d: Deployment) -> Sequence[Shell]:
             """\
 digest=$({requirements} {also} {extra} {files}) || {{ printf '%s\\n' "$digest"; exit 1; }}
 environment={virtualenvs}/"$digest"
-{mark} digest="$digest"
 ln -s ../.djdeploy/virtualenvs/"$digest" {link}
 if [ -e "$environment/.complete" ]; then
     echo 'djdeploy: the requirements are unchanged, their virtualenv is used again'
@@ -78,7 +77,6 @@ fi""",
             files=[d.new.repository / name for name in d.settings.requirements],
             virtualenvs=d.layout.virtualenvs,
             link=d.new.virtualenv,
-            mark=d.mark(python=d.seen.facts.get("python"), installer=d.installer.name),
             create=d.installer.create(environment, d.settings.python, d.settings.system_site_packages),
         ),
         *link_where_the_post_had_it(d),
@@ -101,6 +99,7 @@ if [ ! -e "$environment/.complete" ]; then
     {install}
     {install_extra}
     {bytecode}
+    {synced}
     : > "$environment/.complete"
 fi""",
             virtualenv=d.new.virtualenv,
@@ -110,6 +109,7 @@ fi""",
             bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.old.virtualenv, new=environment)
             if d.old and d.installer.name == "uv"
             else Shell(":"),
+            synced=synced(environment),  # else a power loss could leave the mark, and packages without their contents
         )
     ]
 
@@ -125,29 +125,14 @@ def install_secrets(d: Deployment) -> Sequence[Step]:
 
 def link_shared(d: Deployment) -> Sequence[Shell]:
     """Link what all releases share"""
-    shared, repository = d.layout.shared, d.new.repository
-    link = "mkdir -p {parent}\nrm -rf {path}\nln -s {target} {path}"
     commands = []
     for name in d.settings.shared_dirs:
-        target, path = shared / name, repository / name
-        # What the checkout has seeds an empty directory; made beside it and renamed, so never by half.
-        seed = sh(
-            """\
-mkdir -p {target}
-if [ -d {path} ] && [ -z "$(ls -A {target})" ]; then
-    rm -rf {target}.new
-    cp -a {path} {target}.new
-    mv -fT {target}.new {target}
-fi""",
-            target=target,
-            path=path,
-        )
-        commands += [seed, sh(link, parent=path.parent, path=path, target=target)]
+        commands += [*make_parents(d, name), seed_shared(d, name), link_to_shared(d, name)]
     for name in d.settings.linked_files:
-        target, path = shared / name, repository / name
+        target = d.layout.shared / name
         missing = f"{target} is missing"
         check = sh("if [ ! -e {target} ]; then echo {missing}; exit 1; fi", target=target, missing=missing)
-        commands += [check, sh(link, parent=path.parent, path=path, target=target)]
+        commands += [check, *make_parents(d, name), link_to_shared(d, name)]
     return commands
 
 
@@ -194,7 +179,9 @@ def keep_old_static(d: Deployment) -> Sequence[Shell]:
 def mark_ready(d: Deployment) -> Sequence[Shell]:
     """Mark the release as ready"""
     # What the links will point at must be on the disk before they do.
-    return [sh("sync -f {root} 2>/dev/null || sync", root=d.new.root), d.mark(state="ready", timings=dict(d.timings))]
+    digest = sh('digest="$(basename "$(readlink {virtualenv})")"', virtualenv=d.new.virtualenv)
+    mark = d.mark(state="ready", timings=dict(d.timings))
+    return [synced(d.new.root), Shell(f"{mark} {digest}")]
 
 
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
@@ -345,11 +332,14 @@ def restart_old(d: Deployment) -> Sequence[Shell]:
 
 
 @once
-def migrate_forward_again(d: Deployment) -> Sequence[Shell]:
+def migrate_forward_again(d: Deployment) -> Sequence[Step]:
     """Apply the migrations again"""
     if not d.old or not d.migrate_back:
         return []
-    return [d.migrations(d.old, *migrate_command(d))]
+    return [
+        Step("migrate_forward_again", f"manage.py {shlex.join(words)}, again", (d.migrations(d.old, *words),))
+        for words in migrate_commands(d)
+    ]
 
 
 def end_processes(d: Deployment) -> Sequence[Shell]:
@@ -399,16 +389,17 @@ SECRETS = Recipe(build=(install_secrets, forget_old_secrets))
 
 CLEANUP = Recipe(finish=(remove_old_releases, record))
 
-# What restores a stage's promise when it fails, or when the client vanishes while it runs.
+# What restores a stage's promise when it fails, or when the client vanishes while it runs. The links come first, since
+# nothing can keep them from it; the processes after what they read as they start: secrets, and the schema.
 UNDO = {
     "deploy": Recipe(
         build=(restore_secrets, discard_release),
         migrate=(restore_secrets, mark_failed),
-        publish=(restore_secrets, restore_links, restart_old, end_processes, mark_failed),
+        publish=(restore_links, restore_secrets, restart_old, end_processes, mark_failed),
     ),
     "rollback": Recipe(
         migrate=(migrate_forward_again,),
-        publish=(migrate_forward_again, restore_links, restart_old),
+        publish=(restore_links, migrate_forward_again, restart_old),
     ),
 }
 
@@ -435,6 +426,8 @@ def manifest(d: Deployment) -> Mapping[str, Any]:
         "by": d.by,
         "at": d.at,
         "token": d.token,
+        "python": d.seen.facts.get("python"),
+        "installer": d.installer.name,
     }
 
 
@@ -449,6 +442,52 @@ def runtime(d: Deployment) -> Mapping[str, Any]:
         "processes": [asdict(process) for process in d.settings.processes],
         "proof": asdict(d.settings.proof) if d.settings.proof else None,
     }
+
+
+def synced(path: PurePosixPath | Shell) -> Shell:
+    """Whatever was written there is on the disk."""
+    return sh("sync -f {path} 2>/dev/null || sync", path=path)
+
+
+def make_parents(d: Deployment, name: str) -> Sequence[Shell]:
+    """The directories above a path of the repository, which must not leave it by a link: what is there is not ours."""
+    template = """\
+mkdir -p {parent}
+case $(readlink -f {parent})/ in
+    "$(readlink -f {repository})"/*) ;;
+    *) echo {refusal}; exit 1 ;;
+esac"""
+    refusal = f"{name} cannot be shared: a link of the repository leads out of the release there"
+    parents = [d.new.repository / parent for parent in reversed(PurePosixPath(name).parents)][1:]
+    return [sh(template, parent=parent, repository=d.new.repository, refusal=refusal) for parent in parents]
+
+
+def seed_shared(d: Deployment, name: str) -> Shell:
+    """An empty shared directory gets what the checkout has.
+
+    Itself, since it may be a link to a volume, or one, with a `lost+found`. The mark makes an interrupted copy be done
+    again.
+    """
+    target = d.layout.shared / name
+    return sh(
+        """\
+mkdir -p {target}
+if [ -d {path} ] && [ ! -L {path} ] && {{ [ -e {mark} ] || [ -z "$(ls -A {target} | grep -vxF lost+found)" ]; }}; then
+    : > {mark}
+    find {path} -mindepth 1 -maxdepth 1 -exec cp -a -t {target} {{}} +
+    {synced}
+    rm -f {mark}
+fi""",
+        path=d.new.repository / name,
+        target=target,
+        mark=target / ".djdeploy-seeding",
+        synced=synced(target),
+    )
+
+
+def link_to_shared(d: Deployment, name: str) -> Shell:
+    path, target = d.new.repository / name, d.layout.shared / name
+    return sh("rm -rf {path}\nln -s {target} {path}", path=path, target=target)
 
 
 def link_where_the_post_had_it(d: Deployment) -> Sequence[Shell]:
@@ -467,10 +506,14 @@ def is_migrate(command: str) -> bool:
     return shlex.split(command)[0] in ("migrate", "migrate_schemas", "createcachetable")
 
 
+def migrate_commands(d: Deployment) -> Sequence[Sequence[str]]:
+    """The words of each `migrate` among the management commands: a project may have one for each database."""
+    return [words for words in map(shlex.split, d.settings.manage_steps) if words[0] == "migrate"]
+
+
 def migrate_command(d: Deployment) -> Sequence[str]:
-    """The words of `migrate` among the management commands; none if it is not among them."""
-    commands = map(shlex.split, d.settings.manage_steps)
-    return next((words for words in commands if words[0] == "migrate"), [])
+    """The words of the first of them, which choose the settings for all databases; none if there is none."""
+    return next(iter(migrate_commands(d)), [])
 
 
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:
@@ -518,7 +561,7 @@ def set_link(d: Deployment, name: str, target: str) -> Shell:
     """
     return sh(
         """\
-ln -sfn {target} {beside}
+ln -sfn -- {target} {beside}
 mv -fT {beside} {link}
 [ "$(readlink {link})" = {target} ]""",
         target=target,

@@ -150,12 +150,6 @@ KNOWN: tuple[Known, ...] = (
         "Debian and Ubuntu have a part of Python's standard library in a package of its own.",
         "The server's Python has no venv. As root on the server: apt-get install python3-venv (or install uv).",
     ),
-    Known(
-        "no-uv",
-        r"the server has no uv",
-        'The settings insist on installer="uv".',
-        'Install uv there, or set installer="auto".',
-    ),
     # --- the code
     Known(
         "ref-unknown",

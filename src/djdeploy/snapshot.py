@@ -57,7 +57,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One server, seen under the lock. `releases` is in the order in which they were made."""
+    """One server, seen under the lock. `releases` is in the order in which they were made.
+
+    `current` and `previous` are names of releases; or paths, from `home`, of what another tool has made.
+    """
 
     releases: tuple[Release, ...]
     current: str | None
@@ -69,7 +72,7 @@ class Snapshot:
     def parse(cls, facts: Mapping[str, Any], programs: str = "") -> Snapshot:
         """Args: facts: what the agent's `look` returned. programs: where the agent put our programs."""
         releases = sorted((Release.parse(manifest) for manifest in facts["releases"]), key=lambda r: (r.number, r.name))
-        return cls(tuple(releases), link_target(facts["current"]), link_target(facts["previous"]), facts, programs)
+        return cls(tuple(releases), facts["current"]["target"], facts["previous"]["target"], facts, programs)
 
     def find(self, name: str | None) -> Release | None:
         return next((release for release in self.releases if release.name == name), None)
@@ -124,9 +127,3 @@ class Snapshot:
             return unfinished or (live is not None and release.number < live.number)
 
         return [release for release in self.releases if release.name not in protected and is_old(release)]
-
-
-def link_target(link: Mapping[str, Any]) -> str | None:
-    """The release that a link names; links are made relative, but a hand may have made an absolute one."""
-    target = link.get("target")
-    return str(target).rstrip("/").rpartition("/")[2] if target else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import pytest
 
 from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, engine, inquiry, sh
 from djdeploy.errors import DeployError, Locked, PublishFailed, SettingsError, StepFailed
-from djdeploy.recipe import mark_ready, switch_links
+from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.snapshot import Snapshot
 from tests.local_host import commit, git, local_remote, quiet_report, who
 
@@ -218,6 +220,82 @@ def test_release_names_can_carry_the_ref_and_the_commit(site: Site) -> None:
     assert release == f"20261123-090001-fix-it-{git(site.repository, 'rev-parse', 'HEAD')[:12]}"
 
 
+def test_whatever_a_branch_is_called_the_release_has_a_name_that_is_no_option_and_not_too_long(site: Site) -> None:
+    ref = "#" + "é" * 110
+    git(site.repository, "branch", ref)
+    site.change(release_name="{ref}-{date}")
+    release = site.deploy(ref=ref)
+    assert release == "é" * 49 + "-20261123-090001"
+    assert site.link("current") == release
+
+
+TELL_MANY = """\
+import json, os
+applied = {"default": {"app": [f"{number:04}_with_a_long_name_that_says_what_it_does" for number in range(6000)]}}
+os.write(int(os.environ["DJDEPLOY_DATA_FD"]), json.dumps({"migrations": {"applied": applied}}).encode() + b"\\n")
+"""
+
+
+def test_a_project_with_thousands_of_applied_migrations_is_deployed(site: Site) -> None:
+    def tell_many(d: Deployment) -> Sequence[Shell]:
+        return [sh("{python} -c {code}", python=sys.executable, code=TELL_MANY)]
+
+    release = site.deploy(recipe=DEPLOY.after(migrate_database, tell_many))
+    assert len(site.manifest(release)["migrations"]["applied"]["default"]["app"]) == 6000
+    assert site.states() == {release: "live"}
+    assert "migrations" not in site.history()[-1]
+
+
+def test_uv_is_installed_where_the_settings_want_it_and_the_server_has_none(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = [place for place in os.environ["PATH"].split(os.pathsep) if not Path(place, "uv").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join(without))
+    monkeypatch.setenv("HOME", str(site.root))  # ~/.local/bin is looked at too
+    site.change(installer="uv")
+    release = site.deploy()
+    assert "the server has no uv, it is installed once" in site.shown
+    assert site.manifest(release)["installer"] == "uv"
+    environment = (site.home / "current/virtualenv").resolve()
+    assert "uv = " in (environment / "pyvenv.cfg").read_text(), "uv has made it"
+    files = [path for path in environment.rglob("*") if not path.is_symlink()]
+    assert not [path for path in files if path.stat().st_mode & 0o022], "others may not write there"
+    commit(site.repository, {"requirements.txt": "-c none.txt\n", "none.txt": ""})
+    site.deploy()
+    assert "it is installed once" not in site.shown, "it is kept"
+    uv = site.home / ".djdeploy/uv/bin/uv"
+    uv.write_text("broken")
+    commit(site.repository, {"requirements.txt": "-c none.txt\n-c none.txt\n"})
+    site.deploy()
+    assert "it is installed once" in site.shown, "broken, it is made anew"
+    assert subprocess.run([uv, "--version"], check=True, capture_output=True).stdout.startswith(b"uv ")
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"), [("releases/one", "releases/one"), ("{outside}/one", "{outside}/one"), ("{home}/one/", "one")]
+)
+def test_what_another_tool_has_made_stays_reachable_as_previous(site: Site, made: str, kept: str) -> None:
+    made, kept = (text.format(home=site.home, outside=site.root / "outside") for text in (made, kept))
+    release = site.home / made
+    release.mkdir(parents=True)
+    site.home.mkdir(exist_ok=True)
+    (release / "page.html").write_text("made by another tool")
+    (site.home / "current").symlink_to(made)
+    with pytest.raises(PublishFailed):
+        site.deploy(recipe=DEPLOY.after(switch_links, fail))
+    assert (site.home / "current/page.html").read_text() == "made by another tool"
+    site.deploy()
+    assert site.link("previous") == kept
+    assert (site.home / "previous/page.html").read_text() == "made by another tool"
+
+
+def test_a_link_to_a_release_that_a_hand_has_made_absolute_is_understood(site: Site) -> None:
+    release = site.deploy()
+    (site.home / "current").unlink()
+    (site.home / "current").symlink_to(f"{site.home}/{release}/")
+    assert site.states() == {release: "live"}
+
+
 def test_two_deploys_in_one_second_get_two_names(site: Site) -> None:
     first = site.deploy()
     site.seconds -= 1
@@ -288,6 +366,55 @@ def test_shared_directories_are_linked_and_seeded_once(site: Site) -> None:
     site.deploy()
     assert (site.home / "current/repository/media/photo.txt").read_text() == "changed by a user"
     assert (site.home / "current/repository/var/data/upload").read_text() == "an upload"
+
+
+def test_an_interrupted_seed_is_completed(site: Site) -> None:
+    commit(site.repository, {"media/a.txt": "from the checkout", "media/b/c.txt": "from the checkout"})
+    site.change(shared_dirs=["media"])
+    media = site.home / "shared/media"
+    media.mkdir(parents=True)
+    (media / "a.txt").write_text("from")
+    (media / ".djdeploy-seeding").write_text("")
+    site.deploy()
+    assert {path.name for path in media.rglob("*")} == {"a.txt", "b", "c.txt"}
+    assert (media / "a.txt").read_text() == "from the checkout"
+
+
+def test_a_shared_directory_may_be_a_link_to_an_empty_volume(site: Site) -> None:
+    commit(site.repository, {"media/photo.txt": "from the checkout"})
+    site.change(shared_dirs=["media"])
+    volume, foreign = site.root / "volume", site.home / "shared/media.new"
+    (volume / "lost+found").mkdir(parents=True)
+    foreign.mkdir(parents=True)
+    (site.home / "shared/media").symlink_to(volume)
+    site.deploy()
+    assert (volume / "photo.txt").read_text() == "from the checkout"
+    assert (site.home / "current/repository/media/photo.txt").read_text() == "from the checkout"
+    assert foreign.exists(), "it is somebody's"
+
+
+def test_nothing_is_removed_where_a_link_of_the_repository_leads_out_of_the_release(site: Site) -> None:
+    outside = site.root / "outside"
+    (outside / "uploads").mkdir(parents=True)
+    (outside / "uploads/photo.txt").write_text("precious")
+    (site.repository / "media").symlink_to(outside)
+    commit(site.repository, {})
+    site.change(shared_dirs=["media/uploads"])
+    with pytest.raises(StepFailed, match="media/uploads cannot be shared: a link of the repository leads out of"):
+        site.deploy()
+    assert (outside / "uploads/photo.txt").read_text() == "precious"
+
+
+def test_a_link_of_the_repository_may_be_shared_or_lead_to_what_is_shared(site: Site) -> None:
+    commit(site.repository, {"files/uploads/photo.txt": "from the checkout"})
+    (site.repository / "media").symlink_to("files")
+    (site.repository / "cache").symlink_to("/nowhere")
+    commit(site.repository, {})
+    site.change(shared_dirs=["media/uploads", "cache"])
+    site.deploy()
+    assert (site.home / "shared/media/uploads/photo.txt").read_text() == "from the checkout"
+    assert (site.home / "current/repository/files/uploads").is_symlink()
+    assert (site.home / "current/repository/cache").resolve() == site.home / "shared/cache"
 
 
 def test_a_missing_shared_file_is_said_before_anything_happens(site: Site) -> None:
@@ -571,6 +698,17 @@ def test_cleanup_leaves_foreign_files_and_directories_alone(site: Site) -> None:
         site.deploy()
     assert {"20200101-000000", "notes"} <= site.listing()
     assert len(site.states()) == 2
+
+
+def test_cleanup_takes_only_what_has_exactly_a_name_of_our_own(site: Site) -> None:
+    site.deploy()
+    token = "0123456789abcdef"
+    ours = [f".current-{token}", f".djdeploy/new-{token}", f"bin/djdeploy-launch-1.{token}", "run/.web-smoke-12.pid"]
+    theirs = [".current-backup", f".current-{token}0", "bin/djdeploy-launch-1.bak", "run/.web-smoke-notes"]
+    for name in [*ours, *theirs]:
+        (site.home / name).mkdir()
+    site.cleanup(keep=2)
+    assert [name for name in [*ours, *theirs] if (site.home / name).exists()] == theirs
 
 
 def test_cleanup_spares_a_release_that_a_process_runs_in(site: Site) -> None:

@@ -210,7 +210,6 @@ PROVOKED: Mapping[str, Provoke] = {
         "mv /root/ensurepip /usr/lib/python3.11/",
         fab("deploy", installer="pip"),
     ),
-    "no-uv": meanwhile("mv /usr/local/bin/uv /root/", "mv /root/uv /usr/local/bin/", fab("deploy", installer="uv")),
     "ref-unknown": fab("deploy", "--branch=nope"),
     "repository-host-key-changed": repository_host_key_changed,  # before the next but one, which makes it known
     "repository-host-key": fab("deploy", repository="demo@localhost:project.git"),

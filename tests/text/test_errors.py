@@ -31,7 +31,6 @@ MET = {  # what users have seen, in the words of the programs that said it
     "tar: app.py: Cannot write: No space left on device": "disk-full",
     "the server has no git": "no-git",
     "The virtual environment was not created successfully because ensurepip is not\navailable.": "no-venv",
-    "the server has no uv (settings: installer)": "no-uv",
     "nope is no branch, tag or commit of git@example.com:demo.git": "ref-unknown",
     "Host key verification failed.\nfatal: Could not read from remote repository.": "repository-host-key",
     "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.": "repository-host-key-changed",

@@ -13,7 +13,7 @@ import pytest
 from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
 from djdeploy.errors import SettingsError
 from djdeploy.plan import STAGES
-from djdeploy.recipe import UNDO, install_requirements, migrate_database, record, switch_links
+from djdeploy.recipe import UNDO, create_release, install_requirements, migrate_database, record, switch_links
 from djdeploy.snapshot import Snapshot
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
@@ -70,10 +70,10 @@ def test_the_same_values_give_the_same_text() -> None:
 
 def test_links_are_switched_by_a_rename_and_read_back() -> None:
     assert [str(command) for command in switch_links(deployment())][1:] == [
-        "ln -sfn r1 '/srv/my site/.previous-t0k3n'\n"
+        "ln -sfn -- r1 '/srv/my site/.previous-t0k3n'\n"
         "mv -fT '/srv/my site/.previous-t0k3n' '/srv/my site/previous'\n"
         "[ \"$(readlink '/srv/my site/previous')\" = r1 ]",
-        "ln -sfn r2 '/srv/my site/.current-t0k3n'\n"
+        "ln -sfn -- r2 '/srv/my site/.current-t0k3n'\n"
         "mv -fT '/srv/my site/.current-t0k3n' '/srv/my site/current'\n"
         "[ \"$(readlink '/srv/my site/current')\" = r2 ]",
     ]
@@ -132,6 +132,9 @@ def test_uv_is_used_where_the_server_has_it() -> None:
     with_uv = Snapshot.parse(FACTS | {"tools": {"uv": "/opt/bin/uv"}}, "/p")
     plan = text(DEPLOY.plan("build", deployment(seen=with_uv)))
     assert plan.index("/opt/bin/uv pip install -q --offline") < plan.index("/opt/bin/uv pip install --python")
+    assert "-m pip install -q" not in text(
+        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="uv"), seen=with_uv))
+    )
     assert "-m pip install" in text(DEPLOY.plan("build", deployment()))
     assert "-m pip install" in text(DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), seen=with_uv)))
 
@@ -159,6 +162,47 @@ def test_every_stage_that_can_fail_has_an_undo() -> None:
     assert names(UNDO["deploy"].plan("migrate", deployment())) == ["mark_failed"]
     assert names(UNDO["deploy"].plan("publish", deployment())) == ["restore_links", "mark_failed"]
     assert names(UNDO["rollback"].plan("publish", deployment())) == ["restore_links"]
+
+
+def test_the_links_go_back_first_and_processes_start_once_they_find_what_they_read() -> None:
+    process = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001")
+    settings = replace(SETTINGS, processes=[process])
+    failed = deployment(settings, secrets={".env": b"KEY=1"})
+    assert names(UNDO["deploy"].plan("publish", failed)) == [
+        "restore_links",
+        "restore_secrets",
+        "restart_old",
+        "mark_failed",
+    ]
+    failed = deployment(settings, task="rollback", migrate_back=True)
+    assert names(UNDO["rollback"].plan("publish", failed)) == ["restore_links", "migrate_forward_again", "restart_old"]
+
+
+def test_a_failed_way_back_is_migrated_forward_again_on_every_database() -> None:
+    settings = replace(SETTINGS, manage_steps=["check", "migrate --noinput", "migrate --database other"])
+    d = deployment(settings, task="rollback", migrate_back=True)
+    steps = UNDO["rollback"].plan("migrate", d)
+    assert [step.title for step in steps] == [
+        "manage.py migrate --noinput, again",
+        "manage.py migrate --database other, again",
+    ]
+    assert [step.script.rpartition("migrations.py' ")[2] for step in steps] == [
+        "migrate --noinput",
+        "migrate --database other",
+    ]
+    assert all("r1/virtualenv/bin/python" in step.script for step in steps), "by the newer code, which knows them"
+
+
+def test_an_environment_is_complete_once_it_is_on_the_disk() -> None:
+    (command,) = install_requirements(deployment())
+    lines = [line.strip() for line in command.splitlines()]
+    assert lines[lines.index(': > "$environment/.complete"') - 1].startswith('sync -f "$environment"')
+
+
+def test_a_release_says_from_its_beginning_what_it_is_made_with() -> None:
+    text = "\n".join(create_release(deployment()))
+    assert '"python": "3.11.2"' in text
+    assert '"installer": "pip"' in text
 
 
 def test_the_history_line_is_json_on_one_line() -> None:

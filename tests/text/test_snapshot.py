@@ -77,10 +77,6 @@ def test_an_unfinished_release_is_removed_since_we_hold_the_lock() -> None:
     assert names(seen.removable(keep=5)) == ["b"]
 
 
-def test_a_link_made_by_hand_with_an_absolute_target_is_understood() -> None:
-    assert snapshot(("a", "live"), current="/srv/www/demo/a/").current == "a"
-
-
 marks = st.sampled_from(["building", "ready", "live", "failed", "bad"])
 
 

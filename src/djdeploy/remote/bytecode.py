@@ -9,26 +9,54 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+
+CACHE = "__pycache__"
 
 
-def compiled(environment: str) -> Iterator[tuple[str, str, str]]:
-    """(directory, module's file, bytecode's file) of each compiled module, relative to the environment."""
-    for directory, _, names in os.walk(os.path.join(environment, "lib")):
-        if os.path.basename(directory) == "__pycache__":
-            parent = os.path.relpath(os.path.dirname(directory), environment)
-            for name in names:
-                if name.endswith(".pyc"):
-                    yield parent, f"{name.split('.')[0]}.py", os.path.join("__pycache__", name)
+def share(old: str, new: str, in_package: bool = False) -> None:
+    """Goes through a directory of modules, and those below it.
+
+    Most directories in a package hold translations and templates: one without bytecode of its own is passed over.
+    """
+    here = listing(old)
+    if CACHE in here:
+        with contextlib.suppress(OSError):  # no room, or a link to nowhere: Python compiles what it misses
+            share_directory(old, new, here)
+    elif in_package:
+        return
+    for name, entry in here.items():
+        if name != CACHE and entry.is_dir(follow_symlinks=False):
+            share(f"{old}/{name}", f"{new}/{name}", in_package or "__init__.py" in here)
 
 
-def share(old: str, new: str) -> None:
-    for directory, source, bytecode in compiled(old):
-        with contextlib.suppress(OSError):  # not there, or there already: Python compiles what it misses
-            if os.path.samefile(os.path.join(old, directory, source), os.path.join(new, directory, source)):
-                os.makedirs(os.path.join(new, directory, "__pycache__"), exist_ok=True)
-                os.link(os.path.join(old, directory, bytecode), os.path.join(new, directory, bytecode))
+def share_directory(old: str, new: str, here: dict[str, os.DirEntry[str]]) -> None:
+    there = listing(new)
+    names = [name for name in listing(f"{old}/{CACHE}") if is_same(source_of(name), here, there)]
+    if names and CACHE not in there:
+        os.mkdir(f"{new}/{CACHE}")
+    for name in names:
+        with contextlib.suppress(OSError):  # it is there already
+            os.link(f"{old}/{CACHE}/{name}", f"{new}/{CACHE}/{name}")
+
+
+def source_of(name: str) -> str:
+    """The module's file of a bytecode's."""
+    return f"{name.split('.', 1)[0]}.py"
+
+
+def is_same(name: str, here: dict[str, os.DirEntry[str]], there: dict[str, os.DirEntry[str]]) -> bool:
+    """Whether both directories have one and the same file of this name."""
+    return name in here and name in there and os.path.samestat(here[name].stat(), there[name].stat())
+
+
+def listing(path: str) -> dict[str, os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return {entry.name: entry for entry in entries}
+    except OSError:
+        return {}
 
 
 if __name__ == "__main__":
-    share(os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2]))
+    old, new = (os.path.join(os.path.realpath(path), "lib") for path in sys.argv[1:])
+    share(old, new)

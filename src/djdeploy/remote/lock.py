@@ -78,12 +78,16 @@ def with_orphans(holder: dict[str, Any], path: str) -> dict[str, Any]:
 
 def pids_with(path: str) -> Iterator[int]:
     """The processes that have this file open, as far as we may look."""
+    yield from dict.fromkeys(pid for pid, _ in opened(path))
+
+
+def opened(path: str) -> Iterator[tuple[int, str]]:
+    """(pid, descriptor) of each time that this file is open, as far as we may look."""
     for pid in filter(str.isdigit, listing("/proc")):
         for fd in listing(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
                 if os.path.samefile(f"/proc/{pid}/fd/{fd}", path):
-                    yield int(pid)
-                    break
+                    yield int(pid), fd
 
 
 def command_of(pid: int) -> str:
@@ -95,16 +99,28 @@ def command_of(pid: int) -> str:
 def lock_state(path: str) -> dict[str, Any]:
     """Whether the lock is held, and by whom; asked of the kernel, since to try it would be to hold it for a moment."""
     try:
-        status = os.stat(path)
         with open(path, "rb") as file:
             holder = parsed(file.read())
-        with open("/proc/locks") as file:
-            locks = file.read().splitlines()
     except OSError:
         return {"held": False, "holder": {}}
-    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    held = any(" FLOCK " in line and place in line.split() for line in locks)
+    held = any(holds_lock(pid, fd) for pid, fd in opened(path)) or is_locked_by_anybody(path)
     return {"held": held, "holder": with_orphans(holder, path) if held else holder}
+
+
+def holds_lock(pid: int, fd: str) -> bool:
+    """Whether this descriptor is one that holds the lock."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/fdinfo/{fd}") as file:
+        return " FLOCK " in file.read()
+    return False
+
+
+def is_locked_by_anybody(path: str) -> bool:
+    """Also by another account's process. On btrfs the kernel's list has another device than the file itself."""
+    with contextlib.suppress(OSError), open("/proc/locks") as file:
+        status = os.stat(path)
+        place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        return any(" FLOCK " in line and place in line.split() for line in file)
+    return False
 
 
 def listing(path: str) -> list[str]:

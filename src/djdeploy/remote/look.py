@@ -26,8 +26,8 @@ def look(home: str, options: Table) -> dict[str, Any]:
         "place": place(home),
         "home": kind(home),
         "owned": owned(home),
-        "current": link(os.path.join(home, "current")),
-        "previous": link(os.path.join(home, "previous")),
+        "current": link(home, "current"),
+        "previous": link(home, "previous"),
         "tools": {name: tool(name) for name in options.get("tools", ())},
         "shared": {path: kind(os.path.join(home, "shared", path)) for path in options.get("shared", ())},
         "launcher": kind(os.path.join(home, options.get("launcher", "bin"))),
@@ -91,9 +91,17 @@ def kind(path: str) -> str:
     return "file" if os.path.exists(path) else "missing"
 
 
-def link(path: str) -> dict[str, str | None]:
+def link(home: str, name: str) -> dict[str, str | None]:
     """What kind of thing this is, and where it points if it is a link."""
-    return {"kind": kind(path), "target": os.readlink(path) if os.path.islink(path) else None}
+    path = os.path.join(home, name)
+    return {"kind": kind(path), "target": target(home, os.readlink(path)) if os.path.islink(path) else None}
+
+
+def target(home: str, path: str) -> str:
+    """A link's target from `home`: as a path in it, also where a hand made the link absolute; else as it is."""
+    parent, name = os.path.split(path.rstrip("/"))
+    inside = os.path.relpath(os.path.realpath(os.path.join(home, parent)), os.path.realpath(home))
+    return path if inside.split("/")[0] == ".." else os.path.normpath(os.path.join(inside, name))
 
 
 def owned(home: str) -> bool:

@@ -1,6 +1,6 @@
-"""Changes a release's manifest: `manifest.py RELEASE_DIRECTORY '{"state": "live"}' NAME=TEXT ...`.
+"""Changes a release's manifest: `echo '{"state": "live"}' | manifest.py RELEASE_DIRECTORY NAME=TEXT ...`.
 
-Whole or not at all, and synced to the disk.
+Whole or not at all, and synced to the disk. What is long comes by standard input: a command line is bounded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -44,14 +44,6 @@ def replace(path: str, text: str) -> None:
         os.close(directory)
 
 
-def values_of(words: Iterable[str]) -> dict[str, Any]:
-    """The values that the words name: a word is a JSON object, or NAME=TEXT."""
-    values: dict[str, Any] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        values.update(json.loads(word) if word.startswith("{") else {name: text})
-    return values
-
-
 if __name__ == "__main__":
-    change(sys.argv[1], values_of(sys.argv[2:]))
+    texts = {name: text for name, _, text in (word.partition("=") for word in sys.argv[2:])}
+    change(sys.argv[1], {**json.load(sys.stdin), **texts})

@@ -6,9 +6,9 @@ was asked for.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Container, Iterator, Sequence
@@ -17,6 +17,14 @@ import processes
 from tell import tell
 
 COMPLAINTS = 3
+
+RUN = "[0-9a-f]{16}"  # what a run of a task puts into the names that are its own
+OURS = {  # what has exactly such a name is ours, and nothing else
+    "": rf"\.(current|previous)-{RUN}",
+    ".djdeploy": rf"(new|replaced)-{RUN}|programs-\w{{8}}",
+    "bin": rf"djdeploy-launch-\d+\.{RUN}",
+    "run": r"\.[a-z0-9_-]+-smoke-\d+(\.pid)?",
+}
 
 
 def is_release_of(project: str, root: str, name: str) -> bool:
@@ -64,17 +72,9 @@ def unused_environments(home: str) -> list[str]:
 
 def leftovers(home: str) -> Iterator[str]:
     """What deploys that were killed have left half made. We hold the lock, so nobody is making any of it now."""
-    patterns = (
-        ".current-[0-9a-f]*",
-        ".previous-[0-9a-f]*",
-        ".djdeploy/new-*",
-        ".djdeploy/programs-*",
-        ".djdeploy/replaced-*",
-        "bin/djdeploy-launch-*.*",
-        "run/.*-smoke-*",
-    )
-    for pattern in patterns:
-        yield from glob.glob(os.path.join(glob.escape(home), pattern))
+    for directory, names in OURS.items():
+        path = os.path.join(home, directory)
+        yield from (os.path.join(path, name) for name in listing(path) if re.fullmatch(names, name))
 
 
 def listing(path: str) -> list[str]:
