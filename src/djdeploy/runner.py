@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import TAIL, ConnectionFailed, DeployError, Locked, SettingsError
 from .hostkeys import check_host_keys, known_as
 from .plan import Step
-from .secret import hidden, values_to_hide
+from .secret import hidden, secrets_at_hand, values_to_hide
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Remote:
 
     def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
-        self.hide = values_to_hide(settings.env)
+        self.hide = values_to_hide(settings.env, secrets_at_hand(settings))
         self._sending = threading.Lock()
         self._is_open = False
 
