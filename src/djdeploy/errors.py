@@ -45,7 +45,8 @@ class DeployError(Exit):
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
         more = f"More: fab explain {self.known.code}" if self.known else ""
-        parts = [printable(part, keep="\n") for part in (self.site, self.remedy, more) if part not in self.what]
+        more = "" if more in self.what else more  # of several errors each says it
+        parts = [printable(part, keep="\n") for part in (self.site, self.remedy, more) if part]
         return "\n".join([printable(first, keep="\n"), *tail, *parts])
 
     @message.setter

@@ -134,9 +134,9 @@ class TerminalReport(Report):
     def task(self, title: str, hosts: Sequence[str]) -> Iterator[None]:
         self._show(f"{self.project}: {title}", style="bold")
         self._progress = rows_of_hosts(self)
+        for host in hosts:  # before it is shown, since each row that is added draws all of them
+            self._rows[host] = self._progress.add_task("connecting", host=printable(host), busy=True, total=None)
         with self._progress:
-            for host in hosts:
-                self._rows[host] = self._progress.add_task("connecting", host=printable(host), busy=True, total=None)
             yield
 
     def stage_began(self, stage: str, hosts: Sequence[str]) -> None:

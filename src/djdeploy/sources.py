@@ -107,7 +107,7 @@ fi
         code = sh(
             """\
 mkdir {into}
-git -C {mirror} archive --format=tar -o {archive} {commit}
+git -C {mirror} -c tar.umask=0022 archive --format=tar -o {archive} {commit}
 tar -xf {archive} -C {into}
 rm {archive}""",
             into=into,
@@ -131,7 +131,8 @@ if git -C {mirror} cat-file -e {gitmodules} 2>/dev/null; then
     git -C {work} submodule -q update --init --recursive --force
     export into={into}
     git -C {work} submodule -q foreach --recursive \\
-        'git archive --format=tar -o "$into.tar" HEAD && tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
+        'git -c tar.umask=0022 archive --format=tar -o "$into.tar" HEAD &&
+            tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
 fi""",
             mirror=self.mirror,
             gitmodules=f"{commit}:.gitmodules",
