@@ -157,8 +157,8 @@ def test_no_line_of_a_secret_survives_hiding(text: str) -> None:
 WATCHED = """
 import base64, collections.abc, contextlib, json, os, shutil, stat, sys, typing
 opened = os.open
-def watched(path, *how):
-    fd = opened(path, *how)
+def watched(path, *how, **where):
+    fd = opened(path, *how, **where)
     if how[0] & os.O_CREAT:
         print("created", oct(stat.S_IMODE(os.fstat(fd).st_mode)))
     return fd
