@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from invoke.exceptions import Exit
 
 from .remedies import Known, known_error
+
+HIDDEN = "***"
 
 TAIL = 20
 """How many of the last lines of a failed step's output an error shows."""
@@ -42,7 +45,9 @@ class DeployError(Exit):
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
         more = f"More: fab explain {self.known.code}" if self.known else ""
-        return "\n".join([printable(first, keep="\n"), *tail, *filter(None, (self.site, self.remedy, more))])
+        more = "" if more in self.what else more  # of several errors each says it
+        parts = [printable(part, keep="\n") for part in (self.site, self.remedy, more) if part]
+        return "\n".join([printable(first, keep="\n"), *tail, *parts])
 
     @message.setter
     def message(self, _: object) -> None:
@@ -94,23 +99,51 @@ class Interrupted(DeployError):
 
 
 def together(errors: Sequence[DeployError]) -> DeployError:
-    """One error that reports several, each with its host; the gravest exit code wins."""
+    """One error that reports several, those that are alike once with their hosts; the gravest exit code wins."""
     if len(errors) == 1:
         return errors[0]
     gravest = max(errors, key=lambda error: error.exit_code)
     shared_site = {error.site for error in errors}
+    site = shared_site.pop() if len(shared_site) == 1 else ""
+    alike: dict[object, list[DeployError]] = {}
+    for error in errors:
+        alike.setdefault(likeness(error), []).append(error)
     whole = type(gravest).__new__(type(gravest))
-    parts = [error.message if len(shared_site) > 1 else without_site(error).message for error in errors]
-    DeployError.__init__(whole, "\n".join(parts), site=shared_site.pop() if len(shared_site) == 1 else "")
+    DeployError.__init__(whole, "\n".join(of_many(group, bool(site)).message for group in alike.values()), site=site)
     return whole
 
 
-def without_site(error: DeployError) -> DeployError:
-    """The same error, silent about the site."""
-    return DeployError(error.what, host=error.host, output=error.output, remedy=error.remedy)
+def likeness(error: DeployError) -> object:
+    """What errors have in common that differ only by their host; in the output numbers do not count, such as pids."""
+
+    def anywhere(text: str) -> str:
+        return text.replace(error.host, "HOST") if error.host else text
+
+    output = [re.sub(r"\d+", "0", anywhere(line)) for line in error.output[-TAIL:]]
+    return anywhere(error.what), tuple(output), anywhere(error.site), anywhere(error.remedy)
+
+
+def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployError:
+    """The first of errors that are alike, with all of their hosts."""
+    first = errors[0]
+    hosts = [error.host for error in errors if error.host]
+    names = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
+    host = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    site = "" if silent_about_site else first.site
+    return DeployError(first.what, host=host, output=first.output, remedy=first.remedy, site=site)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with control characters escaped, so that no remote output can command the user's terminal."""
+    """The text as it may be shown: no password in a URL, and control characters escaped, which command a terminal."""
     keep += "\t"
+    text = without_passwords(text)
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)|(https?://)[^\s/:@?#]+(?=@)")
+"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
+
+
+def without_passwords(text: str) -> str:
+    """The text without the passwords of URLs, whoever wrote them there."""
+    return PASSWORD.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", text) if "://" in text else text

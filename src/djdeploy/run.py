@@ -212,7 +212,7 @@ class Run:
         for stage in STAGES:
             for remote, d in self.deployments.items():
                 if steps := self._plan(remote, stage):
-                    print(program_text(stage, remote.host, d.environment, steps) + "\n", file=self.report.out)
+                    self.report.write(program_text(stage, remote.host, d.environment, steps) + "\n")
 
 
 def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:

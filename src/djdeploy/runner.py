@@ -18,7 +18,7 @@ from .errors import TAIL, ConnectionFailed, DeployError, Interrupted, Locked, Se
 from .hostkeys import check_host_keys, found_as
 from .plan import Step
 from .programs import agent_command, digest, packed
-from .secret import hidden, values_to_hide
+from .secret import hidden, secrets_at_hand, values_to_hide
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Remote:
 
     def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
-        self.hide = values_to_hide(settings.env)
+        self.hide = values_to_hide(settings.env, secrets_at_hand(settings))
         self._sending = threading.Lock()
         self.lost = False
         self._is_open = self._interrupted = self._was_connected = False

@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
-from .errors import SettingsError
+from .errors import HIDDEN, SettingsError, without_passwords
 from .settings import Secret, Settings
 
-HIDDEN = "***"
-
-SUSPICIOUS = ("secret", "password", "passwd", "token", "key", "dsn", "credential", "private", "database_url")
-"""Parts of the names of variables whose values are secret."""
+SUSPICIOUS = re.compile(
+    r"secret|passw|passphrase|token|key|dsn|credential|private|webhook|database_url|connection_string"
+    r"|(^|_|db)(pass|pwd|pw)(_|\d|$)",
+    re.IGNORECASE,
+)
+"""Names of variables whose values are secret."""
 
 SHORT = 4
 """Characters up to which a value is no secret that could be hidden: `1` or `on` stand everywhere."""
@@ -49,6 +54,14 @@ def read(secret: Secret) -> bytes:
     return done.stdout
 
 
+def secrets_at_hand(settings: Settings) -> Iterator[bytes]:
+    """The contents that can be had without a word: a command may ask for a passphrase, for which a log is no reason."""
+    for secret in settings.secret_files.values():
+        if not secret.command:
+            with suppress(OSError, KeyError):
+                yield read(secret)
+
+
 def reason(secret: Secret, error: Exception) -> str:
     """Why a secret cannot be read. What a command printed may be the secret, what it complained about is not."""
     if isinstance(error, subprocess.CalledProcessError):
@@ -68,18 +81,38 @@ def as_input(contents: Mapping[str, bytes]) -> str:
 
 
 def values_to_hide(env: Mapping[str, str], contents: Iterable[bytes] = ()) -> Collection[str]:
-    """What must not be shown: suspicious variables, and each line of a secret file and the value of its assignment."""
-    found = {value for name, value in env.items() if any(word in name.lower() for word in SUSPICIOUS)}
-    for content in contents:
-        for line in content.decode("utf-8", "replace").splitlines():
-            name, equals, value = line.partition("=")
-            found |= {line.strip(), value.strip().strip("\"'") if equals and name.strip() else ""}
+    """What must not be shown, in every form in which it may stand in a text."""
+    texts = [value for name, value in env.items() if SUSPICIOUS.search(name)]
+    texts += [content.decode("utf-8", "replace") for content in contents]
+    found = {part.strip() for text in texts for part in parts(text)}
+    found |= {password for text in (*env.values(), *texts) for password in passwords(text)}
+    shown = {form for value in found if len(value) > SHORT for form in forms(value)}
     # The longest first, since one may contain another.
-    return sorted((value for value in found if len(value) > SHORT), key=len, reverse=True)
+    return sorted(shown, key=len, reverse=True)
+
+
+def parts(text: str) -> Iterator[str]:
+    """What is secret of a text: all of it; each line, since output comes in lines; and what a line gives a name to."""
+    yield text
+    for line in text.splitlines():
+        yield line
+        yield re.split(r"=|: ", line, maxsplit=1)[-1].strip(" \t\"',")
+
+
+def passwords(text: str) -> Iterator[str]:
+    """The passwords of URLs, as they are written there and as they are meant."""
+    for found in re.finditer(r"://[^\s/:@]*:([^\s/]+)@", text):
+        yield from (found[1], unquote(found[1]))
+
+
+def forms(value: str) -> Iterator[str]:
+    """A value as it is, in JSON's or Python's quotes, and each of these in a shell's, as we write it or as `set -x`."""
+    for text in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}:
+        yield from (text, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''"))
 
 
 def hidden(text: str, values: Collection[str]) -> str:
-    """The text without these values."""
+    """The text without these values, nor the passwords of URLs."""
     for value in values:
         text = text.replace(value, HIDDEN)
-    return text
+    return without_passwords(text)

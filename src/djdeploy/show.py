@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, cast
 
 from .doctor import Finding
 from .errors import printable
-from .report import Report
+from .report import Output, Report
 from .runner import StepRun
 
 
@@ -29,18 +27,13 @@ class Printer(Report):
         run.tail.clear()  # it was shown; an error need not repeat it
 
 
+def say(line: str) -> None:
+    """Prints a line, which commands no terminal whatever a server has put into it."""
+    Report().write(printable(line))
+
+
 def print_json(value: Any) -> None:
-    with reader_may_leave():
-        print(json.dumps(value, indent=2), flush=True)
-
-
-@contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """Whoever reads our output, such as `head`, may have seen enough."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush does not complain
+    Report().write(json.dumps(value, indent=2))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
@@ -56,29 +49,24 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
         styles = {"live": "bold green", "previous": "green", "bad": "red", "failed": "red", "unfinished": "yellow"}
         for line in cells:
             table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
-        return Console().print(table)
+        return Console(file=cast("IO[str]", Output(sys.stdout))).print(table)
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    with reader_may_leave():
-        for line in [list(columns), *cells]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
+    for line in [list(columns), *cells]:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     return None
 
 
 def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
     """What is wrong with each host, the worst first, each with its remedy."""
     for host, findings in found.items():
-        print(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
+        say(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
         for finding in sorted(findings, key=lambda finding: not finding.fatal):
-            print(f"  {'FAIL' if finding.fatal else 'note'}  {printable(finding.what)}")
-            print(f"        {printable(finding.remedy)}")
+            say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
+            say(f"        {finding.remedy}")
 
 
 def print_diff(found: Mapping[str, Any]) -> None:
     """What a deploy would bring, in the order in which people ask."""
-
-    def say(text: str) -> None:
-        print(printable(text))
-
     say(f"live: {found['release']} {found['from'][:12]}; to deploy: {found['to'][:12]}")
     for title, commits, count in (
         ("new", found["commits"], found["ahead"]),
@@ -102,12 +90,12 @@ def print_diff(found: Mapping[str, Any]) -> None:
 def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line for each host, and one for each process below it; what does not run the current release stands out."""
     for row in rows:
-        print(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
+        say(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
         instances = [status_cells(instance, row["current"]) for instance in row["processes"]]
         if instances:
             print_table(instances, ["process", "pid", "uptime", "release", "health", "note"], hosts=False)
         else:
-            print("  no processes")
+            say("  no processes")
 
 
 def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:

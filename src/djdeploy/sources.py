@@ -164,10 +164,10 @@ fi
             """\
 {git} cat-file -e {object} 2>/dev/null || update
 mkdir {into}
-{git} archive --format=tar -o {archive} {commit} || {{
+{git} -c tar.umask=0022 archive --format=tar -o {archive} {commit} || {{
     if {git} archive --format=tar {commit} >/dev/null 2>&1; then exit 1; fi
     fetch_anew
-    {git} archive --format=tar -o {archive} {commit}
+    {git} -c tar.umask=0022 archive --format=tar -o {archive} {commit}
 }}
 tar -xf {archive} -C {into}
 rm {archive}""",
@@ -201,7 +201,7 @@ if {git} cat-file -e {gitmodules} 2>/dev/null; then
         checkout
     }}
     {work} submodule -q foreach --recursive \\
-        'git archive --format=tar -o "$into.tar" HEAD && tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
+        'git -c tar.umask=0022 archive --format=tar -o "$into.tar" HEAD && tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
 fi""",
             git=self.git,
             gitmodules=f"{commit}:.gitmodules",

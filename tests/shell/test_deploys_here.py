@@ -62,7 +62,7 @@ class Site:
 
     @property
     def shown(self) -> str:
-        return str(self.report.out.getvalue())  # type: ignore[union-attr]
+        return str(self.report.out.getvalue())
 
     @property
     def seen(self) -> Snapshot:

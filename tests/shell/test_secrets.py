@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +19,10 @@ from hypothesis import strategies as st
 
 from djdeploy import Secret
 from djdeploy.errors import SettingsError, StepFailed
-from djdeploy.secret import hidden, read_secrets, values_to_hide
+from djdeploy.secret import hidden, read_secrets, secrets_at_hand, values_to_hide
+from tests.local_host import local_remote
 
+from .homes import REMOTE
 from .test_deploys_here import Site, site
 
 __all__ = ["site"]
@@ -39,11 +46,7 @@ def files_with(words: tuple[str, ...], root: Path) -> Iterator[Path]:
 
 def test_a_deploy_installs_what_is_missing_and_links_it_into_the_release(site: Site, tmp_path: Path) -> None:
     site.change(**secret(tmp_path))
-    before = os.umask(0)
-    try:
-        release = site.deploy()
-    finally:
-        os.umask(before)
+    release = site.deploy()
     installed = site.home / "shared/conf/.env"
     assert installed.read_text() == CONTENT
     assert stat.S_IMODE(installed.stat().st_mode) == 0o600
@@ -126,8 +129,160 @@ def test_a_secret_comes_from_a_file_a_variable_or_a_command(site: Site, monkeypa
     assert read_secrets(site.settings) == {"a": "tökén".encode(), "b": b"x\0y"}
 
 
+def test_for_a_log_no_command_asks_for_a_passphrase_yet_what_is_at_hand_is_hidden(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "local.env").write_text(CONTENT)
+    ran = tmp_path / "ran"
+    site.change(
+        secret_files={
+            "a": Secret(file=str(tmp_path / "local.env")),
+            "b": Secret(command=f"touch {ran}"),
+            "c": Secret(file="/nowhere/c"),
+            "d": Secret(env="NOT_SET_ANYWHERE"),
+        }
+    )
+    assert list(secrets_at_hand(site.settings)) == [CONTENT.encode()]
+    assert "hunter2-hunter2" in local_remote(site.settings).hide
+    assert not ran.exists()
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_no_line_of_a_secret_survives_hiding(text: str) -> None:
     secret = f"hunter2 {text}\nlast line"
     shown = hidden(f"before {secret} after", values_to_hide({}, [secret.encode()]))
     assert not any(line.strip() in shown for line in secret.splitlines() if len(line.strip()) > 4)
+
+
+# --- the program on the server ----------------------------------------------------------------------------------------
+
+WATCHED = """
+import base64, collections.abc, contextlib, json, os, shutil, stat, sys, typing
+opened = os.open
+def watched(path, *how, **where):
+    fd = opened(path, *how, **where)
+    if how[0] & os.O_CREAT:
+        print("created", oct(stat.S_IMODE(os.fstat(fd).st_mode)))
+    return fd
+os.open = watched
+os.umask(0)
+user, program, *sys.argv[1:] = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(program))
+import tell
+with open(program) as file:
+    code = compile(file.read(), program, "exec")
+if int(user) != os.geteuid():
+    os.setgroups([]), os.setgid(int(user)), os.setuid(int(user))
+exec(code)
+"""
+
+
+def run(shared: Path, *words: str, wanted: dict[str, bytes] | None = None, user: int | None = None) -> str:
+    """What `secret.py` prints; it is told what to install as the agent tells it."""
+    with tempfile.TemporaryFile() as told:
+        told.write(json.dumps({n: base64.b64encode(c).decode() for n, c in (wanted or {}).items()}).encode())
+        told.seek(0)
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, str(user or os.geteuid()), str(REMOTE / "secret.py"), str(shared), *words],
+            env={**os.environ, "DJDEPLOY_INPUT_FD": str(told.fileno())},
+            pass_fds=[told.fileno()],
+            capture_output=True,
+            text=True,
+        )
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Files as an admin may have left them."""
+    made = tmp_path / "shared"
+    made.mkdir()
+    (made / "open").write_text("open before")
+    (made / "open").chmod(0o644)
+    (made / "private").write_text("private before")
+    (made / "private").chmod(0o400)
+    (tmp_path / "elsewhere").write_text("elsewhere before")
+    (made / "link").symlink_to("../elsewhere")
+    (made / "dangling").symlink_to("../nowhere")
+    return made
+
+
+WANTED = {name: f"{name} after".encode() for name in ("open", "private", "link", "dangling", "new", "deep/new")}
+
+
+def files(root: Path) -> dict[str, tuple[str, str]]:
+    """The files below a directory: what is in them or what they link to, and their modes."""
+    return {
+        str(path.relative_to(root)): (str(path.readlink()), "link")
+        if path.is_symlink()
+        else (path.read_text(), oct(stat.S_IMODE(path.stat().st_mode)))
+        for path in root.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_what_was_replaced_comes_back_as_it_was_and_what_was_not_there_goes(shared: Path, tmp_path: Path) -> None:
+    before = files(shared)
+    run(shared, "--install", str(tmp_path / "keep"), wanted=WANTED)
+    assert files(shared) == {name: (content.decode(), "0o600") for name, content in WANTED.items()}
+    assert (tmp_path / "elsewhere").read_text() == "elsewhere before"
+    for _ in range(2):
+        run(shared, "--restore", str(tmp_path / "keep"))
+        assert files(shared) == before
+        assert not (tmp_path / "keep").exists()
+
+
+def test_a_restoration_that_was_cut_short_is_done_again(shared: Path, tmp_path: Path) -> None:
+    before, keep = files(shared), tmp_path / "keep"
+    run(shared, "--install", str(keep), wanted=WANTED)
+    copied = tmp_path / "copied"
+    subprocess.run(["cp", "-a", str(keep), str(copied)], check=True)
+    (shared / ".open.djdeploy-new").write_text("half")
+    run(shared, "--restore", str(keep))
+    copied.rename(keep)
+    run(shared, "--restore", str(keep))
+    assert files(shared) == before
+
+
+def test_everything_is_private_when_it_is_created_whatever_the_umask(shared: Path, tmp_path: Path) -> None:
+    told = run(shared, "--install", str(tmp_path / "keep"), wanted=WANTED)
+    assert {line for line in told.splitlines() if line.startswith("created")} == {"created 0o600"}
+    told = run(shared, "--restore", str(tmp_path / "keep"))
+    assert {line for line in told.splitlines() if line.startswith("created")} == {"created 0o600"}
+
+
+def test_what_is_kept_is_private_although_what_was_there_was_not(shared: Path, tmp_path: Path) -> None:
+    run(shared, "--install", str(tmp_path / "keep"), wanted=WANTED)
+    assert stat.S_IMODE((tmp_path / "keep").stat().st_mode) == 0o700
+    assert {mode for _, mode in files(tmp_path / "keep").values()} == {"0o600"}
+
+
+def test_shared_may_be_another_file_system(tmp_path: Path) -> None:
+    if not os.access("/dev/shm", os.W_OK) or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as volume:
+        (Path(volume) / "a").write_text("before")
+        assert "a was replaced" in run(Path(volume), "--install", str(tmp_path / "keep"), wanted={"a": b"after"})
+        assert (Path(volume) / "a").read_text() == "after"
+        run(Path(volume), "--restore", str(tmp_path / "keep"))
+        assert (Path(volume) / "a").read_text() == "before"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of root's")
+@pytest.mark.parametrize("mode", [0o644, 0o600], ids=["readable", "unreadable"])
+def test_a_file_of_roots_is_replaced_if_it_can_be_kept(mode: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        shared, nobody = Path(directory, "shared"), 65534
+        shared.mkdir()
+        (shared / "a").write_text("before")
+        (shared / "a").chmod(mode)
+        for path in (Path(directory), shared):
+            os.chown(path, nobody, nobody)
+        told = run(shared, "--install", f"{directory}/keep", wanted={"a": b"after"}, user=nobody)
+        if mode == 0o600:
+            assert "a could not be replaced: [Errno 13] Permission denied" in told
+            assert (shared / "a").read_text() == "before"
+        else:
+            assert "a was replaced" in told
+            assert (shared / "a").read_text() == "after"
+            run(shared, "--restore", f"{directory}/keep", user=nobody)
+            assert (shared / "a").read_text() == "before"

@@ -112,5 +112,51 @@ def test_several_errors_are_one_with_the_gravest_exit_code() -> None:
     assert together([PublishFailed("x"), DeployError("y")]).code == 5
 
 
+def failures(hosts: int, exit_code: int = 1) -> list[DeployError]:
+    return [
+        StepFailed(
+            f'"Install" failed (exit {exit_code})',
+            host=f"web{n}",
+            output=[f"Killed {1000 + n}", f"no {HOST_KEY} on web{n}"],
+            site="The site still runs r1.",
+            remedy=f"Try: ssh web{n}",
+        )
+        for n in range(1, hosts + 1)
+    ]
+
+
+HOST_KEY = "Host key verification failed."
+
+
+def test_errors_that_differ_only_by_their_host_are_shown_once() -> None:
+    assert together(failures(64)).message.splitlines() == [
+        'web1, web2 and 62 more: "Install" failed (exit 1)',
+        "  | Killed 1001",
+        "  | no Host key verification failed. on web1",
+        "Try: ssh web1",
+        "More: fab explain repository-host-key",
+        "The site still runs r1.",
+    ]
+    assert together(failures(2)).message.startswith("web1 and web2: ")
+    assert together(failures(3)).message.startswith("web1, web2 and web3: ")
+
+
+def test_errors_that_differ_otherwise_are_each_shown() -> None:
+    message = together([*failures(2), *failures(1, exit_code=2)]).message
+    assert "web1 and web2: " in message
+    assert 'web1: "Install" failed (exit 2)' in message
+    assert message.count("More: fab explain repository-host-key") == 2
+
+
+HOSTILE = "\x1b]0;title\x07\x9b2J\u202e[/red]"
+
+
+def test_no_part_of_an_error_commands_the_users_terminal() -> None:
+    error = StepFailed(HOSTILE, host=HOSTILE, output=[HOSTILE], site=HOSTILE, remedy=HOSTILE)
+    for each in (error, together([error, Locked(HOSTILE, host="web2", site=HOSTILE)])):
+        assert not [c for c in each.message if not c.isprintable() and c != "\n"]
+        assert "\\x1b]0;title\\x07\\x9b2J\\u202e[/red]" in each.message
+
+
 def test_the_page_is_made_from_the_table() -> None:
     assert PAGE.read_text() == as_markdown(), "make docs/errors.md"

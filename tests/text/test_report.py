@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from djdeploy import Step
-from djdeploy.report import Report, make_report
+from djdeploy import Shell, Step
+from djdeploy.doctor import Finding
+from djdeploy.report import Report, TerminalReport, fitting, make_report, program_text
 from djdeploy.runner import StepRun
+from djdeploy.show import Printer, print_diff, print_findings, print_json, print_status, print_table
 
 
 class Terminal(io.StringIO):
@@ -20,9 +25,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(out: io.StringIO, *hosts: str, lines: list[str] | None = None, status: int = 0) -> str:
+def shown(
+    out: io.StringIO,
+    *hosts: str,
+    lines: list[str] | None = None,
+    status: int = 0,
+    echo: bool = False,
+    report: Report | None = None,
+) -> str:
     """What a report shows of one step on each host."""
-    report = make_report("demo", out=out)
+    report = report or make_report("demo", out=out, echo=echo)
     with report.task("deploy main", hosts):
         report.stage_began("build", hosts)
         for host in hosts:
@@ -63,21 +75,178 @@ def test_with_several_hosts_a_terminal_has_one_line_for_each_hosts_stage(monkeyp
     assert "web2: Fetch the code" in failed
 
 
-def test_no_output_of_a_server_commands_the_users_terminal() -> None:
-    evil = "djdeploy: \x1b]0;title\x07\x1b[2J\u202e"
+HOSTILE = "\x1b]0;title\x07\x9b2J\u202e[/red][link=http://evil]"
+
+
+def commands(text: str) -> list[str]:
+    """What a terminal would do with it beside colours and moves of our own."""
+    return [c for c in ("\x1b]", "\x07", "\x9b", "\u202e", "\x1b[2J") if c in text]
+
+
+@pytest.mark.parametrize("line", [HOSTILE, f"djdeploy: {HOSTILE}", "[/srv/x]", "[bold]", ":key:"])
+def test_no_output_of_a_server_commands_the_users_terminal(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
     for out in (io.StringIO(), Terminal()):
-        text = shown(out, "web1", lines=[evil])
-        assert "\x1b]0" not in text
-        assert "\x07" not in text
-        assert "\u202e" not in text
+        for hosts in (["web1"], ["web1", "web[/2]"]):
+            assert not commands(shown(out, *hosts, lines=[line], echo=True))
+        if line.startswith(("[", ":")):
+            assert line in out.getvalue()
 
 
-def test_a_reader_that_leaves_does_not_stop_a_deploy() -> None:
-    class Gone(io.StringIO):
+def test_the_row_of_a_host_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "web[/1]" in rows(monkeypatch, ["web[/1]"], lines={"web[/1]": "[/srv/x] [link=http://evil]"})
+    assert "[/srv/x] [link=http://evil]" in rows(monkeypatch, ["web1"], lines={"web1": "[/srv/x] [link=http://evil]"})
+
+
+def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    instance = {"process": HOSTILE, "instance": 0, "pid": 1, "release": HOSTILE, "healthy": True, "note": HOSTILE}
+    print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": [instance]}])
+    print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": []}])
+    print_findings({HOSTILE: [Finding(HOSTILE, HOSTILE)]})
+    print_table([{"host": HOSTILE, "name": HOSTILE}], ["name"], hosts=True)
+    print_diff(
+        {
+            "release": HOSTILE,
+            "from": HOSTILE,
+            "to": HOSTILE,
+            "ahead": 1,
+            "behind": 0,
+            "gone": [],
+            "commits": [{"commit": HOSTILE, "subject": HOSTILE, "author": HOSTILE}],
+            "requirements": [{"name": HOSTILE, "old": HOSTILE, "new": HOSTILE}],
+            "migrations": [{"app": HOSTILE, "name": HOSTILE, "operations": [{"operation": HOSTILE, "class": HOSTILE}]}],
+            "settings": [{"file": HOSTILE, "names": [HOSTILE]}],
+        }
+    )
+    print_json({HOSTILE: HOSTILE})
+    Printer(names=True).line(HOSTILE, StepRun(Step("x", HOSTILE, ())), HOSTILE)
+    report = Report(project="demo")
+    report.say(HOSTILE)
+    report.warn(HOSTILE)
+    with report.task(HOSTILE, [HOSTILE]):
+        report.stage_began(HOSTILE, [HOSTILE])
+    text = capsys.readouterr().out
+    assert "title" in text
+    assert not commands(text)
+
+
+def test_json_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": HOSTILE})
+    assert json.loads(capsys.readouterr().out) == {"a": HOSTILE}
+
+
+def test_a_dry_run_keeps_its_lines_and_commands_no_terminal() -> None:
+    step = Step("x", f"X\n{HOSTILE}", (Shell(f"echo a\n\techo '{HOSTILE}'"),))
+    text = program_text("build", HOSTILE, {"A": HOSTILE}, [step])
+    assert not commands(text)
+    assert "echo a\n\techo '" in text
+
+
+# --- many hosts -------------------------------------------------------------------------------------------------------
+
+
+def rows(
+    monkeypatch: pytest.MonkeyPatch, hosts: list[str], *, lines: dict[str, str] | None = None, height: int = 24
+) -> str:
+    """The rows of a terminal of this height while these hosts are at work and the others wait."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", str(height))
+    report, out = TerminalReport(Terminal()), io.StringIO()
+    with report.task("deploy", hosts):
+        report.stage_began("build", hosts)
+        for host, line in (lines or {}).items():
+            run = StepRun(Step("fetch_code", "Fetch the code", ()))
+            report.step_began(host, run.step)
+            report.line(host, run, line)
+        assert report._progress
+        Console(file=out, width=100).print(report._progress.get_renderable())
+    return out.getvalue()
+
+
+def test_a_host_that_is_done_says_that_it_waits_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = rows(monkeypatch, ["web1", "web2"], lines={"web1": "reading"})
+    assert re.search(r"web1 +Fetch the code: reading", text)
+    assert re.search(r"web2 +waiting for the other hosts", text)
+
+
+def test_more_hosts_than_lines_show_those_that_work_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [f"web{number}" for number in range(64)]
+    text = rows(monkeypatch, hosts, lines={"web62": "a", "web63": "b"})
+    assert "web62" in text
+    assert "web63" in text
+    assert "62 other hosts: 0 at work, 62 waiting" in text
+    text = rows(monkeypatch, hosts, lines=dict.fromkeys(hosts, "reading"))
+    assert "42 other hosts: 42 at work, 0 waiting" in text
+    assert len(text.splitlines()) < 24
+
+
+def test_rows_that_fit_are_all_shown_in_their_order() -> None:
+    assert fitting([1, 2, 3], lambda row: row > 1, 3) == ([1, 2, 3], [])
+    assert fitting([1, 2, 3, 4], lambda row: row > 1, 3) == ([2, 3], [4, 1])
+    assert fitting([1, 2], lambda row: True, 0) == ([], [1, 2])
+
+
+def test_with_echo_each_line_of_several_hosts_names_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "web2 | chatter" in shown(Terminal(), "web1", "web2", lines=["chatter"], echo=True)
+    assert "web1 | chatter" not in shown(Terminal(), "web1", lines=["chatter"], echo=True)
+
+
+def test_a_terminal_that_cannot_move_shows_whole_lines_with_echo_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    text = shown(Terminal(), "web1", lines=["chatter"], echo=True)
+    assert "web1 |          chatter\nweb1 | ok     Fetch the code, 1.2 s\n" in text
+    assert "\x1b" not in text
+
+
+# --- nothing that shows a deploy stops it -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device"), BlockingIOError(), ValueError("closed file")],
+    ids=["a reader that leaves", "a full disk", "a slow reader", "a closed file"],
+)
+@pytest.mark.parametrize("kind", [Report, TerminalReport])
+def test_no_output_that_fails_stops_a_deploy(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Report], error: Exception
+) -> None:
+    class Failing(Terminal):
         def write(self, text: str) -> Any:
-            raise BrokenPipeError
+            raise error
 
-    Report(Gone()).say("it is live")
+        def flush(self) -> None:
+            raise error
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown(Failing(), "web1", "web2", lines=["djdeploy: a note"], report=kind(Failing(), project="demo"))
+
+
+@pytest.mark.parametrize("kind", [Report, TerminalReport])
+def test_an_output_that_lacks_our_characters_shows_others(monkeypatch: pytest.MonkeyPatch, kind: type[Report]) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    data = io.BytesIO()
+    report = kind(io.TextIOWrapper(data, encoding="ascii"), project="demo")
+    shown(io.StringIO(), "web1", "wéb2", lines=["djdeploy: → tökén \udcff"], report=report)
+    assert b"t\\xf6k\\xe9n" in data.getvalue()
+
+
+def test_a_terminal_without_unicode_shows_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ascii(Terminal):
+        encoding = "ascii"
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert type(make_report("demo", out=Ascii())) is Report
+
+
+@pytest.mark.parametrize("reader", ["/dev/full", "head -c 0"])
+def test_what_cannot_be_written_does_not_change_the_exit_code(reader: str) -> None:
+    program = "from djdeploy.report import Report; [Report().say('x' * 9999) for _ in range(99)]"
+    target = f"> {reader}" if reader.startswith("/") else f"| {reader}"
+    command = f'{{ {sys.executable} -c "{program}"; echo exit $? >&2; }} {target}'
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
+    assert done.stderr == "exit 0\n"
 
 
 def test_what_is_only_needed_later_is_only_loaded_then() -> None:

@@ -2,22 +2,27 @@
 
 Their contents come over a descriptor of our own, `DJDEPLOY_INPUT_FD`, as JSON of paths to base64: never on a command
 line, nor in the environment. KEEP is a directory for what is replaced, from which `--restore` brings it back.
+
+`shared` may be another file system, and what is in it may belong to others: everything is written beside its place,
+and what is replaced is kept as a copy.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
 import stat
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from tell import tell
 
 MODE = 0o600
-NEW = ".new"  # in KEEP: the names of files that there were not before
+RECORD = "record.json"  # in KEEP: what was there before, by its name in `shared`
 
 
 def contents() -> dict[str, bytes]:
@@ -37,50 +42,84 @@ def state(path: str, content: bytes) -> str:
     return "same" if same else "differs"
 
 
-def write(path: str, content: bytes, beside: str) -> None:
+def beside(path: str) -> str:
+    """Where a file is written before it has its name: in the same directory, since a rename crosses no file system."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.djdeploy-new")
+
+
+def write(path: str, content: bytes, mode: int = MODE, group: int | None = None) -> None:
     """Private before its first byte, whole before it has its name, on the disk before that."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
+    new = beside(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(new)  # left by a power loss; whoever is at work has the lock
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     with os.fdopen(fd, "wb") as file:
         os.fchmod(fd, MODE)
         file.write(content)
+        if group is not None:
+            with contextlib.suppress(PermissionError):
+                os.fchown(fd, -1, group)
+        os.fchmod(fd, mode)
         file.flush()
         os.fsync(fd)
-    os.rename(beside, path)
+    os.rename(new, path)
+
+
+def remembered(path: str, copy: str) -> dict[str, Any] | None:
+    """What is there, if anything, so that `bring_back` can make it again."""
+    if os.path.islink(path):
+        return {"link": os.readlink(path)}
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            write(copy, file.read())
+    except FileNotFoundError:
+        return None
+    return {"copy": copy, "mode": stat.S_IMODE(found.st_mode), "group": found.st_gid}
+
+
+def bring_back(path: str, before: dict[str, Any] | None) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(beside(path))
+    if before is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+    elif "link" in before:
+        os.symlink(before["link"], beside(path))
+        os.rename(beside(path), path)
+    else:
+        with open(before["copy"], "rb") as file:
+            write(path, file.read(), before["mode"], before["group"])
 
 
 def install(shared: str, keep: str, wanted: Mapping[str, bytes]) -> None:
     os.makedirs(keep, 0o700, exist_ok=True)
-    new = []
+    record = {}
     for number, (name, content) in enumerate(wanted.items()):
         path = os.path.join(shared, name)
         found = state(path, content)
         if found == "same":
             continue
-        if found == "missing":
-            new.append(name)
-            with open(os.path.join(keep, NEW), "w", encoding="utf-8") as file:
-                json.dump(new, file)
-        else:
-            kept = os.path.join(keep, name)
-            os.makedirs(os.path.dirname(kept), exist_ok=True)
-            os.link(path, kept)
-        write(path, content, os.path.join(keep, f".beside-{number}"))
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            record[name] = remembered(path, os.path.join(keep, str(number)))
+            write(os.path.join(keep, RECORD), json.dumps(record).encode())
+            write(path, content)
+        except OSError as error:
+            sys.exit(f"{name} could not be {'installed' if found == 'missing' else 'replaced'}: {error}")
         print(f"djdeploy: {name} was {'installed' if found == 'missing' else 'replaced'}")
 
 
 def restore(shared: str, keep: str) -> None:
     """Brings back what was replaced. It may be done twice."""
-    for directory, _, names in os.walk(keep):
-        for name in names:
-            kept = os.path.join(directory, name)
-            if directory == keep and name == NEW:
-                with open(kept, encoding="utf-8") as file:
-                    for made in json.load(file):
-                        if os.path.lexists(os.path.join(shared, made)):
-                            os.remove(os.path.join(shared, made))
-            elif not name.startswith(".beside-"):
-                os.rename(kept, os.path.join(shared, os.path.relpath(kept, keep)))
+    record = os.path.join(keep, RECORD)
+    if os.path.exists(record):
+        with open(record, "rb") as file:
+            replaced = json.load(file)
+        for name, before in replaced.items():
+            bring_back(os.path.join(shared, name), before)
+        os.remove(record)  # first: what it speaks of goes next
     shutil.rmtree(keep, ignore_errors=True)
 
 
