@@ -91,8 +91,13 @@ def print_diff(found: Mapping[str, Any]) -> None:
     for change in found["requirements"]:
         say(f"requirement: {change['name']} {change['old'] or '(none)'} → {change['new'] or '(removed)'}")
     for migration in found["migrations"]:
-        kinds = [f"{each['operation']} ({each['class']})" for each in migration["operations"]]
+        kinds = [
+            f"{op['operation']} ({': '.join([op['class'], *filter(None, [op.get('why')])])})"
+            for op in migration["operations"]
+        ]
         say(f"migration: {migration['app']}.{migration['name']}: {', '.join(kinds)}")
+    for migration in found["migrations_gone"]:
+        say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
     for template in found["settings"]:
         say(f"{template['file']} has new names: {', '.join(template['names'])}")
     if not found["ahead"] and not found["behind"]:
