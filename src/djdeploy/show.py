@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .doctor import Finding
+from .doctor import Checkup
 from .errors import printable
 from .report import Report
 from .runner import StepRun
@@ -64,10 +64,11 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
     return None
 
 
-def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
+def print_findings(found: Mapping[str, Checkup]) -> None:
     """What is wrong with each host, the worst first, each with its remedy."""
-    for host, findings in found.items():
+    for host, (versions, findings) in found.items():
         print(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
+        print(f"  has   {printable(', '.join(f'{name} {version}' for name, version in versions.items()))}")
         for finding in sorted(findings, key=lambda finding: not finding.fatal):
             print(f"  {'FAIL' if finding.fatal else 'note'}  {printable(finding.what)}")
             print(f"        {printable(finding.remedy)}")

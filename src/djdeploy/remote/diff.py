@@ -49,6 +49,7 @@ KINDS = {
     "RunSQL": "opaque",
 }
 UNDECIDED = ("AlterField", "AlterIndexTogether", "AlterOrderWithRespectTo")
+CODE = {"RunPython": "code", "RunSQL": "sql"}
 INDEXED = ("ForeignKey", "OneToOneField", "SlugField")  # if not told otherwise
 REWRITTEN = ("AutoField", "BigAutoField", "SmallAutoField", "GeneratedField")
 FIELDS = re.compile(  # Django's own, of which all is known
@@ -178,19 +179,15 @@ def judged(item: ast.expr, app: str, tables: set[tuple[str, str]]) -> Table:
     elif name == "AlterUniqueTogether":
         empty = isinstance(argument(item, 1, "unique_together"), ast.Call)  # set()
         kind = {"class": "additive" if empty else "locking"}
-    elif (
-        name in ("RunPython", "RunSQL")
-        and name_of(argument(item, 0, "code" if name == "RunPython" else "sql")) == "noop"
-    ):
+    elif name in CODE and name_of(argument(item, 0, CODE[name])) == "noop":
         kind = {"class": "additive"}
     elif name in UNDECIDED:
         kind = {"class": "undecided", "why": "it depends on what it was before"}
     else:
         kind = {"class": "additive" if name.endswith("Extension") else KINDS.get(name, "opaque")}
-    return {
-        "operation": name,
-        **({"class": "additive"} if model in tables and name not in ("RunPython", "RunSQL") else kind),
-    }
+    if model in tables and name not in CODE:
+        kind = {"class": "additive"}
+    return {"operation": name, **kind}
 
 
 def added_field(field: ast.expr | None) -> Table:
