@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -214,11 +215,14 @@ ADDITIVE = {
     'AddField("legacy", "x", models.IntegerField())': "nothing changes",
     'DeleteModel("Legacy")': "nothing changes",
     'DeleteModel("Draft")': "nothing changes",
+    'AddField("note", "since", models.DateTimeField(db_default=models.functions.Now()))': "the old code need not know",
+    'CreateModel("View", [("id", models.BigAutoField(primary_key=True))], {"managed": False})': "nothing changes",
     'AddField("note", "more", models.IntegerField(db_default=1))': "the old code need not know the new column",
 }
 LOCKING = {
     'AddIndex("note", models.Index(fields=["title"], name="by_title"))': "while the index is built",
     'AddConstraint("note", models.UniqueConstraint(fields=["title"], name="one"))': "while its rows are checked",
+    'AddField("note", "luck", models.FloatField(db_default=models.functions.Random()))': "the table is rewritten",
     'AlterField("note", "title", models.CharField(max_length=80))': "queries wait while shop_note.title is altered",
     'AlterField("note", "title", models.CharField(max_length=50, db_index=True))': "queries wait",
     'AlterField("note", "title", models.TextField())': "queries wait",
@@ -247,6 +251,9 @@ DESTRUCTIVE = {
 NARROWER = {  # the schema works with the old code's statements, but perhaps not with its values
     'AlterField("note", "body", models.TextField(default=""))': "rows that hold NULL stop the migration",
     'AlterField("note", "title", models.CharField(max_length=20))': "its type changes from varchar(50) to varchar(20)",
+    'AlterField("author", "id", models.BigIntegerField(primary_key=True))': "the old code leaves the value to",
+    'CreateModel("Seen", [("id", models.BigAutoField(primary_key=True)), ("x", models.IntegerField())], '
+    '{"managed": False}), AlterModelOptions("seen", {}), RemoveField("seen", "x")': "the column shop_seen.x and what",
     'AlterField("note", "rank", models.SmallIntegerField(default=0))': "its type changes from integer to smallint",
     'AlterField("note", "author", models.ForeignKey("shop.Note", models.CASCADE, null=True))': "its values refer to",
 }
@@ -324,7 +331,9 @@ def is_broken(project: Project, label: str) -> bool:
 def connected(project: Project) -> Any:
     known = project.databases["default"]
     if known["ENGINE"].endswith("sqlite3"):
-        return sqlite3.connect(known["NAME"], isolation_level=None)
+        database = sqlite3.connect(known["NAME"], isolation_level=None)
+        database.create_function("RAND", 0, random.random)  # as Django's own connections have it
+        return database
     return psycopg.connect(host=known["HOST"], dbname=known["NAME"], user=known["USER"], autocommit=True)
 
 
