@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .layout import LAUNCHER
+from .secret import read, reason
 from .settings import Settings
 from .shell import sh
 from .snapshot import Snapshot
@@ -18,17 +20,19 @@ Facts = Mapping[str, Any]
 SKEW = 60
 """Seconds by which a server's clock may differ from ours: release names and certificates depend on it."""
 
-ROOM = 3
-"""How often a release of the size of the last one must fit on the disk: itself, and its environment beside it."""
+ROOM = 2
+"""How often a release of the size of the last one must fit on the disk: itself, and what it is unpacked from."""
 
-LITTLE = 200 * 1024 * 1024
-"""Bytes below which no disk is enough: the environment of a Django project has about 100 MB."""
+LITTLE = {"bytes": 200 * 2**20, "inodes": 20_000}
+"""What a first deploy may need: the environment of a Django project has about 100 MB in 10,000 files."""
 
 NOTHING = 1024 * 1024
 """Bytes below which a disk is full."""
 
-FEW = 20_000
-"""Inodes below which no disk is enough: that environment has about 10,000 files."""
+OLDEST_GIT = (2, 3)
+"""Older ones know no GIT_SSH_COMMAND, and so neither our deploy key nor which servers are trusted."""
+
+OLDEST_PYTHON = (3, 8)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,17 @@ class Finding:
     what: str
     remedy: str
     fatal: bool = True
+
+
+class Checkup(NamedTuple):
+    """A host as the doctor found it.
+
+    Args:
+        versions: of the tools on the server, by their names.
+    """
+
+    versions: Mapping[str, str]
+    findings: Sequence[Finding]
 
 
 def obstacles(
@@ -99,6 +114,7 @@ def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Ite
     facts = told["doctor"]
     yield from obstacles(seen, settings, ("git",), settings.shared_files)
     yield from tools(settings, seen, facts)
+    yield from too_old(facts["tools"])
     yield from room(seen, facts)
     yield from clock(seen, now)
     yield from ownership(facts)
@@ -109,6 +125,36 @@ def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Ite
 
 
 LOSS = "See docs/zero-downtime.md."
+
+
+def secret_sources(settings: Settings) -> Iterator[Finding]:
+    """What a deploy would read on this machine and cannot. A command is not run: it may ask for a passphrase."""
+    for name, secret in settings.secret_files.items():
+        if secret.command:
+            continue
+        try:
+            read(secret)
+        except (OSError, KeyError) as error:
+            what = f"the secret file {name} cannot be read: {reason(secret, error)}"
+            yield Finding(what, "Correct secret_files in the settings, or provide it; then: fab secrets --check")
+
+
+def too_old(versions: Mapping[str, str]) -> Iterator[Finding]:
+    for name, oldest in (("git", OLDEST_GIT), ("Python", OLDEST_PYTHON)):
+        has = versions.get(name, "")
+        if has and tuple(int(part) for part in re.findall(r"\d+", has)[:2]) < oldest:
+            needed = ".".join(map(str, oldest))
+            yield Finding(
+                f"{name} {has} of the server is too old: {needed} is needed", f"Install {name} {needed} or newer."
+            )
+
+
+def versions_of(facts: Facts) -> Mapping[str, str]:
+    """The versions that people ask for."""
+    installed = {
+        name: facts["versions"][name.lower()] for name in ("Django", "Gunicorn") if name.lower() in facts["versions"]
+    }
+    return {**facts["tools"], **installed}
 
 
 def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]:
@@ -126,15 +172,20 @@ def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]
 
 
 def room(seen: Snapshot, facts: Facts) -> Iterator[Finding]:
-    free, inodes = seen.facts["free"]["bytes"], seen.facts["free"]["inodes"]
     if facts["noexec"]:
         remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
         yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
-    needed = max(LITTLE, ROOM * facts["release_bytes"])
-    if NOTHING <= free < needed:
-        yield Finding(f"{free // 2**20} MB are free, and a deploy may need {needed // 2**20}", "fab cleanup --keep=2")
-    if inodes and inodes < FEW:
-        yield Finding(f"{inodes} inodes are free, and a deploy may need {FEW}", "fab cleanup --keep=2")
+    release, environment = facts["release"], facts["environment"]
+    for what, each, unit in (("bytes", 2**20, "MB"), ("inodes", 1, "inodes")):
+        free = seen.facts["free"][what]
+        if not free or (what == "bytes" and free < NOTHING):  # not known, or full, which was said
+            continue
+        needed = ROOM * release[what] + (0 if environment[what] else LITTLE[what])
+        for also, when, fatal in ((0, "a deploy", True), (environment[what], "a changed requirement", False)):
+            if free < needed + also:
+                said = f"{free // each} {unit} are free, and {when} may need {(needed + also) // each}"
+                yield Finding(said, "fab cleanup --keep=2", fatal)
+                break
 
 
 def clock(seen: Snapshot, now: float) -> Iterator[Finding]:
@@ -153,11 +204,24 @@ def ownership(facts: Facts) -> Iterator[Finding]:
     if not home["writable"]:
         remedy = sh("As root: install -d -o {user} {home}", user=facts["user"], home=home["path"])
         yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
-    for path in facts["writable_by_all"]:
-        yield Finding(f"every account may write into {path}", sh("chmod o-w {path}", path=path), fatal=False)
-    for path in facts["foreign"]:
-        remedy = sh("As root: chown -R {user} {path}", user=facts["user"], path=path)
-        yield Finding(f"{path} belongs to another account", remedy, fatal=False)
+    for part in facts["writable_by_all"]:
+        remedy = sh("chmod {recursive} o-w {root}", recursive=recursive(part), root=part["root"])
+        yield Finding(f"every account may write into {counted(part)}", remedy, fatal=False)
+    for part in facts["foreign"]:
+        remedy = sh("As root: chown -R {user} {root}", user=facts["user"], root=part["root"])
+        yield Finding(
+            f"{counted(part)} {'belongs' if part['count'] == 1 else 'belong'} to another account", remedy, False
+        )
+
+
+def counted(part: Facts) -> str:
+    """The first of what was found in a part of `home`, and how many others there are."""
+    others = part["count"] - 1
+    return f"{part['first']} and {others} more in {part['root']}" if others else str(part["first"])
+
+
+def recursive(part: Facts) -> Sequence[str]:
+    return [] if part["first"] == part["root"] and part["count"] == 1 else ["-R"]
 
 
 # --- Supervisor and the processes -------------------------------------------------------------------------------------
@@ -168,14 +232,21 @@ def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if not settings.processes:
         return
     live = facts["supervisor"]
-    if "why" in live:
+    if not live["runs"]:
         yield Finding(f"{live['why']}: nothing restarts the processes", "As root: install Supervisor", fatal=False)
+        return
+    if "why" in live:
+        remedy = sh("Compare by hand: fab supervisor-conf. Or as root: let {user} read the file", user=facts["user"])
+        yield Finding(f"{live['why']}: not compared with what supervisor-conf prints", remedy, fatal=False)
         return
     if uses_the_posts_layout(settings):
         return
-    remedy = f"As root: fab supervisor-conf > /etc/supervisor/conf.d/{settings.project}.conf && supervisorctl update"
+    install = f"As root: fab supervisor-conf > /etc/supervisor/conf.d/{settings.project}.conf && supervisorctl update"
     for difference in differences(settings, live["programs"]):
-        yield Finding(f"{difference} ({live['path']})", remedy, fatal=False)
+        yield Finding(f"{difference} ({live['path']})", install, fatal=False)
+    for section in live["not_loaded"]:
+        what = f"[{section}] is read from Supervisor's files, but not loaded as it is there"
+        yield Finding(what, "As root: supervisorctl update", fatal=False)
 
 
 def uses_the_posts_layout(settings: Settings) -> bool:
@@ -199,8 +270,19 @@ def differences(settings: Settings, live: Mapping[str, Mapping[str, str]]) -> It
             continue
         for name, value in printed.items(section):
             has = live[section].get(name)
-            if name != "user" and has != value:
+            if name == "environment":
+                differ = variables(has or "") ^ variables(value)
+                if differ:  # never their values: passwords are kept there
+                    names = ", ".join(sorted({variable for variable, _ in differ}))
+                    yield f"[{section}] has other variables than would be printed in its environment: {names}"
+            elif name != "user" and has != value:
                 yield f"[{section}] has {name}={has}, and would be printed with {value}"
+
+
+def variables(text: str) -> set[tuple[str, str]]:
+    """The names and values of an `environment=` of Supervisor's."""
+    pairs = re.findall(r"""(\w+)\s*=\s*("[^"]*"|'[^']*'|[^,]*)""", text)
+    return {(name, value.strip().strip("\"'")) for name, value in pairs}
 
 
 def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from .doctor import Finding, findings
+from .doctor import Checkup, Finding, findings, secret_sources, versions_of
 from .engine import Who, access, find_commit, live_releases, needed, refuse, refuse_twice, resolve, working
 from .errors import DeployError, together
 from .fleet import Fleet
@@ -50,7 +50,7 @@ def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapp
 
 def check(
     remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
-) -> Answers[Sequence[Finding]]:
+) -> Answers[Checkup]:
     """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     ref = ref or settings.branch
@@ -58,7 +58,7 @@ def check(
     with working(fleet, report, f"check {ref}", **opening) as seen:
         refuse_twice(seen)
 
-        def examine(remote: Remote) -> Sequence[Finding]:
+        def examine(remote: Remote) -> Checkup:
             d = Deployment(
                 settings=remote.settings, host=remote.host, seen=seen[remote], release=seen[remote].current or ""
             )
@@ -68,12 +68,13 @@ def check(
                 steps += [find_commit(d, ref, peek=True)]
             runs = remote.run(steps, step_environment(d.settings), report)
             refuse_failure(remote.host, runs[:1])
-            found = list(findings(d.settings, d.seen, runs[0].told, who.at.timestamp()))
+            told = runs[0].told
+            found = [*secret_sources(settings), *findings(d.settings, d.seen, told, who.at.timestamp())]
             if not runs[-1].ok:
                 output = [line for line in runs[-1].tail if line.strip()]
                 what = f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}"
                 found.append(Finding(what, remedy_for(output)))
-            return found
+            return Checkup(versions_of(told["doctor"]), found)
 
         found, errors = fleet.attempt(examine)
         return Answers(found, {**fleet.missing, **errors})

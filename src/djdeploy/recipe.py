@@ -148,9 +148,9 @@ def run_build_steps(d: Deployment) -> Sequence[Step]:
 @once
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
-    command = migrate_command(d)
+    words = migrate_words(d)
     refuse = [] if d.allow_destructive else ["--refuse"]
-    return [d.migrations(d.new, "plan", *refuse, "--", *command)] if command else []
+    return [d.migrations(d.new, "plan", *refuse, *words)] if words else []
 
 
 @beside
@@ -197,9 +197,9 @@ def migrate_database(d: Deployment) -> Sequence[Step]:
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that lie between"""
     # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
-    if not d.old or not d.seen.live or d.allow_destructive or d.migrate_back or not migrate_command(d):
+    if not d.old or not d.seen.live or d.allow_destructive or d.migrate_back or not migrate_words(d):
         return []
-    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--refuse", "--", *migrate_command(d))]
+    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--refuse", *migrate_words(d))]
 
 
 @once
@@ -207,7 +207,7 @@ def migrate_back(d: Deployment) -> Sequence[Shell]:
     """Unapply the migrations that lie between"""
     if not d.old or not d.migrate_back:
         return []
-    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--run", "--", *migrate_command(d))]
+    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--run", *migrate_words(d))]
 
 
 # --- publish: a failure here puts the links back and brings the old release up again ----------------------------------
@@ -339,6 +339,7 @@ def migrate_forward_again(d: Deployment) -> Sequence[Step]:
     return [
         Step("migrate_forward_again", f"manage.py {shlex.join(words)}, again", (d.migrations(d.old, *words),))
         for words in migrate_commands(d)
+        if words[0] == "migrate"
     ]
 
 
@@ -507,13 +508,14 @@ def is_migrate(command: str) -> bool:
 
 
 def migrate_commands(d: Deployment) -> Sequence[Sequence[str]]:
-    """The words of each `migrate` among the management commands: a project may have one for each database."""
-    return [words for words in map(shlex.split, d.settings.manage_steps) if words[0] == "migrate"]
+    """The words of each management command that migrates databases: a project may have one for each."""
+    commands = map(shlex.split, d.settings.manage_steps)
+    return [words for words in commands if words[0] in ("migrate", "migrate_schemas")]
 
 
-def migrate_command(d: Deployment) -> Sequence[str]:
-    """The words of the first of them, which choose the settings for all databases; none if there is none."""
-    return next(iter(migrate_commands(d)), [])
+def migrate_words(d: Deployment) -> Sequence[str]:
+    """The same as `migrations.py` takes them: `--` before each."""
+    return [word for words in migrate_commands(d) for word in ("--", *words)]
 
 
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:

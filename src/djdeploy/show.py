@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
-from .doctor import Finding
+from .doctor import Checkup
 from .errors import printable
 from .report import Output, Report
 from .runner import StepRun
@@ -56,10 +56,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
     return None
 
 
-def print_findings(found: Mapping[str, Sequence[Finding]]) -> None:
+def print_findings(found: Mapping[str, Checkup]) -> None:
     """What is wrong with each host, the worst first, each with its remedy."""
-    for host, findings in found.items():
+    for host, (versions, findings) in found.items():
         say(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
+        if versions:
+            say(f"  has   {', '.join(f'{name} {version}' for name, version in versions.items())}")
         for finding in sorted(findings, key=lambda finding: not finding.fatal):
             say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
             say(f"        {finding.remedy}")
@@ -79,8 +81,13 @@ def print_diff(found: Mapping[str, Any]) -> None:
     for change in found["requirements"]:
         say(f"requirement: {change['name']} {change['old'] or '(none)'} → {change['new'] or '(removed)'}")
     for migration in found["migrations"]:
-        kinds = [f"{each['operation']} ({each['class']})" for each in migration["operations"]]
+        kinds = [
+            f"{op['operation']} ({': '.join([op['class'], *filter(None, [op.get('why')])])})"
+            for op in migration["operations"]
+        ]
         say(f"migration: {migration['app']}.{migration['name']}: {', '.join(kinds)}")
+    for migration in found["migrations_gone"]:
+        say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
     for template in found["settings"]:
         say(f"{template['file']} has new names: {', '.join(template['names'])}")
     if not found["ahead"] and not found["behind"]:

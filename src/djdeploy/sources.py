@@ -201,7 +201,8 @@ if {git} cat-file -e {gitmodules} 2>/dev/null; then
         checkout
     }}
     {work} submodule -q foreach --recursive \\
-        'git -c tar.umask=0022 archive --format=tar -o "$into.tar" HEAD && tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
+        'git -c tar.umask=0022 archive --format=tar -o "$into.tar" HEAD &&
+            tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
 fi""",
             git=self.git,
             gitmodules=f"{commit}:.gitmodules",

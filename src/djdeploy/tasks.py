@@ -17,7 +17,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from . import engine, inquiry
-from .doctor import Finding
+from .doctor import Checkup, Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
 from .job import DeployTask, Job, task
 from .plan import Deployment, Recipe, Step
@@ -161,16 +161,21 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 
 
 @task(help={"branch": BRANCH, "json": JSON})
-def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Sequence[Finding]]:
+def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Checkup]:
     """Look for what would make a deploy fail"""
     found = inquiry.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
-    unknown = {host: [Finding(error.what, error.remedy)] for host, error in found.errors.items()}
+    unknown = {host: Checkup({}, [Finding(error.what, error.remedy)]) for host, error in found.errors.items()}
     if json:
-        print_json({host: [asdict(finding) for finding in each] for host, each in {**found, **unknown}.items()})
+        print_json(
+            {
+                host: {"versions": one.versions, "findings": [asdict(finding) for finding in one.findings]}
+                for host, one in {**found, **unknown}.items()
+            }
+        )
     else:
         print_findings({**found, **unknown})
     found.complain()
-    fatal = sum(finding.fatal for findings in found.values() for finding in findings)
+    fatal = sum(finding.fatal for one in found.values() for finding in one.findings)
     if fatal:
         raise DeployError(
             f"a deploy would fail: {fatal} problem{'s' if fatal > 1 else ''}", site="Nothing was changed."

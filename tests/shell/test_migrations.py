@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +215,14 @@ ADDITIVE = {
     'AddField("legacy", "x", models.IntegerField())': "nothing changes",
     'DeleteModel("Legacy")': "nothing changes",
     'DeleteModel("Draft")': "nothing changes",
+    'AddField("note", "since", models.DateTimeField(db_default=models.functions.Now()))': "the old code need not know",
+    'CreateModel("View", [("id", models.BigAutoField(primary_key=True))], {"managed": False})': "nothing changes",
     'AddField("note", "more", models.IntegerField(db_default=1))': "the old code need not know the new column",
 }
 LOCKING = {
     'AddIndex("note", models.Index(fields=["title"], name="by_title"))': "while the index is built",
     'AddConstraint("note", models.UniqueConstraint(fields=["title"], name="one"))': "while its rows are checked",
+    'AddField("note", "luck", models.FloatField(db_default=models.functions.Random()))': "the table is rewritten",
     'AlterField("note", "title", models.CharField(max_length=80))': "queries wait while shop_note.title is altered",
     'AlterField("note", "title", models.CharField(max_length=50, db_index=True))': "queries wait",
     'AlterField("note", "title", models.TextField())': "queries wait",
@@ -247,6 +251,9 @@ DESTRUCTIVE = {
 NARROWER = {  # the schema works with the old code's statements, but perhaps not with its values
     'AlterField("note", "body", models.TextField(default=""))': "rows that hold NULL stop the migration",
     'AlterField("note", "title", models.CharField(max_length=20))': "its type changes from varchar(50) to varchar(20)",
+    'AlterField("author", "id", models.BigIntegerField(primary_key=True))': "the old code leaves the value to",
+    'CreateModel("Seen", [("id", models.BigAutoField(primary_key=True)), ("x", models.IntegerField())], '
+    '{"managed": False}), AlterModelOptions("seen", {}), RemoveField("seen", "x")': "the column shop_seen.x and what",
     'AlterField("note", "rank", models.SmallIntegerField(default=0))': "its type changes from integer to smallint",
     'AlterField("note", "author", models.ForeignKey("shop.Note", models.CASCADE, null=True))': "its values refer to",
 }
@@ -324,7 +331,9 @@ def is_broken(project: Project, label: str) -> bool:
 def connected(project: Project) -> Any:
     known = project.databases["default"]
     if known["ENGINE"].endswith("sqlite3"):
-        return sqlite3.connect(known["NAME"], isolation_level=None)
+        database = sqlite3.connect(known["NAME"], isolation_level=None)
+        database.create_function("RAND", 0, random.random)  # as Django's own connections have it
+        return database
     return psycopg.connect(host=known["HOST"], dbname=known["NAME"], user=known["USER"], autocommit=True)
 
 
@@ -442,10 +451,13 @@ def test_a_squashed_migration_that_is_applied_in_pieces_is_not_applied_again(pro
     assert project.run("plan").plan == []
 
 
-def test_all_databases_are_judged_or_those_that_are_named(project: Project, tmp_path: Path) -> None:
+OTHER = ["--", "migrate", "--noinput", "--database=other"]
+
+
+def test_the_databases_that_the_steps_migrate_are_judged(project: Project, tmp_path: Path) -> None:
     project.configure(databases={**project.databases, "other": sqlite(tmp_path / "other")})
     project.migration("0002_less", 'RemoveField("note", "body")')
-    done = project.run("plan")
+    done = project.run("plan", "--", "migrate", "--noinput", *OTHER)
     assert [(one["database"], one["name"], one["class"]) for one in done.plan] == [
         ("default", "0002_less", "destructive"),
         ("other", "0001_initial", "additive"),
@@ -454,8 +466,72 @@ def test_all_databases_are_judged_or_those_that_are_named(project: Project, tmp_
     assert "shop.0002_less on default: destructive" in done.output
     assert "2 migrations make the database 'other' from nothing" in done.output
     assert done.told["migrations"]["applied"]["other"] == {}
-    assert project.run("plan", "--refuse", "--database=other").status == 0
-    assert "the project's DATABASES have no 'third'" in project.run("plan", "--database=third").output
+    assert project.run("plan", "--refuse", *OTHER).status == 0
+    unknown = project.run("plan", "--", "migrate", "--database=third")
+    assert unknown.status == 1
+    assert "'third'" in unknown.output  # in Django's own words, or in ours
+
+
+def test_a_database_that_no_step_migrates_is_shown_and_never_a_reason_to_refuse(
+    project: Project, tmp_path: Path
+) -> None:
+    project.configure(databases={**project.databases, "other": sqlite(tmp_path / "other")})
+    project.migrate("--database=other")
+    project.migration("0002_less", 'RemoveField("note", "body")')
+    done = project.run("plan", "--refuse", *OTHER)
+    assert [one["database"] for one in done.plan] == ["other"]
+    project.migrate("--database=other")
+    done = project.run("plan", "--refuse", *OTHER)
+    assert (done.status, done.plan) == (0, [])
+    assert (
+        "djdeploy: not applied, and no step migrates 'default': shop.0002_less on default: destructive" in done.output
+    )
+    assert sorted(done.told["migrations"]["applied"]) == ["default", "other"]
+
+
+FOREIGN = """
+CREATE TABLE django_migrations (id integer PRIMARY KEY, app varchar(255), name varchar(255), applied datetime)
+INSERT INTO django_migrations (app, name, applied) VALUES ('shop', '0002_theirs', '2020-01-01')
+INSERT INTO django_migrations (app, name, applied) VALUES ('shop', '0002_more', '2020-01-01')
+"""
+
+
+@pytest.mark.parametrize("words", [["plan", "--refuse"], ["applied"], ["back", "--refuse"]])
+def test_another_projects_database_and_a_replica_that_is_down_block_no_deploy(
+    project: Project, tmp_path: Path, words: list[str]
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "legacy", isolation_level=None)) as legacy:
+        for statement in FOREIGN.strip().splitlines():
+            legacy.execute(statement)
+    down = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": "/nowhere"}
+    before = record(project)
+    project.configure(databases={**project.databases, "legacy": sqlite(tmp_path / "legacy"), "replica": down})
+    project.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
+    done = project.run(*words, *(["--to-json", before] if words[0] == "back" else []))
+    assert done.status == 0
+    if words[0] == "plan":
+        assert [one["name"] for one in done.plan] == ["0002_more"]
+        assert "'legacy' is not judged, and no step migrates it: `migrate` would refuse the database" in done.output
+        assert "'replica' is not judged, and no step migrates it: the database 'replica' cannot be" in done.output
+    project.migrate()
+
+
+def test_only_what_migrate_is_told_to_apply_is_judged(project: Project) -> None:
+    project.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
+    project.migration("0003_less", 'RemoveField("note", "body")')
+    project.migration("0001_initial", 'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])', app="tags")
+    project.configure(apps=["shop", "tags"])
+    assert [one["app"] for one in project.run("plan", "--", "migrate", "tags").plan] == ["tags"]
+    done = project.run("plan", "--refuse", "--", "migrate", "shop", "0002", "--noinput")
+    assert [one["name"] for one in done.plan] == ["0002_more"]
+
+
+def test_the_schemas_of_tenants_are_said_to_be_unjudged(project: Project) -> None:
+    done = project.run("plan", "--refuse", "--", "migrate_schemas", "--noinput")
+    assert (done.status, done.plan) == (0, [])
+    assert "djdeploy: migrate_schemas: the migrations of tenants' schemas are not judged" in done.output
+    done = project.run("back", "--to-json", record(project), "--run", "--", "migrate_schemas")
+    assert (done.status, done.output) == (1, "migrate_schemas: the schemas of tenants cannot be migrated back\n")
 
 
 ROUTER = """
@@ -634,6 +710,22 @@ def test_a_release_without_a_record_is_not_compared(project: Project, tmp_path: 
     assert done.status == 0
     assert done.told["migrations"]["back"] is None
     assert "does not say which migrations it had" in done.output
+
+
+def test_a_release_without_a_record_is_compared_by_the_migrations_that_its_code_has(
+    project: Project, tmp_path: Path
+) -> None:
+    project.migration("0002_known", 'AddField("note", "more", models.TextField(null=True))')
+    old, new = tmp_path / "r1/repository", tmp_path / "r2/repository"
+    shutil.copytree(project.path, old)
+    old.with_name("release.json").write_text('{"name": "r1"}')
+    project.migration("0003_less", 'RemoveField("note", "body")')
+    shutil.copytree(project.path, new)
+    newer = replace(project, path=new)
+    newer.migrate()
+    done = newer.run("back", "--to-json", str(old.with_name("release.json")), "--refuse")
+    assert done.status == 1
+    assert [one["name"] for one in done.back] == ["0003_less"]
 
 
 def test_a_migration_that_only_a_third_release_had_has_no_way_back(project: Project) -> None:
@@ -933,6 +1025,24 @@ def test_concurrent_work_waits_for_older_transactions_without_a_limit(on_postgre
     assert done.status == 0
     assert "tried again" not in done.output
     assert site.longest < 1.5
+
+
+def test_no_session_is_changed_since_a_pooler_gives_it_to_the_site_next(
+    on_postgres: Project, postgres: Postgres
+) -> None:
+    with connected(on_postgres) as database:
+        database.execute(f"ALTER DATABASE {on_postgres.databases['default']['NAME']} SET log_statement = 'all'")
+    on_postgres.migration(
+        "0002_more",
+        'AddField("note", "more", models.TextField(null=True)), RunSQL("VACUUM shop_note"),'
+        'RunSQL("CREATE INDEX CONCURRENTLY\\nby_title ON shop_note (title)")',
+        more="atomic = False",
+    )
+    on_postgres.migrate()
+    log = (postgres.folder / "log").read_text()
+    assert "SET LOCAL lock_timeout = 5000" in log
+    assert "SET lock_timeout" not in log
+    assert "RESET" not in log
 
 
 def test_any_other_error_is_not_tried_again(on_postgres: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -62,7 +63,7 @@ class Killer(Report):
     """Kills the agent of a host at the end of a stage."""
 
     def __init__(self, remotes: list[Remote], host: str, stage: str) -> None:
-        super().__init__(quiet_report().out)
+        super().__init__(io.StringIO())
         self.remotes, self.victim = remotes, (host, stage)
 
     def stage_ended(self, host: str, stage: str, runs: object, milliseconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from djdeploy import Secret
@@ -11,7 +12,11 @@ from .site import HOME, Site
 
 
 def test_a_server_on_which_all_is_well_has_no_findings(live: Site) -> None:
-    assert live.fab("check").splitlines() == ["target: a deploy would work"]
+    shown = live.fab("check").splitlines()
+    assert shown[0] == "target: a deploy would work"
+    assert [re.sub(r"[\d.]+\d", "1.0", line) for line in shown[1:]] == [
+        "  has   Python 1.0, git 1.0, uv 1.0, Supervisor 1.0, pip 1.0, Django 1.0, Gunicorn 1.0"
+    ]
 
 
 def test_an_empty_server_is_said_to_be_ready(site: Site) -> None:
@@ -43,7 +48,9 @@ def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
 
 
 def test_it_speaks_json(live: Site) -> None:
-    assert json.loads(live.fab("check", "--json")) == {"target": []}
+    found = json.loads(live.fab("check", "--json"))["target"]
+    assert found["findings"] == []
+    assert {"git", "Python", "Supervisor", "Gunicorn"} <= found["versions"].keys()
 
 
 def test_secret_files_are_checked_and_installed(live: Site) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from djdeploy import Process, Settings
-from djdeploy.doctor import Finding, findings
+from djdeploy import Process, Secret, Settings
+from djdeploy.doctor import Finding, findings, secret_sources
 from djdeploy.snapshot import Snapshot
+from djdeploy.supervisor import supervisor_conf
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/demo")
-GIGABYTE = 2**30
+MEGABYTE, GIGABYTE = 2**20, 2**30
 
 
 def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None, **facts: Any) -> list[Finding]:
@@ -29,18 +33,24 @@ def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None
     told = {
         "gettext": "/usr/bin/msgfmt",
         "noexec": False,
-        "release_bytes": 0,
+        "release": {"bytes": 0, "inodes": 0},
+        "environment": {"bytes": 0, "inodes": 0},
         "has_locale": True,
         "home": {"path": "/srv/demo", "exists": True, "writable": True},
         "user": "demo",
         "writable_by_all": [],
         "foreign": [],
-        "supervisor": {"why": "no Supervisor runs"},
+        "supervisor": {"runs": False, "why": "no Supervisor runs"},
+        "tools": {"git": "2.39.5", "Python": "3.11.2"},
         "wrong_pid_files": [],
         "versions": {},
         "django": {},
     }
     return list(findings(settings, Snapshot.parse(seen | (looked or {})), {"doctor": told | facts}, 1000.0))
+
+
+def size(size: int, inodes: int) -> dict[str, int]:
+    return {"bytes": size, "inodes": inodes}
 
 
 def test_a_server_that_is_well_has_no_findings() -> None:
@@ -55,12 +65,14 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"looked": {"free": {"bytes": GIGABYTE, "inodes": 0}}}, True, "the disk of /srv/demo is full"),
         ({"looked": {"free": {"bytes": 2**20, "inodes": None}}}, True, "1 MB are free"),
         (
-            {"looked": {"free": {"bytes": GIGABYTE, "inodes": None}}, "release_bytes": GIGABYTE},
+            {"looked": {"free": {"bytes": GIGABYTE, "inodes": None}}, "release": size(GIGABYTE, 100)},
             True,
             "1024 MB are free",
         ),
         ({"looked": {"free": {"bytes": GIGABYTE, "inodes": 17}}}, True, "17 inodes are free"),
         ({"home": {"path": "/srv/demo", "exists": False, "writable": False}}, True, "/srv/demo cannot be made by demo"),
+        ({"tools": {"git": "1.8.3.1"}}, True, "git 1.8.3.1 of the server is too old: 2.3 is needed"),
+        ({"tools": {"Python": "3.7.17"}}, True, "Python 3.7.17 of the server is too old: 3.8 is needed"),
         ({"noexec": True}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of ours"),
@@ -86,3 +98,87 @@ def test_gunicorns_that_lose_requests_are_named() -> None:
     settings = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/demo", processes=[process])
     said = [finding.what for finding in found(settings, versions={"gunicorn": "23.0.0"})]
     assert any("threaded workers of Gunicorn 23.0 drop" in what for what in said)
+
+
+@pytest.mark.parametrize(
+    ("free", "fatal"),
+    [
+        (size(120 * MEGABYTE, 12_000), []),
+        (size(80 * MEGABYTE, 12_000), [False]),
+        (size(120 * MEGABYTE, 8_000), [False]),
+        (size(12 * MEGABYTE, 12_000), [True]),
+        (size(120 * MEGABYTE, 900), [True]),
+    ],
+)
+def test_the_last_release_and_its_environment_say_how_much_room_a_deploy_needs(
+    free: dict[str, int], fatal: list[bool]
+) -> None:
+    release, environment = size(10 * MEGABYTE, 500), size(90 * MEGABYTE, 9_000)
+    one = found(looked={"free": free}, release=release, environment=environment)
+    assert [finding.fatal for finding in one] == fatal
+
+
+def test_a_first_deploy_to_a_server_without_an_environment_needs_one_more() -> None:
+    one = found(looked={"free": size(120 * MEGABYTE, 100_000)}, release=size(10 * MEGABYTE, 500))
+    assert [finding.fatal for finding in one] == [True]
+
+
+def test_many_files_of_others_are_counted_once() -> None:
+    many = [{"root": "/srv/demo/shared", "first": "/srv/demo/shared/media/a", "count": 3}]
+    one = found(writable_by_all=many, foreign=many)
+    assert [(finding.what, finding.remedy) for finding in one] == [
+        (
+            "every account may write into /srv/demo/shared/media/a and 2 more in /srv/demo/shared",
+            "chmod -R o-w /srv/demo/shared",
+        ),
+        (
+            "/srv/demo/shared/media/a and 2 more in /srv/demo/shared belong to another account",
+            "As root: chown -R demo /srv/demo/shared",
+        ),
+    ]
+
+
+SUPERVISED = replace(
+    SETTINGS, processes=[Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/")]
+)
+
+
+def supervised(*, path: str = "/etc/supervisor.conf", **changes: str) -> dict[str, Any]:
+    """Supervisor's files as printed, but for these values."""
+    printed = configparser.RawConfigParser()
+    printed.read_string(supervisor_conf(SUPERVISED))
+    programs = {section: {**dict(printed.items(section)), **changes} for section in printed.sections()}
+    return {"runs": True, "path": path, "programs": programs, "not_loaded": []}
+
+
+def test_of_supervisors_environment_only_names_are_shown() -> None:
+    live = supervised(environment='LANG="C",PYTHONUNBUFFERED="1",DB_PASSWORD="hunter2,hunter2"')
+    one = found(SUPERVISED, supervisor=live)
+    assert ["its environment: DB_PASSWORD, LANG (/etc/supervisor.conf)" in finding.what for finding in one] == [True]
+    assert "hunter2" not in str(one)
+    assert found(SUPERVISED, supervisor=supervised(environment="LANG='C.UTF-8', PYTHONUNBUFFERED=1")) == []
+
+
+def test_what_supervisor_has_read_and_not_loaded_is_said() -> None:
+    one = found(SUPERVISED, supervisor={**supervised(), "not_loaded": ["fcgi-program:demo-web"]})
+    assert [finding.remedy for finding in one] == ["As root: supervisorctl update"]
+
+
+def test_a_configuration_that_cannot_be_read_is_no_reason_to_install_supervisor() -> None:
+    one = found(SUPERVISED, supervisor={"runs": True, "why": "/etc/supervisor.conf cannot be read"})
+    assert ["install" in finding.remedy for finding in one] == [False]
+
+
+def test_sources_of_secrets_that_a_deploy_could_not_read_are_found_and_no_command_is_run(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    secrets = {
+        "a": Secret(file=str(tmp_path / "there")),
+        "b": Secret(file=str(tmp_path / "nowhere")),
+        "c": Secret(env="NO_SUCH_VARIABLE"),
+        "d": Secret(command=f"touch {tmp_path}/ran"),
+    }
+    one = list(secret_sources(replace(SETTINGS, secret_files=secrets)))
+    assert [finding.fatal for finding in one] == [True, True]
+    assert "nowhere: No such file or directory" in one[0].what
+    assert "the environment variable NO_SUCH_VARIABLE is not set" in one[1].what
+    assert not (tmp_path / "ran").exists()

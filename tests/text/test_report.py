@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from djdeploy import Shell, Step
-from djdeploy.doctor import Finding
+from djdeploy.doctor import Checkup, Finding
 from djdeploy.report import Report, TerminalReport, fitting, make_report, program_text
 from djdeploy.runner import StepRun
 from djdeploy.show import Printer, print_diff, print_findings, print_json, print_status, print_table
@@ -102,7 +102,7 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
     instance = {"process": HOSTILE, "instance": 0, "pid": 1, "release": HOSTILE, "healthy": True, "note": HOSTILE}
     print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": [instance]}])
     print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": []}])
-    print_findings({HOSTILE: [Finding(HOSTILE, HOSTILE)]})
+    print_findings({HOSTILE: Checkup({HOSTILE: HOSTILE}, [Finding(HOSTILE, HOSTILE)])})
     print_table([{"host": HOSTILE, "name": HOSTILE}], ["name"], hosts=True)
     print_diff(
         {

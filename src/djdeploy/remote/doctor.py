@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import glob
+import importlib
 import os
 import pwd
 import re
@@ -15,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ import launch
 import processes
 import supervisorctl
 from instances import instances_of
+from look import tool
 from tell import tell
 
 if TYPE_CHECKING:
@@ -29,24 +32,27 @@ if TYPE_CHECKING:
 
 CONFIGURATIONS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 PROGRAMS = ("program:", "fcgi-program:")
+LONG = 10  # seconds in which files are looked at for their owners and modes
 
 
 def facts(home: str) -> Table:
     """All that is told."""
     home = os.path.realpath(home)
     current = os.path.realpath(os.path.join(home, "current"))
+    environment = os.path.realpath(os.path.join(current, "virtualenv"))
     return {
         "gettext": shutil.which("msgfmt"),
         "noexec": bool(os.statvfs(nearest(home)).f_flag & os.ST_NOEXEC),
-        "release_bytes": size(current) if os.path.isdir(current) else 0,
+        "release": size(current),
+        "environment": size(environment) if environment != os.path.join(current, "virtualenv") else size(""),
         "has_locale": has_locale(os.path.join(current, "repository")),
         "home": {"path": home, "exists": os.path.isdir(home), "writable": os.access(nearest(home), os.W_OK | os.X_OK)},
         "user": pwd.getpwuid(os.getuid()).pw_name,
-        "writable_by_all": [path for path, status in parts(home) if is_writable_by_all(status)],
-        "foreign": [path for path, status in parts(home) if status.st_uid != os.getuid()],
+        **strangers(home),
         "supervisor": supervisor(home),
         "wrong_pid_files": wrong_pid_files(home, current),
         "versions": versions(os.path.join(current, "virtualenv")),
+        "tools": tools(),
         "django": django(home, current),
     }
 
@@ -58,30 +64,56 @@ def nearest(path: str) -> str:
     return path
 
 
-def size(root: str) -> int:
-    """Bytes of a release's own files, without its virtualenv, which is shared."""
-    total = 0
-    for directory, _, names in os.walk(root):
-        for name in names:
+def size(root: str) -> Table:
+    """Bytes and inodes below a directory. Links are not followed: a release's virtualenv is shared."""
+    found = {"bytes": 0, "inodes": 0}
+    for directory, directories, names in os.walk(root):
+        for name in directories + names:
             with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
-    return total
+                found["bytes"] += os.lstat(os.path.join(directory, name)).st_blocks * 512
+                found["inodes"] += 1
+    return found
 
 
 def has_locale(root: str) -> bool:
     return any("locale" in directories for _, directories, _ in os.walk(root))
 
 
-def parts(home: str) -> Iterator[tuple[str, os.stat_result]]:
-    """What is ours in `home`, itself included."""
-    names = ["", *(name for name in listing(home) if name in processes.NOT_RELEASES or is_release(home, name))]
-    names += [os.path.join("shared", name) for name in listing(os.path.join(home, "shared"))]
-    for name in names:
-        path = os.path.join(home, name) if name else home
-        with contextlib.suppress(OSError):
-            status = os.lstat(path)
-            if not stat.S_ISLNK(status.st_mode):
-                yield path, status
+def strangers(home: str) -> Table:
+    """What every account may write into, and what belongs to others: for each part of `home` the first, and how many.
+
+    What is shared comes last: millions of uploads must not keep anybody waiting.
+    """
+    until = time.monotonic() + LONG
+    releases = [name for name in listing(home) if is_release(home, name)]
+    own = [name for name in processes.NOT_RELEASES if name != "shared"]
+    found: Table = {"writable_by_all": {}, "foreign": {}}
+    for name in ["", *own, *releases, "shared"]:
+        root = os.path.join(home, name) if name else home
+        for path in everything_in(root, until) if name in [*releases, "shared"] else [root]:
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if stat.S_ISLNK(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+                    continue  # who may connect is another matter
+                for kind in kinds_of(status):
+                    found[kind].setdefault(root, {"root": root, "first": path, "count": 0})["count"] += 1
+    return {kind: list(of.values()) for kind, of in found.items()}
+
+
+def kinds_of(status: os.stat_result) -> Iterator[str]:
+    if is_writable_by_all(status):
+        yield "writable_by_all"
+    if status.st_uid != os.getuid():
+        yield "foreign"
+
+
+def everything_in(root: str, until: float) -> Iterator[str]:
+    """A directory and what is in it, as far as there is time."""
+    yield root
+    for directory, directories, names in os.walk(root):
+        if time.monotonic() > until:
+            return
+        yield from (os.path.join(directory, name) for name in directories + names)
 
 
 def is_writable_by_all(status: os.stat_result) -> bool:
@@ -105,17 +137,37 @@ def supervisor(home: str) -> Table:
     """The programs of the Supervisor that runs here, as its files have them now; or why nobody knows."""
     running = supervisorctl.supervisors()
     if not running:
-        return {"why": "no Supervisor runs"}
+        return {"runs": False, "why": "no Supervisor runs"}
     # If there are several, the one that runs our processes.
-    parents = {p.parent for p in processes.everything() if processes.environment_of(p.pid).get("DJDEPLOY_HOME") == home}
+    mine = [p for p in processes.everything() if processes.environment_of(p.pid).get("DJDEPLOY_HOME") == home]
+    parents = {p.parent for p in mine}
     found = next((p for p in running if p.pid in parents), running[0])
     path = configuration(processes.command_of(found.pid))
     if path is None:
-        return {"why": "a Supervisor runs, and its configuration was not found"}
+        return {"runs": True, "why": "a Supervisor runs, and its configuration was not found"}
     try:
-        return {"path": path, "programs": programs(path)}
+        known = programs(path)
     except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        return {"why": f"{path} cannot be read: {error}"}
+        return {"runs": True, "why": f"{path} cannot be read: {error}"}
+    ours = {section: values for section, values in known.items() if home in values.get("command", "")}
+    return {"runs": True, "path": path, "programs": known, "not_loaded": list(not_loaded(ours, mine))}
+
+
+def not_loaded(ours: Table, mine: list[processes.Process]) -> Iterator[str]:
+    """The sections that Supervisor runs otherwise than its files have them, as far as that can be known.
+
+    By its own word, where we may ask for it; else by the environment of what it has started.
+    """
+    ctl = supervisorctl.command(p.pid for p in mine)
+    for section, values in ours.items():
+        name = section.partition(":")[2]
+        last = int(values.get("numprocs") or 1) - 1
+        missing = any(supervisorctl.state(ctl, f"{name}:{name}_{number}") == "MISSING" for number in {0, last})
+        known = [processes.environment_of(p.pid) for p in mine]
+        started = [env for env in known if env.get("SUPERVISOR_GROUP_NAME") == name]
+        names = re.findall(r"(?:^|,)\s*(\w+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'", "", values.get("environment", "")))
+        if missing or any(variable not in env for env in started for variable in names):
+            yield section
 
 
 def configuration(words: list[str]) -> str | None:
@@ -162,6 +214,26 @@ def wrong_pid_files(home: str, current: str) -> list[str]:
     release = os.path.basename(current)
     claims = [claim for instance in instances_of(home, runtime) for claim in instance.find([release], scan=False)[1]]
     return [claim for claim in claims if not claim.endswith("No such file or directory")]
+
+
+def tools() -> Table:
+    """The versions of what a deploy needs on the server, as far as it is there."""
+    asked = {"git": ["git", "--version"], "uv": [tool("uv") or "uv", "--version"], "Supervisor": ["supervisord", "-v"]}
+    answers = {name: re.search(r"\d+(\.\d+)+", said_by(command)) for name, command in asked.items()}
+    found = {name: answer[0] for name, answer in answers.items() if answer}
+    with contextlib.suppress(ImportError, OSError):
+        found["pip"] = importlib.import_module("ensurepip").version()
+    return {"Python": sys.version.split()[0], **found}
+
+
+def said_by(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
 
 
 def versions(virtualenv: str) -> Table:

@@ -1,14 +1,15 @@
 """What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
 
-    migrations.py plan [--refuse] [-- WORDS...]              what `migrate` would apply now, judged
-    migrations.py applied [-- WORDS...]                      what is applied now
-    migrations.py back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]
+    migrations.py plan [--refuse] [-- WORDS...]...           what `migrate` would apply now, judged
+    migrations.py applied [-- WORDS...]...                   what is applied now
+    migrations.py back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
     migrations.py COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
                                                              under a lock timeout on PostgreSQL, tried again
 
-`-- WORDS` are those that `migrate` is run with, should they choose the settings. `--database ALIAS` (repeatable) looks
-at these databases only. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost.
+`-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
+database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
+a reason to refuse. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost.
 Only `back --run` and COMMAND change anything.
 """
 
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import json
 import os
+import re
 import runpy
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +36,11 @@ except ModuleNotFoundError:  # some other project that has a manage.py: it is ru
         sys.exit(0)
     os.execv(sys.executable, [sys.executable, "manage.py", *sys.argv[1:]])
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import CommandError, ManagementUtility, call_command
-from django.db import DatabaseError, OperationalError, connections
+from django.core.management import CommandError, ManagementUtility, call_command, get_commands, load_command_class
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, router, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
@@ -51,10 +55,13 @@ if TYPE_CHECKING:
     Applied = dict[str, dict[str, list[str]]]  # database: app: names
 
 NO_DATABASE = "django.db.backends.dummy"
+OF_TENANTS = "migrate_schemas"  # django-tenants: each tenant's schema has migrations of its own
+BRIEFLY = 3  # seconds to connect to a database that no `migrate` touches
 LOCK_TIMEOUT = 5.0  # seconds; DJDEPLOY_LOCK_TIMEOUT
 TRIES = 6
 FIRST_PAUSE = 1.0  # seconds; each one after it is twice as long
 LOCKED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected: nothing has changed, it may be tried again
+ALONE = {"25001", "2D000"}  # active_sql_transaction, invalid_transaction_termination: it must have none around it
 
 
 class Failed(Exception):
@@ -116,35 +123,74 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
     return stand_in.status
 
 
-# --- what is applied, and what would be -------------------------------------------------------------------------------
+# --- which databases --------------------------------------------------------------------------------------------------
 
 
-def configured(chosen: Sequence[str]) -> list[Any]:
-    """Each database of the project as it is configured, or the chosen ones."""
-    unknown = [alias for alias in chosen if alias not in connections]
-    if unknown:
-        raise Failed(f"the project's DATABASES have no {unknown[0]!r}")
-    return [connections[alias] for alias in chosen or connections]
+def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    """The databases that these `migrate` commands touch, each with the options of its commands.
+
+    Django's own parser reads them, or that of the project's own `migrate`.
+    """
+    found: dict[str, list[Any]] = {}
+    for words in commands or [["migrate"]]:
+        if words[0] == OF_TENANTS:
+            print(f"djdeploy: {OF_TENANTS}: the migrations of tenants' schemas are not judged, nor compared")
+            continue
+        app = get_commands()[words[0]]
+        command = load_command_class(app, words[0]) if isinstance(app, str) else app
+        options = command.create_parser("manage.py", words[0]).parse_args(list(words[1:]))
+        alias = getattr(options, "database", DEFAULT_DB_ALIAS)
+        if alias not in connections:
+            raise Failed(f"the project's DATABASES have no {alias!r}")
+        if connections.settings[alias]["ENGINE"] != NO_DATABASE:  # a project without a database
+            found.setdefault(alias, []).append(options)
+    return found
 
 
-def databases(chosen: Sequence[str]) -> Iterator[Any]:
-    """The open connection of each of them; a project without a database has a placeholder in its place."""
-    for connection in configured(chosen):
-        if connection.settings_dict["ENGINE"] != NO_DATABASE:
-            with explained(connection.alias):
-                make_no_file(connection)
-                connection.ensure_connection()
-            yield connection
+def opened(alias: str) -> Any:
+    """The open connection of a database."""
+    connection = connections[alias]
+    with explained(alias):
+        make_no_file(connection)
+        connection.ensure_connection()
+    return connection
 
 
-def databases_in_release(chosen: Sequence[str]) -> Iterator[tuple[str, str]]:
+def ask_others(targets: Iterable[str], ask: Callable[[Any], None]) -> None:
+    """Asks the other databases that may hold tables of the project; of one that cannot be asked it is said why."""
+    for alias in set(connections) - set(targets):
+        try:
+            if may_hold_tables(alias):
+                make_brief(connections[alias])
+                ask(opened(alias))
+        except Exception as error:  # another project's migrations, a replica that is down: nothing of ours needs it
+            why = str(error).strip().partition("\n")[0]
+            print(f"djdeploy: {alias!r} is not judged, and no step migrates it: {why}")
+
+
+def make_brief(connection: Any) -> None:
+    """A firewall that drops our packets must not keep a deploy waiting for a database that it does not need."""
+    if connection.vendor in ("postgresql", "mysql"):
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", BRIEFLY)
+
+
+def may_hold_tables(alias: str) -> bool:
+    """Whether the project's routers let any model of it be there, as `makemigrations` asks them."""
+    if connections.settings[alias]["ENGINE"] == NO_DATABASE:
+        return False
+    return not router.routers or any(
+        router.allow_migrate_model(alias, model) for model in apps.get_models(include_auto_created=True)
+    )
+
+
+def databases_in_release(aliases: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(alias, path) of each SQLite database whose file is a part of the release, and so would go with it."""
     environment = os.environ.get("VIRTUAL_ENV")
     root = os.path.realpath(os.path.dirname(environment)) if environment else None
-    for connection in configured(chosen):
-        path = os.path.realpath(str(connection.settings_dict["NAME"]))
-        if root and is_file(connection) and path.startswith(os.path.join(root, "")):
-            yield connection.alias, path
+    for alias in aliases:
+        path = os.path.realpath(str(connections[alias].settings_dict["NAME"]))
+        if root and is_file(connections[alias]) and path.startswith(os.path.join(root, "")):
+            yield alias, path
 
 
 def make_no_file(connection: Any) -> None:
@@ -166,6 +212,9 @@ def explained(alias: str) -> Iterator[None]:
         raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}") from error
     except InconsistentMigrationHistory as error:
         raise Failed(f"`migrate` would refuse the database {alias!r}: {error}") from error
+
+
+# --- what is applied, and what would be -------------------------------------------------------------------------------
 
 
 def applied_names(connection: Any) -> dict[str, list[str]]:
@@ -213,7 +262,8 @@ def migration_table(alias: str, key: Key, operations: list[Table]) -> Table:
     }
 
 
-def to_apply(connection: Any) -> list[Table]:
+def to_apply(connection: Any, commands: Sequence[Any] = ()) -> list[Table]:
+    """What these `migrate` commands would apply, judged; without any, all that is not applied."""
     with explained(connection.alias):
         executor = MigrationExecutor(connection)
         executor.loader.check_consistent_history(connection)
@@ -222,7 +272,19 @@ def to_apply(connection: Any) -> list[Table]:
         if conflicts:
             app, names = sorted(conflicts.items())[0]
             raise Failed(f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge")
-        return list(judged(executor, set(executor.loader.graph.nodes) - there, there))
+        goals = [goal for command in commands for goal in goals_of(command, executor.loader)]
+        chosen = executor.migration_plan(goals or executor.loader.graph.leaf_nodes())
+        return list(judged(executor, {(one.app_label, one.name) for one, is_back in chosen if not is_back}, there))
+
+
+def goals_of(command: Any, loader: Any) -> list[Any]:
+    """The migrations up to which a `migrate` goes."""
+    name = getattr(command, "migration_name", None)
+    if name and name != "zero":
+        with contextlib.suppress(KeyError):  # `migrate` itself says what is wrong with the name
+            return [(command.app_label, loader.get_migration_by_prefix(command.app_label, name).name)]
+    found: list[Any] = loader.graph.leaf_nodes(command.app_label)
+    return found
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
@@ -277,14 +339,17 @@ def warn_of_files(files: Iterator[tuple[str, str]]) -> None:
 
 
 def plan(options: argparse.Namespace) -> int:
-    warn_of_files(databases_in_release(options.database))
+    targets = migrated(options.commands)
+    warn_of_files(databases_in_release(connections))
     everything: list[Table] = []
     now: Applied = {}
-    for connection in databases(options.database):
-        now[connection.alias] = applied_names(connection)
-        here = to_apply(connection)
-        show_plan(connection.alias, here, is_empty=not now[connection.alias])
+    for alias, commands in targets.items():
+        connection = opened(alias)
+        now[alias] = applied_names(connection)
+        here = to_apply(connection, commands)
+        show_plan(alias, here, is_empty=not now[alias])
         everything += here
+    ask_others(targets, partial(show_other, now))
     tell({"migrations": {"plan": everything, "applied": now}})
     if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
         print(
@@ -295,22 +360,44 @@ def plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def show_other(now: Applied, connection: Any) -> None:
+    """Says what is not applied to a database that no step migrates, of the apps that it has."""
+    names = applied_names(connection)
+    if names:
+        now[connection.alias] = names
+    for migration in to_apply(connection) if names else ():
+        if migration["app"] in names:
+            print(f"djdeploy: not applied, and no step migrates {connection.alias!r}: {line(migration)}")
+
+
 def applied(options: argparse.Namespace) -> int:
-    found = {connection.alias: applied_names(connection) for connection in databases(options.database)}
-    tell({"migrations": {"applied": found}})
+    targets = migrated(options.commands)
+    tell({"migrations": {"applied": all_applied(targets)}})
     return 0
 
 
+def all_applied(targets: Collection[str]) -> Applied:
+    """What is applied to these databases, and to others as far as they can be asked."""
+    found = {alias: applied_names(opened(alias)) for alias in targets}
+    others: Applied = {}
+    with contextlib.redirect_stdout(None):  # the plan has named those that do not answer
+        ask_others(targets, lambda other: others.update({other.alias: applied_names(other)}))
+    return {**found, **{alias: names for alias, names in others.items() if names}}
+
+
 def back(options: argparse.Namespace) -> int:
-    record = recorded(options.to_json)
-    if record is None:
+    record, had = recorded(options.to_json), files_of(options.to_json)
+    if record is None and had is None:
         print("djdeploy: the older release does not say which migrations it had: they are not compared")
         tell({"migrations": {"back": None}})
         return 0
+    if options.run and any(words[0] == OF_TENANTS for words in options.commands):
+        raise Failed(f"{OF_TENANTS}: the schemas of tenants cannot be migrated back")
+    targets = migrated(options.commands)
     between: list[Table] = []
-    for connection in databases(options.database):
-        if connection.alias in record:  # else the older code does not know this database
-            between += lying_between(connection, record[connection.alias])
+    for alias in targets:
+        if record is None or alias in record:  # else the older code does not know this database
+            between += lying_between(opened(alias), (record or {}).get(alias, {}), had)
     for migration in between:
         print(f"djdeploy: applied since: {line(migration)}")
     if options.run:
@@ -334,19 +421,46 @@ def recorded(text: str) -> Applied | None:
     return found
 
 
-def lying_between(connection: Any, record: Mapping[str, Sequence[str]]) -> list[Table]:
-    """The migrations that are applied, and were not when the record was made."""
+def files_of(manifest: str) -> Callable[[Any], bool] | None:
+    """Tells whether the release of a manifest has a migration's file; None where its files are not beside it.
+
+    A release that was not migrated by us, or when it was deployed, has no record of it, or one that is too short.
+    """
+    older = os.path.dirname(os.path.realpath(manifest))
+    if not os.path.isdir(os.path.join(older, "repository")):
+        return None
+    code = re.compile(re.escape(os.path.join(os.path.dirname(older), "")) + "[^/]+/repository/")
+
+    def has(migration: Any) -> bool:
+        path = os.path.realpath(str(sys.modules[migration.__module__].__file__))
+        environment = os.path.join(os.path.realpath(sys.prefix), "")
+        if code.match(path):
+            return os.path.exists(os.path.join(older, "repository", code.sub("", path, count=1)))
+        if path.startswith(environment):  # perhaps of another version of Python
+            inside = re.sub("^lib/python3[^/]*", "lib/python3*", glob.escape(path[len(environment) :]))
+            return bool(glob.glob(os.path.join(glob.escape(older), "virtualenv", inside)))
+        return True  # the system's packages are every release's
+
+    return has
+
+
+def lying_between(
+    connection: Any, record: Mapping[str, Sequence[str]], had: Callable[[Any], bool] | None = None
+) -> list[Table]:
+    """The migrations that are applied, and that the older code does not know: by its record, nor by its files."""
     with explained(connection.alias):
         executor = MigrationExecutor(connection)
         rows: set[Key] = set(executor.recorder.applied_migrations())
         loader = executor.loader
         nodes: set[Key] = set(loader.graph.nodes)
-        new = rows - with_squashed({(app, name) for app in record for name in record[app]}, loader.disk_migrations)
-        known = list(judged(executor, new & nodes, set(loader.applied_migrations) - new))
+        known = {(app, name) for app in record for name in record[app]}
+        known |= {key for key, migration in loader.disk_migrations.items() if had and had(migration)}
+        new = rows - with_squashed(known, loader.disk_migrations)
+        tables = list(judged(executor, new & nodes, set(loader.applied_migrations) - new))
     unknown = sorted(new - nodes - set(loader.disk_migrations))
     why = "the release that is live does not have this migration"
     lost = {"describe": "Unknown migration", "class": "opaque", "why": why, "reversible": False}
-    return known + [migration_table(connection.alias, key, [lost]) for key in unknown]
+    return tables + [migration_table(connection.alias, key, [lost]) for key in unknown]
 
 
 def with_squashed(keys: set[Key], migrations: Mapping[Key, Any]) -> set[Key]:
@@ -399,9 +513,10 @@ def lock_timeout() -> float:
     return float(os.environ.get("DJDEPLOY_LOCK_TIMEOUT") or LOCK_TIMEOUT)
 
 
-def is_locked_out(error: BaseException | None) -> bool:
+def has_state(error: BaseException | None, states: set[str]) -> bool:
+    """Whether PostgreSQL says one of these of an error."""
     while error is not None:
-        if (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) in LOCKED:
+        if (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) in states:
             return True
         error = error.__cause__
     return False
@@ -413,7 +528,7 @@ def patiently(work: Callable[[], Any], tries: int = TRIES) -> Any:
         try:
             return work()
         except OperationalError as error:
-            if not is_locked_out(error):
+            if not has_state(error, LOCKED):
                 raise
             last = str(error).strip().splitlines()[0]
             print()  # Django's line has no end yet, and only a line that begins with `djdeploy: ` is a note
@@ -458,11 +573,12 @@ def impatient_locks(seconds: float) -> Iterator[None]:
         BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__ = enter, leave
 
 
-def say(connection: Any, sql: str) -> None:
+def say(connection: Any, sql: str) -> Any:
     """By a cursor of the driver's own: no wrapper sees it."""
     connection.ensure_connection()
     with connection.connection.cursor() as cursor:
         cursor.execute(sql)
+        return cursor.fetchone() if cursor.description else None
 
 
 def milliseconds(seconds: float) -> int:
@@ -474,26 +590,50 @@ def one_by_one(seconds: float) -> Callable[..., Any]:
 
     def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Table) -> Any:
         connection = context["connection"]
-        if connection.in_atomic_block:
+
+        def limited() -> Any:
             say(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
-            return patiently(lambda: execute(sql, params, many, context), tries=1)
-        # CONCURRENTLY keeps nobody waiting, waits for each older transaction, and leaves ruins when it gives up.
-        limit = 0 if " CONCURRENTLY " in str(sql).upper() else seconds
-        say(connection, f"SET lock_timeout = {milliseconds(limit)}")
+            return execute(sql, params, many, context)
+
+        def in_a_transaction() -> Any:
+            with transaction.atomic(using=connection.alias):
+                return limited()
+
+        if connection.in_atomic_block:
+            return patiently(limited, tries=1)
         try:
-            return patiently(lambda: execute(sql, params, many, context))
-        finally:
-            say(connection, "RESET lock_timeout")
+            return patiently(in_a_transaction)
+        except DatabaseError as error:
+            if not has_state(error, ALONE):
+                raise
+        with unhurried(connection):
+            return execute(sql, params, many, context)
 
     return run
 
 
-def manage(real: Callable[[], object]) -> int:
+@contextlib.contextmanager
+def unhurried(connection: Any) -> Iterator[None]:
+    """CONCURRENTLY keeps nobody waiting, waits for each older transaction, and leaves ruins when it gives up.
+
+    Only where the session has a limit of its own: behind a pooler, this would reach the session of somebody else.
+    """
+    if say(connection, "SHOW lock_timeout") == ("0",):
+        yield
+        return
+    say(connection, "SET lock_timeout = 0")
+    try:
+        yield
+    finally:
+        say(connection, "RESET lock_timeout")
+
+
+def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
     """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
     with impatient_locks(lock_timeout()):
         patiently(real)
-    with contextlib.suppress(Failed):  # it is done; what is applied is only for the record
-        applied(argparse.Namespace(database=[]))
+    with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
+        applied(argparse.Namespace(commands=commands))
     return 0
 
 
@@ -503,13 +643,26 @@ SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back}
 
 
 def options_of(words: Sequence[str]) -> argparse.Namespace:
+    """Our own options, and `commands`: the words of each `migrate`."""
+    own, *commands = split(words)
     parser = argparse.ArgumentParser()
     parser.add_argument("subcommand", choices=SUBCOMMANDS)
-    parser.add_argument("--database", action="append", default=[])
     parser.add_argument("--refuse", action="store_true")
     parser.add_argument("--to-json", default="{}")
     parser.add_argument("--run", action="store_true")
-    return parser.parse_args(words)
+    parser.set_defaults(commands=[command for command in commands if command])
+    return parser.parse_args(own)
+
+
+def split(words: Sequence[str]) -> list[list[str]]:
+    """The words between each `--`."""
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word == "--":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
 
 
 @contextlib.contextmanager
@@ -524,12 +677,12 @@ def errors_heard_last() -> Iterator[None]:
 
 def run(words: Sequence[str]) -> int:
     if words[0] not in SUBCOMMANDS:
-        return in_manage(words, manage) or 0
-    place = list(words).index("--") if "--" in words else len(words)
-    options = options_of(words[:place])
+        return in_manage(words, partial(manage, [words])) or 0
+    options = options_of(words)
+    first = options.commands[0][1:] if options.commands else []
     # A command that changes nothing, should an unusual manage.py run it and not us.
     with errors_heard_last():
-        status = in_manage(["showmigrations", *words[place + 2 :]], lambda _: SUBCOMMANDS[options.subcommand](options))
+        status = in_manage(["showmigrations", *first], lambda _: SUBCOMMANDS[options.subcommand](options))
     if status is None:
         raise Failed("manage.py ran no management command in Django's way, so its settings are not known")
     return status

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import migrations, models, router
 from django.db.migrations import operations
+from django.db.models import functions
 from django.db.models.fields import NOT_PROVIDED
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Judge:
         if judge is None:
             return by_category(change.operation)
         if judge is create_model:
+            if not change.reaches_database():  # its table may be there already, and in use
+                return NOTHING
             self.new_tables.add((change.app, change.name))
         elif change.name:
             if (change.app, change.name) in self.new_tables:
@@ -212,7 +215,7 @@ def add_field(change: Change) -> Verdict:
             f"the old code's inserts fail: the new column {column} is not null and has no database default"
             " (null=True or, since Django 5.0, db_default=... lets them pass)"
         )
-    if isinstance(field, models.AutoField) or field.get_internal_type().endswith("AutoField") or is_generated(field):
+    if fills_itself(field) or has_computed_default(field):
         return locking(f"the table is rewritten for the new column {column}, and queries wait")
     if field.unique or field.db_index:
         return locking(f"writes to the table wait while the index of the new column {column} is built")
@@ -221,8 +224,11 @@ def add_field(change: Change) -> Verdict:
 
 def needs_value(field: Any) -> bool:
     """Whether an INSERT that does not name the column fails. Django drops a `default` once the column is there."""
-    fills_itself = field.get_internal_type().endswith("AutoField") or is_generated(field)
-    return not (field.null or fills_itself or has_database_default(field))
+    return not (field.null or fills_itself(field) or has_database_default(field))
+
+
+def fills_itself(field: Any) -> bool:
+    return field.get_internal_type().endswith("AutoField") or is_generated(field)
 
 
 def is_generated(field: Any) -> bool:
@@ -231,6 +237,12 @@ def is_generated(field: Any) -> bool:
 
 def has_database_default(field: Any) -> bool:
     return getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+
+
+def has_computed_default(field: Any) -> bool:
+    """Whether each row may get another value, such as a random one. That of `Now` is the same for all."""
+    default = getattr(field, "db_default", NOT_PROVIDED)
+    return hasattr(default, "resolve_expression") and not isinstance(default, (models.Value, functions.Now))
 
 
 def remove_field(change: Change) -> Verdict:
@@ -298,6 +310,8 @@ def target(field: Any) -> str:
 def why_narrower(old: Any, new: Any, connection: Any) -> str:
     """Why rows that are there, or that the old code will write, may not fit; empty if they all do."""
     before, after = old.db_parameters(connection), new.db_parameters(connection)
+    if fills_itself(old) and not fills_itself(new) and not has_database_default(new):
+        return "the old code leaves the value to the database"
     if old.null and not new.null:
         return "rows that hold NULL stop the migration, and the old code may still write it"
     if has_database_default(old) and not has_database_default(new) and not new.null:
