@@ -114,6 +114,7 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
             "gone": [],
             "commits": [{"commit": HOSTILE, "subject": HOSTILE, "author": HOSTILE}],
             "requirements": [{"name": HOSTILE, "old": HOSTILE, "new": HOSTILE}],
+            "migrations_gone": [{"app": HOSTILE, "name": HOSTILE}],
             "migrations": [{"app": HOSTILE, "name": HOSTILE, "operations": [{"operation": HOSTILE, "class": HOSTILE}]}],
             "settings": [{"file": HOSTILE, "names": [HOSTILE]}],
         }
