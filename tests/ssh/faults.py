@@ -75,19 +75,21 @@ while ended not in select.select([listener, ended], [], [])[0]:
 
 HURRIED = """\
 import json
-from djdeploy import runner
+from djdeploy import programs
 def changed(programs, name, old, new):
     files = json.loads(programs())
     files[name] = files[name].replace(old, new)
     text = json.dumps(files, sort_keys=True).encode()
     return lambda: text
-runner.programs = changed(runner.programs, "renew.py", "Trial(2.4, 3)", "Trial(0.4, 3)")
+programs.programs = changed(programs.programs, "renew.py", "Trial(2.4, 3)", "Trial(0.4, 3)")
 """
 """Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
 
 IMPATIENT = """\
-runner.HEARTBEAT, runner.SILENCE = 0.5, 6
-runner.programs = changed(runner.programs, "agent.py", "SILENCE = 45", "SILENCE = 4")
+from djdeploy import fleet, runner
+
+fleet.HEARTBEAT, runner.SILENCE = 0.5, 6
+programs.programs = changed(programs.programs, "agent.py", "SILENCE = 45", "SILENCE = 4")
 """
 """Follows that where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
 
