@@ -102,7 +102,7 @@ def test_a_client_whose_network_is_cut_gives_up_and_says_how_the_host_stands(sit
         site.switch.cut.set()
         assert client.wait() == 4, client.output
     assert "no answer from the host in time" in client.output
-    assert f"Before this, {before} was live." in client.output
+    assert f"Nothing was published there; {before} is live." in client.output
     assert site.is_free(), "the agent gave up before the client did"
     assert site.current == before
     assert sleeping(site) == []
@@ -111,12 +111,12 @@ def test_a_client_whose_network_is_cut_gives_up_and_says_how_the_host_stands(sit
 def test_what_deploys_killed_at_the_worst_instant_have_left_is_removed_by_the_next(site: FaultySite) -> None:
     """The instants between two commands of a step are short: what is there in each of them is made by hand."""
     private = site.home / ".djdeploy"
-    for name in ("new-0123", "programs-abc", "trash/20200101-000000.17"):
+    for name in ("new-0123456789abcdef", "programs-abcdefgh", "trash/20200101-000000.17"):
         (private / name).mkdir(parents=True)
         (private / name / "release.json").write_text('{"name": "20200101-000000"}')
-    for name in (".current-0123", ".previous-0123"):
+    for name in (".current-0123456789abcdef", ".previous-0123456789abcdef"):
         (site.home / name).symlink_to("20200101-000000")
-    (site.home / "bin/djdeploy-launch-1.0123").write_text("half")
+    (site.home / "bin/djdeploy-launch-1.0123456789abcdef").write_text("half")
     (site.home / "run/.web-smoke-17").write_text("")
     site.fab("deploy")
     assert site.litter() == []
