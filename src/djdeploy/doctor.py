@@ -202,13 +202,13 @@ def clock(seen: Snapshot, now: float) -> Iterator[Finding]:
 def ownership(facts: Facts) -> Iterator[Finding]:
     home = facts["home"]
     if not home["writable"]:
-        remedy = sh("As root: install -d -o {user} {home}", user=facts["user"], home=home["path"])
+        remedy = sh("As root on the server: install -d -o {user} {home}", user=facts["user"], home=home["path"])
         yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
     for part in facts["writable_by_all"]:
         remedy = sh("chmod {recursive} o-w {root}", recursive=recursive(part), root=part["root"])
         yield Finding(f"every account may write into {counted(part)}", remedy, fatal=False)
     for part in facts["foreign"]:
-        remedy = sh("As root: chown -R {user} {root}", user=facts["user"], root=part["root"])
+        remedy = sh("As root on the server: chown -R {user} {root}", user=facts["user"], root=part["root"])
         yield Finding(
             f"{counted(part)} {'belongs' if part['count'] == 1 else 'belong'} to another account", remedy, False
         )
@@ -233,20 +233,28 @@ def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
         return
     live = facts["supervisor"]
     if not live["runs"]:
-        yield Finding(f"{live['why']}: nothing restarts the processes", "As root: install Supervisor", fatal=False)
+        yield Finding(
+            f"{live['why']}: nothing restarts the processes",
+            "As root on the server: apt-get install supervisor",
+            fatal=False,
+        )
         return
     if "why" in live:
-        remedy = sh("Compare by hand: fab supervisor-conf. Or as root: let {user} read the file", user=facts["user"])
+        remedy = sh(
+            "Compare by hand: fab supervisor-conf. Or as root on the server: let {user} read the file",
+            user=facts["user"],
+        )
         yield Finding(f"{live['why']}: not compared with what supervisor-conf prints", remedy, fatal=False)
         return
     if uses_the_posts_layout(settings):
         return
-    install = f"As root: fab supervisor-conf > /etc/supervisor/conf.d/{settings.project}.conf && supervisorctl update"
+    conf = f"/etc/supervisor/conf.d/{settings.project}.conf"
+    install = f"fab supervisor-conf | ssh root@SERVER 'cat > {conf} && supervisorctl update'"
     for difference in differences(settings, live["programs"]):
         yield Finding(f"{difference} ({live['path']})", install, fatal=False)
     for section in live["not_loaded"]:
         what = f"[{section}] is read from Supervisor's files, but not loaded as it is there"
-        yield Finding(what, "As root: supervisorctl update", fatal=False)
+        yield Finding(what, "As root on the server: supervisorctl update", fatal=False)
 
 
 def uses_the_posts_layout(settings: Settings) -> bool:

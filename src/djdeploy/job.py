@@ -19,7 +19,6 @@ from invoke.config import DataProxy
 from .engine import Who
 from .errors import SettingsError
 from .plan import Recipe
-from .recipe import DEPLOY
 from .report import Report, make_report
 from .runner import Remote
 from .settings import Host, Settings, duplicates, nearest
@@ -34,6 +33,7 @@ class Job:
 
     Args:
         connections: the hosts, each with its connection.
+        recipe: what the task does, where the fabfile has one of its own.
     """
 
     settings: Settings
@@ -41,7 +41,7 @@ class Job:
     who: Who
     echo: bool
     dry: bool
-    recipe: Recipe = DEPLOY
+    recipe: Recipe | None = None
 
     def report(self, json: bool = False) -> Report:
         """Where people are told; standard output is for JSON alone if there is any."""
@@ -75,7 +75,12 @@ class DeployTask(Task):  # type: ignore[misc]
     """
 
     def __init__(
-        self, body: Callable[..., Any], *, settings: Settings | None = None, recipe: Recipe = DEPLOY, **options: Any
+        self,
+        body: Callable[..., Any],
+        *,
+        settings: Settings | None = None,
+        recipe: Recipe | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(body, **options)
         self.settings, self.recipe, self.options = settings, recipe, options

@@ -243,13 +243,21 @@ class Recipe:
 
 
 def steps_of(function: StepFunction, d: Deployment) -> Sequence[Step]:
-    """A step function's commands as one step named after it; or the steps that it made itself."""
+    """A step function's commands as one step named after it; or the steps that it made itself.
+
+    Raises:
+        SettingsError: it made something else, such as a text that `sh` has not quoted.
+    """
     made = function(d)
-    commands = tuple(item for item in made if isinstance(item, Shell))
-    named = [item for item in made if isinstance(item, Step)]
+    items = made if isinstance(made, (list, tuple)) else [made]
+    commands = tuple(item for item in items if isinstance(item, Shell))
+    named = [item for item in items if isinstance(item, Step)]
+    if not isinstance(made, (list, tuple)) or len(made) not in (len(commands), len(named)):
+        what = f"`{function.__name__}` returns {made!r}; a step returns a list of sh(...), or a list of Step(...)"
+        raise SettingsError("Recipe", [what])
     if commands:
         title = (function.__doc__ or function.__name__).strip().splitlines()[0]
-        named.insert(0, Step(function.__name__, title, commands))
+        named = [Step(function.__name__, title, commands)]
     return [
         replace(
             step,

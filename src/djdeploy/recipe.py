@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -163,7 +163,11 @@ def smoke_test(d: Deployment) -> Sequence[Shell]:
 
 def prepare_project(d: Deployment) -> Sequence[Step]:
     """Run the management commands that come before the first migration"""
-    return [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
+    steps = [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
+    if [step.name for step in steps[-2:]] == ["collect_static", "compile_messages"]:
+        # Neither needs the other, and nothing after them here needs either: they are done at once.
+        steps[-2:] = [replace(steps[-1], beside=True), steps[-2]]
+    return steps
 
 
 def keep_old_static(d: Deployment) -> Sequence[Shell]:

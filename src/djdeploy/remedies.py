@@ -281,7 +281,7 @@ KNOWN: tuple[Known, ...] = (
         "no-restart",
         r"Supervisor started no other",
         "The old process ended, and Supervisor's program does not start it again.",
-        "Install what this prints, as root: fab supervisor-conf",
+        "Root installs what this prints, on the server (the README has the line): fab supervisor-conf",
     ),
     Known(
         "too-many-failures",

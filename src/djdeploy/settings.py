@@ -14,7 +14,6 @@ from .layout import Layout
 
 T = TypeVar("T")
 
-RELEASE_FIELDS = ("date", "ref", "sha")
 NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -72,9 +71,16 @@ class Health(metaclass=_Checked):
     def problems(self) -> Iterator[str]:
         if not isinstance(self.path, str) or not re.fullmatch(r"/[!-~]*", self.path):
             yield f"`path` is {self.path!r}; a path begins with / and has no spaces"
+        if not isinstance(self.headers, Mapping):
+            yield f"`headers` is {self.headers!r}; it is a mapping of names to texts"
+            return
         for name, value in self.headers.items():
-            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\t -~]*", str(value)):
+            if not re.fullmatch(r"[A-Za-z0-9-]+", str(name)) or not re.fullmatch(r"[\t -~]*", str(value)):
                 yield f"`headers` has {name!r}: {value!r}, which no HTTP request can carry"
+        if self.status is not None and not (_is_count(self.status) and 100 <= self.status <= 599):
+            yield f"`status` is {self.status!r}; it is a number such as 200, or None for any 2xx or 3xx"
+        if self.contains is not None and not isinstance(self.contains, str):
+            yield f"`contains` is {self.contains!r}; it is a text"
         if not _is_number(self.timeout) or self.timeout <= 0:
             yield f"`timeout` is {self.timeout!r}; it is a number of seconds above 0"
 
@@ -110,7 +116,7 @@ class Secret(metaclass=_Checked):
     """Where a secret file's contents come from, on the machine of whoever deploys. One of these.
 
     Args:
-        file: a path, relative to the fabfile's directory.
+        file: a path; a relative one begins where `fab` is started, and `~` is your home.
         env: the name of an environment variable.
         command: a shell command that prints them, such as `pass show demo/env` or `sops -d production.env`.
     """
@@ -291,9 +297,9 @@ class Settings(metaclass=_Checked):
         values = {str(name): value for name, value in table.items()}
         problems: list[str] = []
         if isinstance(values.get("processes"), (list, tuple)):
-            values["processes"] = [_made(Process, item, problems) for item in values["processes"]]
+            values["processes"] = list(_made(Process, values["processes"], problems))
         if isinstance(values.get("hosts"), (list, tuple)):
-            values["hosts"] = [_made(Host, item, problems) for item in values["hosts"]]
+            values["hosts"] = list(_made(Host, values["hosts"], problems))
         try:
             settings = cls(**values)
         except SettingsError as error:
@@ -483,15 +489,16 @@ def _env_problems(env: object) -> Iterator[str]:
             )
 
 
-def _made(kind: type[Process] | type[Host], item: object, problems: list[str]) -> Any:
-    """What a table in `fabric.yaml` describes; anything else as it is."""
-    if not isinstance(item, Mapping):
-        return item
-    try:
-        return kind(**{str(name): value for name, value in item.items()})
-    except SettingsError as error:
-        problems += [f"{kind.__name__.lower()} {item.get('name', '?')!r}: {problem}" for problem in error.problems]
-        return Process("invalid", "invalid") if kind is Process else "invalid"
+def _made(kind: type[Process] | type[Host], items: Sequence[object], problems: list[str]) -> Iterator[Any]:
+    """What tables in `fabric.yaml` describe; anything else as it is. What is wrong is left out, and is a problem."""
+    for item in items:
+        if not isinstance(item, Mapping):
+            yield item
+            continue
+        try:
+            yield kind(**{str(name): value for name, value in item.items()})
+        except SettingsError as error:
+            problems += [f"{kind.__name__.lower()} {item.get('name', '?')!r}: {problem}" for problem in error.problems]
 
 
 def _is_text(value: str) -> bool:

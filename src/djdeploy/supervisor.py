@@ -56,7 +56,7 @@ def _section(settings: Settings, process: Process, account: str | None) -> str:
     kind = "fcgi-program" if held else "program"
     return "\n".join(
         [
-            *_comment(settings, process),
+            *_comment(process),
             f"[{kind}:{program_name(settings, process)}]",
             *_command(settings, process, held),
             *(_socket(process) if held else ()),
@@ -69,7 +69,7 @@ def _section(settings: Settings, process: Process, account: str | None) -> str:
     )
 
 
-def _comment(settings: Settings, process: Process) -> Iterator[str]:
+def _comment(process: Process) -> Iterator[str]:
     yield f"; {process.name}, when this was printed: {' '.join(process.command.split())}"
     yield from (f"; Note: {problem}" for problem in _process_problems(process, {}))
 

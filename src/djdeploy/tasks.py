@@ -21,7 +21,7 @@ from .doctor import Checkup, Finding
 from .errors import DeployError, Interrupted, SettingsError, printable
 from .job import DeployTask, Job, task
 from .plan import Deployment, Recipe, Step
-from .recipe import DEPLOY, SECRETS, SETUP
+from .recipe import DEPLOY, ROLLBACK, SECRETS, SETUP
 from .remedies import KNOWN
 from .report import SILENT
 from .runner import describe_holder
@@ -66,7 +66,7 @@ def deploy(
         dry_run=dry_run or job.dry,
         wait=number(wait, "wait") or 0,
         allow_destructive=allow_destructive,
-        recipe=job.recipe,
+        recipe=job.recipe or DEPLOY,
         **job.common,
     )
 
@@ -94,6 +94,7 @@ def rollback(
         dry_run=dry_run or job.dry,
         allow_destructive=allow_destructive,
         migrate_back=migrate_back,
+        recipe=job.recipe or ROLLBACK,
         **job.common,
     )
 
@@ -139,11 +140,8 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     """Show what each process really runs"""
 
     def steps(d: Deployment) -> Sequence[Step]:
-        return [
-            Step(
-                "status", "Ask the processes", (sh("{status} {home}", status=d.program("status"), home=d.layout.home),)
-            )
-        ]
+        command = sh("{status} {home}", status=d.program("status"), home=d.layout.home)
+        return [Step("status", "Ask the processes", (command,), d.settings.step_timeout)]
 
     rows = []
     answers = inquiry.ask(job.remotes, job.settings, steps, report=SILENT, partly=True)
@@ -203,7 +201,8 @@ def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mappi
 
     def steps(d: Deployment) -> Sequence[Step]:
         command = sh("{secret} {shared} --check", secret=d.program("secret"), shared=d.layout.shared)
-        found = Step("check_secrets", "Compare the secret files", (command,), input=as_input(contents))
+        title = "Compare the secret files"
+        found = Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
         d = replace(d, secrets=contents, token=token_hex(8))
         return [found] if check else [*SECRETS.plan("build", d), found]
 
@@ -272,7 +271,7 @@ def manage(job: Job, command: str, all_hosts: bool = False) -> None:
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
             raise DeployError("no release is live", host=d.host, remedy="Deploy one: fab deploy")
-        return [Step("manage", f"manage.py {command}", (d.manage(*words),))]
+        return [Step("manage", f"manage.py {command}", (d.manage(*words),))]  # no timeout: somebody sits before it
 
     inquiry.ask(remotes, job.settings, steps, report=Printer(names=len(remotes) > 1))
 
@@ -364,15 +363,18 @@ TASKS = (
 # --- the collection ---------------------------------------------------------------------------------------------------
 
 
-def collection(settings: Settings, name: str | None = None, *, recipe: Recipe = DEPLOY) -> Collection:
+def collection(
+    settings: Settings, name: str | None = None, *, recipe: Recipe = DEPLOY, rollback_recipe: Recipe = ROLLBACK
+) -> Collection:
     """All tasks for one project: `ns = collection(settings)` in a fabfile.
 
     Args:
         settings: the project.
         name: the collection's name, for a stage beside another: `ns.add_collection(collection(staging, "staging"))`.
-        recipe: what a deploy does, with steps of the project's own.
+        recipe: what a deploy does, with steps of the project's own; rollback_recipe: what a rollback does.
     """
     made = Collection(name) if name else Collection()
+    recipes = {deploy: recipe, rollback: rollback_recipe}
     for each in TASKS:
-        made.add_task(DeployTask(each.body, settings=settings, recipe=recipe, **each.options))
+        made.add_task(DeployTask(each.body, settings=settings, recipe=recipes.get(each), **each.options))
     return made

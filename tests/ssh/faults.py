@@ -88,7 +88,7 @@ programs.programs = changed(programs.programs, "renew.py", "Trial(2.4, 3)", "Tri
 IMPATIENT = """\
 from djdeploy import fleet, runner
 
-fleet.HEARTBEAT, runner.SILENCE = 0.5, 6
+fleet.HEARTBEAT, runner.SILENCE = 0.5, 12
 programs.programs = changed(programs.programs, "agent.py", "SILENCE = 45", "SILENCE = 4")
 """
 """Follows that where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
@@ -416,7 +416,7 @@ def freeze_host(site: FaultySite, client: Client, seconds: float = 1) -> None:
 
 def freeze_host_for_long(site: FaultySite, client: Client) -> None:
     """For longer than client and agent wait for each other's word."""
-    freeze_host(site, client, 8)
+    freeze_host(site, client, 14)
 
 
 Fault = Callable[[FaultySite, Client], None]

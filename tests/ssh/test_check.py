@@ -36,7 +36,7 @@ def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
     shown = live.fab("check", "--branch=nonsense", code=1, shared_files=[".env"])
     for found in (
         f"every account may write into {HOME}/shared",
-        f"As root: chown -R demo {HOME}/log",
+        f"As root on the server: chown -R demo {HOME}/log",
         "[fcgi-program:demo-web] has autorestart=unexpected, and would be printed with true",
         f"{HOME}/run/web-0.pid: pid 1 belongs to another user; not touched",
         f"{HOME}/previous is a directory; it must be a link to a release, or not exist",

@@ -133,7 +133,7 @@ def test_many_files_of_others_are_counted_once() -> None:
         ),
         (
             "/srv/demo/shared/media/a and 2 more in /srv/demo/shared belong to another account",
-            "As root: chown -R demo /srv/demo/shared",
+            "As root on the server: chown -R demo /srv/demo/shared",
         ),
     ]
 
@@ -161,7 +161,7 @@ def test_of_supervisors_environment_only_names_are_shown() -> None:
 
 def test_what_supervisor_has_read_and_not_loaded_is_said() -> None:
     one = found(SUPERVISED, supervisor={**supervised(), "not_loaded": ["fcgi-program:demo-web"]})
-    assert [finding.remedy for finding in one] == ["As root: supervisorctl update"]
+    assert [finding.remedy for finding in one] == ["As root on the server: supervisorctl update"]
 
 
 def test_a_configuration_that_cannot_be_read_is_no_reason_to_install_supervisor() -> None:

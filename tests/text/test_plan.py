@@ -53,8 +53,8 @@ def test_the_recipe_reads_top_to_bottom() -> None:
             "install_requirements",
             "guard_migrations",
             "check_project",
+            "compile_messages",  # beside what follows
             "collect_static",
-            "compile_messages",
             "mark_ready",
         ],
         "migrate": ["migrate_database"],
@@ -90,6 +90,20 @@ def test_management_commands_run_in_the_order_of_the_settings() -> None:
     assert names(DEPLOY.plan("migrate", deployment(settings))) == ["migrate_database", "clear_cache"]
 
 
+def test_messages_are_compiled_while_static_files_are_collected_if_nothing_waits_for_them() -> None:
+    steps = {step.name: step for step in DEPLOY.plan("build", deployment())}
+    assert steps["compile_messages"].beside
+    assert not steps["collect_static"].beside
+    for manage in (
+        ["collectstatic", "compilemessages", "compilejsi18n", "migrate"],  # made of the messages
+        ["compilemessages", "collectstatic", "migrate"],  # as the project wants it
+    ):
+        plan = DEPLOY.plan("build", deployment(replace(SETTINGS, manage_steps=manage)))
+        managed = [step for step in plan if step.title.startswith("manage.py")]
+        assert [step.title.split()[1] for step in managed] == manage[:-1]
+        assert not any(step.beside for step in managed)
+
+
 def test_migrations_run_on_the_first_host_only() -> None:
     settings = replace(SETTINGS, manage_steps=["migrate", "clear_cache"])
     assert names(DEPLOY.plan("migrate", deployment(settings, is_first_host=False))) == ["clear_cache"]
@@ -117,6 +131,24 @@ def test_a_hook_is_a_step_put_before_or_after_another() -> None:
     )
     assert names(recipe.plan("finish", deployment()))[0] == "tell_chat"
     assert "tell_chat" not in names(recipe.plan("finish", deployment(is_first_host=False)))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ["echo done"],  # not quoted by anybody
+        sh("echo done"),  # would be one command for each letter
+        Step("done", "Done", (sh("echo done"),)),
+        [sh("echo done"), Step("done", "Done", (sh("echo done"),))],  # in which order?
+        None,
+    ],
+)
+def test_a_step_that_returns_something_else_is_refused(made: Any) -> None:
+    def announce(d: Deployment) -> Any:
+        return made
+
+    with pytest.raises(SettingsError, match=r"`announce` returns .*; a step returns a list of sh\(...\)"):
+        DEPLOY.after(record, announce).plan("finish", deployment())
 
 
 def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:

@@ -126,6 +126,22 @@ def test_a_health_path_is_a_health_with_defaults() -> None:
     assert Process("web", "x", health="/health/").health == Health("/health/")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"path": "health"}, "path"),
+        ({"path": "/", "headers": None}, "headers"),
+        ({"path": "/", "status": "200"}, "status"),
+        ({"path": "/", "status": 20}, "status"),
+        ({"path": "/", "contains": b"ok"}, "contains"),
+        ({"path": "/", "timeout": 0}, "timeout"),
+    ],
+)
+def test_a_wrong_health_is_named(arguments: dict[str, Any], word: str) -> None:
+    with pytest.raises(SettingsError, match=f"`{word}` is"):
+        Health(**arguments)
+
+
 def test_a_health_can_not_smuggle_a_header() -> None:
     with pytest.raises(SettingsError, match="headers"):
         Health("/", headers={"Host": "a\r\nX: b"})
@@ -177,6 +193,17 @@ def test_a_table_reports_the_problems_of_its_processes_with_the_others() -> None
         Settings.from_mapping({**MINIMAL, "brnch": "x", "processes": [{"name": "web", "comand": "x"}]})
     assert "did you mean `branch`" in caught.value.message
     assert "did you mean `command`" in caught.value.message
+
+
+def test_a_table_reports_nothing_of_what_is_wrong_already() -> None:
+    wrong = {"name": "web", "comand": "x"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping(
+            {**MINIMAL, "processes": [wrong, {**wrong, "name": "worker"}], "hosts": [{"nme": "a"}] * 2}
+        )
+    assert "two named" not in caught.value.message
+    assert "twice" not in caught.value.message
+    assert caught.value.message.count("did you mean `command`") == 2
 
 
 @given(

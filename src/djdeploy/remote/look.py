@@ -22,10 +22,7 @@ def look(home: str, options: Table) -> dict[str, Any]:
     """What is on this server now. Reads only."""
     found: dict[str, Any] = {
         "python": sys.version.split()[0],
-        "user": user(),
         "place": place(home),
-        "home": kind(home),
-        "owned": owned(home),
         "current": link(home, "current"),
         "previous": link(home, "previous"),
         "tools": {name: tool(name) for name in options.get("tools", ())},

@@ -23,8 +23,7 @@ import os
 import re
 import runpy
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +35,15 @@ except ModuleNotFoundError:  # some other project that has a manage.py: it is ru
         sys.exit(0)
     os.execv(sys.executable, [sys.executable, "manage.py", *sys.argv[1:]])
 
-from django.apps import apps
+from databases import OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import CommandError, ManagementUtility, call_command, get_commands, load_command_class
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, router, transaction
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.core.management import CommandError, ManagementUtility, call_command
+from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
+from patience import impatient_locks, lock_timeout, patiently
 from tell import tell, wait_until_alone
 from verdicts import KINDS, Judge
 
@@ -53,19 +51,6 @@ if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
     Table = dict[str, Any]
     Applied = dict[str, dict[str, list[str]]]  # database: app: names
-
-NO_DATABASE = "django.db.backends.dummy"
-OF_TENANTS = "migrate_schemas"  # django-tenants: each tenant's schema has migrations of its own
-BRIEFLY = 3  # seconds to connect to a database that no `migrate` touches
-LOCK_TIMEOUT = 5.0  # seconds; DJDEPLOY_LOCK_TIMEOUT
-TRIES = 6
-FIRST_PAUSE = 1.0  # seconds; each one after it is twice as long
-LOCKED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected: nothing has changed, it may be tried again
-ALONE = {"25001", "2D000"}  # active_sql_transaction, invalid_transaction_termination: it must have none around it
-
-
-class Failed(Exception):
-    """Why the task cannot go on, for the user."""
 
 
 # --- inside manage.py -------------------------------------------------------------------------------------------------
@@ -110,7 +95,7 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
         raise Failed(f"there is no {manage} (settings: source_dir)")
     ours = os.path.dirname(os.path.realpath(__file__))
     sys.path[:] = [os.path.dirname(manage), *(path for path in sys.path if os.path.realpath(path) != ours)]
-    for name in ("tell", "verdicts"):  # the project may have modules of these names
+    for name in ("databases", "patience", "tell", "verdicts"):  # the project may have modules of these names
         sys.modules.pop(name)
     sys.argv = ["manage.py", *words]
     stand_in = StandIn(work)
@@ -121,97 +106,6 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
             if stand_in.status is None:
                 raise
     return stand_in.status
-
-
-# --- which databases --------------------------------------------------------------------------------------------------
-
-
-def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
-    """The databases that these `migrate` commands touch, each with the options of its commands.
-
-    Django's own parser reads them, or that of the project's own `migrate`.
-    """
-    found: dict[str, list[Any]] = {}
-    for words in commands or [["migrate"]]:
-        if words[0] == OF_TENANTS:
-            print(f"djdeploy: {OF_TENANTS}: the migrations of tenants' schemas are not judged, nor compared")
-            continue
-        app = get_commands()[words[0]]
-        command = load_command_class(app, words[0]) if isinstance(app, str) else app
-        options = command.create_parser("manage.py", words[0]).parse_args(list(words[1:]))
-        alias = getattr(options, "database", DEFAULT_DB_ALIAS)
-        if alias not in connections:
-            raise Failed(f"the project's DATABASES have no {alias!r}")
-        if connections.settings[alias]["ENGINE"] != NO_DATABASE:  # a project without a database
-            found.setdefault(alias, []).append(options)
-    return found
-
-
-def opened(alias: str) -> Any:
-    """The open connection of a database."""
-    connection = connections[alias]
-    with explained(alias):
-        make_no_file(connection)
-        connection.ensure_connection()
-    return connection
-
-
-def ask_others(targets: Iterable[str], ask: Callable[[Any], None]) -> None:
-    """Asks the other databases that may hold tables of the project; of one that cannot be asked it is said why."""
-    for alias in set(connections) - set(targets):
-        try:
-            if may_hold_tables(alias):
-                make_brief(connections[alias])
-                ask(opened(alias))
-        except Exception as error:  # another project's migrations, a replica that is down: nothing of ours needs it
-            why = str(error).strip().partition("\n")[0]
-            print(f"djdeploy: {alias!r} is not judged, and no step migrates it: {why}")
-
-
-def make_brief(connection: Any) -> None:
-    """A firewall that drops our packets must not keep a deploy waiting for a database that it does not need."""
-    if connection.vendor in ("postgresql", "mysql"):
-        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", BRIEFLY)
-
-
-def may_hold_tables(alias: str) -> bool:
-    """Whether the project's routers let any model of it be there, as `makemigrations` asks them."""
-    if connections.settings[alias]["ENGINE"] == NO_DATABASE:
-        return False
-    return not router.routers or any(
-        router.allow_migrate_model(alias, model) for model in apps.get_models(include_auto_created=True)
-    )
-
-
-def databases_in_release(aliases: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(alias, path) of each SQLite database whose file is a part of the release, and so would go with it."""
-    environment = os.environ.get("VIRTUAL_ENV")
-    root = os.path.realpath(os.path.dirname(environment)) if environment else None
-    for alias in aliases:
-        path = os.path.realpath(str(connections[alias].settings_dict["NAME"]))
-        if root and is_file(connections[alias]) and path.startswith(os.path.join(root, "")):
-            yield alias, path
-
-
-def make_no_file(connection: Any) -> None:
-    """SQLite makes the file when it connects; an empty database in memory tells the same, and nothing changes."""
-    if is_file(connection) and not os.path.exists(connection.settings_dict["NAME"]):
-        connection.settings_dict["NAME"] = ":memory:"
-
-
-def is_file(connection: Any) -> bool:
-    name = str(connection.settings_dict["NAME"])
-    return connection.vendor == "sqlite" and name not in ("", ":memory:") and not name.startswith("file:")
-
-
-@contextlib.contextmanager
-def explained(alias: str) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}") from error
-    except InconsistentMigrationHistory as error:
-        raise Failed(f"`migrate` would refuse the database {alias!r}: {error}") from error
 
 
 # --- what is applied, and what would be -------------------------------------------------------------------------------
@@ -376,6 +270,15 @@ def applied(options: argparse.Namespace) -> int:
     return 0
 
 
+def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
+    """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
+    with impatient_locks(lock_timeout()):
+        patiently(real)
+    with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
+        applied(argparse.Namespace(commands=commands))
+    return 0
+
+
 def all_applied(targets: Collection[str]) -> Applied:
     """What is applied to these databases, and to others as far as they can be asked."""
     found = {alias: applied_names(opened(alias)) for alias in targets}
@@ -504,137 +407,6 @@ def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]
     if {(one.app_label, one.name) for one, is_back in planned if is_back} != set(gone):
         raise Failed(f"the migrations of {alias!r} since then cannot be unapplied alone: others depend on them")
     return [(alias, app, *(last[app] or ["zero"])) for app in apps]
-
-
-# --- never let the site queue behind a lock ---------------------------------------------------------------------------
-
-
-def lock_timeout() -> float:
-    return float(os.environ.get("DJDEPLOY_LOCK_TIMEOUT") or LOCK_TIMEOUT)
-
-
-def has_state(error: BaseException | None, states: set[str]) -> bool:
-    """Whether PostgreSQL says one of these of an error."""
-    while error is not None:
-        if (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) in states:
-            return True
-        error = error.__cause__
-    return False
-
-
-def patiently(work: Callable[[], Any], tries: int = TRIES) -> Any:
-    """Does the work; again, after longer and longer pauses, when it did not get a lock."""
-    for number in range(1, tries + 1):
-        try:
-            return work()
-        except OperationalError as error:
-            if not has_state(error, LOCKED):
-                raise
-            last = str(error).strip().splitlines()[0]
-            print()  # Django's line has no end yet, and only a line that begins with `djdeploy: ` is a note
-        if number < tries:
-            pause = FIRST_PAUSE * 2 ** (number - 1)
-            print(f"djdeploy: {last}: tried again in {pause:g} s, so that the site does not wait ({number} of {tries})")
-            sys.stdout.flush()
-            time.sleep(pause)
-    raise Failed(
-        f"a lock was not free within {lock_timeout():g} s, {tries} times ({last}). What is migrated so far stays."
-        " Something holds a table for long: a report, a dump, an idle transaction (see pg_stat_activity)"
-    )
-
-
-@contextlib.contextmanager
-def impatient_locks(seconds: float) -> Iterator[None]:
-    """Each migration on PostgreSQL gives up waiting for a lock after that time.
-
-    Only the migration's own transactions: a pooler may give the session to the site next.
-    """
-    enter, leave = BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__
-
-    def entered(editor: Any) -> Any:
-        enter(editor)
-        connection = editor.connection
-        editor.djdeploy = contextlib.ExitStack()
-        if connection.vendor == "postgresql" and not editor.collect_sql:
-            if connection.in_atomic_block:
-                say(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
-            else:
-                editor.djdeploy.enter_context(connection.execute_wrapper(one_by_one(seconds)))
-        return editor
-
-    def left(editor: Any, *error: Any) -> None:
-        with editor.djdeploy:
-            leave(editor, *error)
-
-    BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__ = entered, left
-    try:
-        yield
-    finally:
-        BaseDatabaseSchemaEditor.__enter__, BaseDatabaseSchemaEditor.__exit__ = enter, leave
-
-
-def say(connection: Any, sql: str) -> Any:
-    """By a cursor of the driver's own: no wrapper sees it."""
-    connection.ensure_connection()
-    with connection.connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchone() if cursor.description else None
-
-
-def milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def one_by_one(seconds: float) -> Callable[..., Any]:
-    """For a migration that is not atomic: what it has done cannot be done again, so each statement is."""
-
-    def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Table) -> Any:
-        connection = context["connection"]
-
-        def limited() -> Any:
-            say(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
-            return execute(sql, params, many, context)
-
-        def in_a_transaction() -> Any:
-            with transaction.atomic(using=connection.alias):
-                return limited()
-
-        if connection.in_atomic_block:
-            return patiently(limited, tries=1)
-        try:
-            return patiently(in_a_transaction)
-        except DatabaseError as error:
-            if not has_state(error, ALONE):
-                raise
-        with unhurried(connection):
-            return execute(sql, params, many, context)
-
-    return run
-
-
-@contextlib.contextmanager
-def unhurried(connection: Any) -> Iterator[None]:
-    """CONCURRENTLY keeps nobody waiting, waits for each older transaction, and leaves ruins when it gives up.
-
-    Only where the session has a limit of its own: behind a pooler, this would reach the session of somebody else.
-    """
-    if say(connection, "SHOW lock_timeout") == ("0",):
-        yield
-        return
-    say(connection, "SET lock_timeout = 0")
-    try:
-        yield
-    finally:
-        say(connection, "RESET lock_timeout")
-
-
-def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
-    """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
-    with impatient_locks(lock_timeout()):
-        patiently(real)
-    with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
-        applied(argparse.Namespace(commands=commands))
-    return 0
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

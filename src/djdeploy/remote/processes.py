@@ -167,10 +167,6 @@ class Identity(NamedTuple):
     process: str
     number: int
 
-    @property
-    def label(self) -> str:
-        return f"{self.process} {self.number}"
-
 
 class Claim(NamedTuple):
     """The process that a pid file names, or why it is not the one."""

@@ -33,6 +33,7 @@ POLL = 0.03
 GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
 MARGIN = 5  # seconds more before KILL
 LEAVING = 3  # seconds in which workers follow a server that is gone, by themselves and then after TERM
+ENDED = 128 + signal.SIGTERM  # as a shell says it
 UNASKED = 5  # seconds to wait for an instance that did not run and of which there is no sign
 AT_ONCE = Trial(0, 1)  # for what has served until now
 FIRST = Trial(2.4, 3)  # while it is on trial the others still serve the old release
@@ -307,7 +308,7 @@ def renew(options: Options) -> int:
             problem = f"{label(renewal.results)}: {failed}"
         except Ended:
             proof.patience = 0
-            problem = "ended by a signal"
+            return report(renewal, proof, "ended by a signal", status=ENDED)
     return report(renewal, proof, problem)
 
 
@@ -315,7 +316,7 @@ def label(results: list[Table]) -> str:
     return f"{results[-1]['process']} {results[-1]['instance']}" if results else "processes"
 
 
-def report(renewal: Renewal, proof: Proof, problem: str) -> int:
+def report(renewal: Renewal, proof: Proof, problem: str, status: int = 1) -> int:
     if proof.sent:
         note(str(proof))
         tell({"proof": proof.result()})
@@ -326,7 +327,7 @@ def report(renewal: Renewal, proof: Proof, problem: str) -> int:
         return 0
     say_touched(renewal.results)
     print(problem, flush=True)
-    return 143 if problem == "ended by a signal" else 1
+    return status
 
 
 def main(words: list[str]) -> int:
