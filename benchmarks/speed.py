@@ -219,6 +219,7 @@ SCENARIOS = (
     ),
 )
 CODE_CHANGE = SCENARIOS[1]
+ORDER = {scenario.name: place for place, scenario in enumerate(SCENARIOS)}
 
 
 class Bench:
@@ -313,22 +314,34 @@ def measure_guarantees(bench: Bench, repeat: int) -> Found:
     return found
 
 
-def measure_hosts(bench: Bench, counts: Sequence[int], repeat: int, *, waiting: bool) -> dict[int, Found]:
-    """A code change on several hosts.
-
-    Args:
-        waiting: whether the steps only wait; else they are real, and share this machine's processors.
-    """
+def measure_waiting_hosts(bench: Bench, counts: Sequence[int], repeat: int) -> dict[int, Found]:
+    """A code change on several hosts, all of whose steps only wait: they do not share this machine's processors."""
     found: dict[int, Found] = {}
     for count in counts:
-        hosts = bench.with_hosts(count, packages=not waiting)
+        hosts = bench.with_hosts(count, packages=False)
         hosts.set_round_trip(USUAL / 1000)
-        contenders = waiting_contenders(bench, hosts) if waiting else main_contenders(bench, hosts)
+        contenders = waiting_contenders(bench, hosts)
         for contender in contenders:
             contender.reset()
             contender.deploy()
-        for _ in range(repeat):
+        for number in range(repeat):
+            bench.console.print(f"{count} waiting hosts, {number + 1} of {repeat}")
             bench.measure(contenders, CODE_CHANGE, found.setdefault(count, {}))
+        for contender in contenders:
+            contender.stop()
+    return found
+
+
+def measure_sharing_hosts(bench: Bench, counts: Sequence[int]) -> dict[tuple[int, str], Found]:
+    """All scenarios on several hosts, with real work, once."""
+    found: dict[tuple[int, str], Found] = {}
+    for count in counts:
+        hosts = bench.with_hosts(count)
+        hosts.set_round_trip(USUAL / 1000)
+        contenders = main_contenders(bench, hosts)
+        for scenario in SCENARIOS:
+            bench.console.print(f"{count} hosts at work")
+            bench.measure(contenders, scenario, found.setdefault((count, scenario.name), {}))
         for contender in contenders:
             contender.stop()
     return found
@@ -352,7 +365,7 @@ class Results:
     scenarios: Mapping[tuple[int, str], Found] = field(default_factory=dict)
     guarantees: Found = field(default_factory=dict)
     waiting: Mapping[int, Found] = field(default_factory=dict)
-    sharing: Mapping[int, Found] = field(default_factory=dict)
+    sharing: Mapping[tuple[int, str], Found] = field(default_factory=dict)
     starts: Sequence[startup.Start] = ()
 
 
@@ -376,6 +389,13 @@ def seconds(value: float) -> str:
     return f"{value:.1f}"
 
 
+def limit_table(kept: Sequence[Limit]) -> Table:
+    rows = [
+        [limit.what, f"{limit.value:.2f}", f"{limit.limit:g}", "yes" if limit.is_kept else "**no**"] for limit in kept
+    ]
+    return Table("What was aimed at: djdeploy, bare, as a ratio", ["", "measured", "at most", "kept"], rows)
+
+
 def tables(results: Results) -> Iterator[Table]:
     if results.scenarios:
         yield scenario_table(results.scenarios)
@@ -385,7 +405,7 @@ def tables(results: Results) -> Iterator[Table]:
     if results.waiting:
         yield host_table("A code change on several hosts, where all steps and starts only wait", results.waiting)
     if results.sharing:
-        yield host_table("The same with real work, all hosts on the processors of one machine", results.sharing)
+        yield sharing_table(results.sharing)
     if results.starts:
         yield start_table(results.starts)
 
@@ -394,9 +414,8 @@ def scenario_table(scenarios: Mapping[tuple[int, str], Found]) -> Table:
     repeat = max(len(series.taken) for found in scenarios.values() for series in found.values())
     title = f"Seconds until the other release answers (cleanup: until it ends), medians of {repeat}; (SSH channels)"
     columns = ["", FLOOR, POST, BARE, "to the floor", "to the post", "with its guarantees", "until it ends"]
-    order = {scenario.name: place for place, scenario in enumerate(SCENARIOS)}
     rows = []
-    for milliseconds, name in sorted(scenarios, key=lambda key: (order[key[1]], key[0])):
+    for milliseconds, name in sorted(scenarios, key=lambda key: (ORDER[key[1]], key[0])):
         found = scenarios[milliseconds, name]
         cells = [f"{seconds(found[who].seconds)} ({found[who].channels})" for who in (FLOOR, POST, BARE)]
         ratios = [f"{ratio(found[BARE].seconds, found[who].seconds):.2f}" for who in (FLOOR, POST)]
@@ -429,6 +448,20 @@ def guarantee_table(guarantees: Found) -> Table:
     for name, series in guarantees.items():
         more = [f"{series.seconds - without.seconds:+.1f}", f"{series.ends - without.ends:+.1f}"]
         rows.append([name, seconds(series.seconds), seconds(series.ends), *more])
+    return Table(title, columns, rows)
+
+
+def sharing_table(sharing: Mapping[tuple[int, str], Found]) -> Table:
+    title = f"Several hosts with real work, all on the processors of one machine; seconds as above, {USUAL} ms, once"
+    columns = ["", FLOOR, POST, BARE, "to the floor", "to the post", "with its guarantees", "until it ends"]
+    rows = []
+    for count, name in sorted(sharing, key=lambda key: (ORDER[key[1]], key[0])):
+        found = sharing[count, name]
+        measured = [seconds(found[who].seconds) for who in (FLOOR, POST, BARE)]
+        ratios = [f"{ratio(found[BARE].seconds, found[who].seconds):.2f}" for who in (FLOOR, POST)]
+        whole = [seconds(found[WHOLE].seconds), seconds(found[WHOLE].ends)]
+        hosts = f"{count} hosts" if count > 1 else "1 host"
+        rows.append([f"{name}, {hosts}", *measured, *ratios, *whole])
     return Table(title, columns, rows)
 
 
@@ -478,7 +511,9 @@ def result(results: Results, kept: Sequence[Limit], repeat: int) -> dict[str, An
         ],
         "guarantees": told(results.guarantees),
         "waiting_hosts": {count: told(found) for count, found in results.waiting.items()},
-        "sharing_hosts": {count: told(found) for count, found in results.sharing.items()},
+        "sharing_hosts": [
+            {"scenario": name, "hosts": count} | told(found) for (count, name), found in results.sharing.items()
+        ],
         "starts": [asdict(start) | {"median": start.median} for start in results.starts],
         "limits": [asdict(limit) | {"kept": limit.is_kept} for limit in kept],
     }
@@ -512,8 +547,8 @@ def measured(options: argparse.Namespace, console: Console) -> Results:
         if "guarantees" in options.parts:
             results.guarantees = measure_guarantees(bench, options.repeat)
         if "hosts" in options.parts:
-            results.waiting = measure_hosts(bench, options.hosts, options.repeat, waiting=True)
-            results.sharing = measure_hosts(bench, options.hosts, 1, waiting=False)
+            results.waiting = measure_waiting_hosts(bench, options.hosts, options.repeat)
+            results.sharing = measure_sharing_hosts(bench, options.hosts)
     return results
 
 
@@ -521,11 +556,9 @@ def run(options: argparse.Namespace, console: Console) -> bool:
     """Measures, shows, writes; returns whether all limits were kept."""
     results = measured(options, console)
     kept = list(limits(results))
-    shown = list(tables(results))
+    shown = [*tables(results), *([limit_table(kept)] if kept else [])]
     for table in shown:
         table.show(console)
-    for limit in kept:
-        limit.show(console)
     if not options.dry:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(result(results, kept, options.repeat), indent=2) + "\n")
