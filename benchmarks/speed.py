@@ -232,7 +232,7 @@ class Bench:
         lock = f"{self.repository.read(REQUIREMENTS)}{PACKAGES.read_text()}"
         self.repository.commit({**PICTURES, REQUIREMENTS: lock}, "A project of some size")
         self.repository.tag("first")
-        stand_in.add_branch(self.repository)
+        stand_in.add_branch(self.repository, without=PICTURES)
         self.repository.branch("other")
         lock = re.sub(
             r"^sqlparse==.*\n( +--hash.*\n)+", lambda _: OTHER_VERSION, self.repository.read(REQUIREMENTS), flags=re.M

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from benchmarks.contenders import Work
 from djdeploy.rehearsal.repository import SampleRepository
 
@@ -39,8 +41,12 @@ http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
 WORK = Work(BRANCH, requirements=(), manage=(), steps=["sleep 1"] * 4, command="python server.py --bind 0.0.0.0:{port}")
 
 
-def add_branch(repository: SampleRepository) -> None:
-    """A branch of its own; the repository goes back to `main`."""
+def add_branch(repository: SampleRepository, without: Iterable[str]) -> None:
+    """A branch of its own; the repository goes back to `main`.
+
+    Args:
+        without: the files that it does not have: to unpack many is work, not waiting.
+    """
     repository.branch(BRANCH)
-    repository.commit({"src/server.py": SERVER}, "A stand-in for the server")
+    repository.commit({"src/server.py": SERVER, **dict.fromkeys(without)}, "A stand-in for the server")
     repository.branch("main")

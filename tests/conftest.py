@@ -19,7 +19,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--faults", type=int, default=24, metavar="N", help="random instants at which a deploy is struck by a fault"
+        "--faults", type=int, default=100, metavar="N", help="random instants at which a deploy is struck by a fault"
     )
 
 

@@ -1,7 +1,8 @@
 """For fabfiles: what `patchwork` had. `exists`, `directory` and `append` are its `files`, `rsync` its `transfers`.
 
-`patchwork` 1.0.1 cannot be installed beside Fabric 3. These have the same names, arguments and meanings, so that it can
-be put back if it is ever released again; unlike there, a path may have spaces and quotes.
+`patchwork` 1.0.1 cannot be installed beside Fabric 3. These have the same names and do the same, so that it can be put
+back if it is ever released again. Unlike there, a path or a line may have any characters, so `append` has no `escape`;
+and its `partial` finds a line that contains the text anywhere, not only at its beginning.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -333,9 +334,15 @@ class Load:
             request.start()
 
     def _kept_connection(self) -> None:
-        """A client that keeps its connection, and opens another when the server said that it closes it."""
+        """A client that keeps its connection, and opens another when the server says that it closes it, or has done so.
+
+        Like urllib3 and browsers it looks before it writes: on a busy machine it may sleep through the last seconds of
+        a server, and find its connection closed.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         while not self.ended.wait(0.05):
+            if connection.sock and select.select([connection.sock], [], [], 0)[0]:
+                connection.close()
             self._count(lambda: get(self.port, connection))
         connection.close()
 

@@ -78,10 +78,12 @@ import json
 from djdeploy import programs
 def changed(programs, name, old, new):
     files = json.loads(programs())
+    assert old in files[name], old
     files[name] = files[name].replace(old, new)
     text = json.dumps(files, sort_keys=True).encode()
     return lambda: text
 programs.programs = changed(programs.programs, "renew.py", "Trial(2.4, 3)", "Trial(0.4, 3)")
+programs.programs = changed(programs.programs, "smoke.py", "HOLD = 2.4", "HOLD = 0.4")
 """
 """Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Table = dict[str, Any]
 
 POLL = 0.03
+WATCH = 0.15  # seconds between two looks at one that answers well, and is on trial: a busy server has other work
 GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
 MARGIN = 5  # seconds more before KILL
 LEAVING = 3  # seconds in which workers follow a server that is gone, by themselves and then after TERM
@@ -167,7 +168,7 @@ class Renewal:
                     return None
                 if time.monotonic() > until:
                     raise NotReady(f"not ready within {seconds:g} s: {successor.why or 'it is gone'}")
-                time.sleep(POLL)
+                time.sleep(min(WATCH, max(POLL, successor.left)))
         except NotReady as error:
             show(successor.instance.log_tail(log_size))
             raise Failed(str(error)) from None

@@ -69,6 +69,13 @@ class Successor:
             self._count_workers(self.now)
         return self._proves_itself(self.now)
 
+    @property
+    def left(self) -> float:
+        """Seconds for which it still has to be well; 0 as long as it is not."""
+        if self.right_since is None:
+            return 0.0
+        return max(0.0, self.right_since + self.trial.seconds - time.monotonic())
+
     # --- who it is
 
     def _find(self, look_around: bool) -> None:
