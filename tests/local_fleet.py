@@ -21,9 +21,10 @@ from typing import Any
 from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, engine, sh
 from djdeploy.errors import DeployError
 from djdeploy.plan import StepFunction
-from djdeploy.recipe import UNDO, mark_ready, migrate_database, switch_links
+from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.report import Report
 from djdeploy.runner import Remote
+from djdeploy.undo import UNDO
 from tests.docker_target import wait_until
 from tests.local_host import LocalConnection, commit, who
 

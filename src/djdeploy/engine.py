@@ -16,13 +16,14 @@ from .errors import DeployError, SettingsError, together
 from .fleet import Fleet, Snapshots
 from .layout import LAUNCHER
 from .plan import STAGES, Deployment, Recipe, Step, step_environment
-from .recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, UNDO
+from .recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
 from .report import Report
 from .run import Run, refuse_failure
 from .runner import Remote, same_server
 from .secret import read_secrets, values_to_hide
 from .settings import Settings, is_ref, nearest
 from .snapshot import Release, Snapshot
+from .undo import UNDO
 
 IN_USE = {"in_use": True}
 """Look also at which releases processes run in."""
@@ -341,7 +342,6 @@ def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
         raise DeployError(
             f"there is no good release before {first.current or 'the current one'} to go back to{where}",
             site=f"Nothing was changed; {first.current or 'nothing'} is live.",
-            remedy="See what there is: fab releases; then: fab rollback --to=RELEASE",
         )
     return everywhere[0]
 
@@ -381,7 +381,7 @@ def live_releases(seen: Snapshots) -> Mapping[Remote, Release]:
     """The release that is live on each host; there must be one."""
     live = {remote: snapshot.live for remote, snapshot in seen.items()}
     if missing := [remote.host for remote, release in live.items() if not release]:
-        raise DeployError(f"no release is live on {', '.join(missing)}", remedy="Deploy one: fab deploy")
+        raise DeployError(f"no release is live on {', '.join(missing)}")
     return {remote: release for remote, release in live.items() if release}
 
 

@@ -23,10 +23,14 @@ class DeployError(Exit):
         host: the host it happened on, as the user wrote it; empty if it concerns none in particular.
         output: the last lines of the output of what failed; at most the last `TAIL` are shown.
         site: how the site stands now.
-        remedy: what to do or to type next.
+        remedy: what to do or to type next, where that is not what the table of known errors says.
+
+    Attributes:
+        is_several: whether `what` is made of several errors, each of which says what to do.
     """
 
     exit_code = 1
+    is_several = False
 
     def __init__(
         self, what: str, *, host: str = "", output: Sequence[str] = (), site: str = "", remedy: str = ""
@@ -37,7 +41,12 @@ class DeployError(Exit):
     @property
     def known(self) -> Known | None:
         """The table's entry for this error: by what it says, else by the output of what failed."""
-        return known_error([self.what]) or known_error(self.output)
+        return None if self.is_several else known_error([self.what]) or known_error(self.output)
+
+    @property
+    def advice(self) -> str:
+        """What to do or to type next."""
+        return self.remedy or (self.known.remedy if self.known else "")
 
     @property
     def message(self) -> str:
@@ -45,8 +54,7 @@ class DeployError(Exit):
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
         more = f"More: fab explain {self.known.code}" if self.known else ""
-        more = "" if more in self.what else more  # of several errors each says it
-        parts = [printable(part, keep="\n") for part in (self.site, self.remedy, more) if part]
+        parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
         return "\n".join([printable(first, keep="\n"), *tail, *parts])
 
     @message.setter
@@ -110,6 +118,7 @@ def together(errors: Sequence[DeployError]) -> DeployError:
         alike.setdefault(likeness(error), []).append(error)
     whole = type(gravest).__new__(type(gravest))
     DeployError.__init__(whole, "\n".join(of_many(group, bool(site)).message for group in alike.values()), site=site)
+    whole.is_several = True
     return whole
 
 

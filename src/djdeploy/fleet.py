@@ -195,8 +195,6 @@ class Fleet:
             return self._open_all(open_one, time.monotonic() + wait)
         except (Interrupted, Locked) as error:
             error.site = "Nothing was changed."
-            if isinstance(error, Locked):
-                error.remedy = error.remedy or "Wait until it ends; nothing has to be cleared when its holder is gone."
             raise
 
     def _open_all(self, open_one: Callable[[Remote], Snapshot], until: float) -> Snapshots:
@@ -209,7 +207,7 @@ class Fleet:
                 if time.monotonic() >= until:
                     raise
                 if not told:
-                    self.say(f"waiting: {error.message}")
+                    self.say(f"waiting: {error.message.splitlines()[0]}")
                 told = True
                 self.each(Remote.leave)
                 self._pause(min(RETRY * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311

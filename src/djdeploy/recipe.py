@@ -255,6 +255,9 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
 
 def record(d: Deployment) -> Sequence[Shell]:
     """Write the history"""
+    told = {
+        name: value for name, value in d.told.items() if name not in ("migrations", "tried")
+    }  # the manifest has them
     line = {
         "task": d.task,
         "outcome": d.outcome,
@@ -265,9 +268,7 @@ def record(d: Deployment) -> Sequence[Shell]:
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
-        **{
-            name: value for name, value in d.told.items() if name not in ("migrations", "tried")
-        },  # the manifest has them
+        **told,
     }
     return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
 
@@ -292,67 +293,7 @@ def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     ]
 
 
-# --- when a stage fails -----------------------------------------------------------------------------------------------
-
-
-def discard_release(d: Deployment) -> Sequence[Shell]:
-    """Remove the unfinished release"""
-    # Only what this very run has made: if the directory was there before, it is somebody's.
-    return [
-        sh("rm -rf {made}", made=d.layout.private / f"new-{d.token}"),
-        sh(
-            "if grep -qs {token} {manifest}; then rm -rf {root}; fi",
-            token=d.token,
-            manifest=d.new.manifest,
-            root=d.new.root,
-        ),
-    ]
-
-
-def restore_secrets(d: Deployment) -> Sequence[Shell]:
-    """Put the secret files back"""
-    if not d.secrets:
-        return []
-    return [sh("{secret} {shared} --restore {keep}", secret=d.program("secret"), shared=d.layout.shared, keep=kept(d))]
-
-
-def mark_failed(d: Deployment) -> Sequence[Shell]:
-    """Mark the release as failed"""
-    # A disk that is full must not stop what restores the site; a release that is not live is never gone back to.
-    template = "{mark} || echo 'djdeploy: it could not be marked as failed; cleanup removes it all the same'"
-    return [sh(template, mark=d.mark(state="failed", timings=dict(d.timings)))]
-
-
-def restore_links(d: Deployment) -> Sequence[Shell]:
-    """Put the links back"""
-    return [restore_link(d, name, d.seen.facts[name]["target"]) for name in ("current", "previous")]
-
-
-def restart_old(d: Deployment) -> Sequence[Shell]:
-    """Bring the old release up again"""
-    if not d.settings.processes or not d.seen.current:
-        return []
-    return [renew(d, d.seen.current, d.release, quick=True)]
-
-
-@once
-def migrate_forward_again(d: Deployment) -> Sequence[Step]:
-    """Apply the migrations again"""
-    if not d.old or not d.migrate_back:
-        return []
-    return [
-        Step("migrate_forward_again", f"manage.py {shlex.join(words)}, again", (d.migrations(d.old, *words),))
-        for words in migrate_commands(d)
-        if words[0] == "migrate"
-    ]
-
-
-def end_processes(d: Deployment) -> Sequence[Shell]:
-    """End the processes, since there is no old release"""
-    if not d.settings.processes or d.seen.current:
-        return []
-    return [sh("{end} {home} {release}", end=d.program("end"), home=d.layout.home, release=d.release)]
-
+# --- the recipes ------------------------------------------------------------------------------------------------------
 
 DEPLOY = Recipe(
     # A failure here harms nothing: the new directory is removed, the site never noticed.
@@ -393,20 +334,6 @@ SETUP = Recipe(build=(install_launcher,))
 SECRETS = Recipe(build=(install_secrets, forget_old_secrets))
 
 CLEANUP = Recipe(finish=(remove_old_releases, record))
-
-# What restores a stage's promise when it fails, or when the client vanishes while it runs. The links come first, since
-# nothing can keep them from it; the processes after what they read as they start: secrets, and the schema.
-UNDO = {
-    "deploy": Recipe(
-        build=(restore_secrets, discard_release),
-        migrate=(restore_secrets, mark_failed),
-        publish=(restore_links, restore_secrets, restart_old, end_processes, mark_failed),
-    ),
-    "rollback": Recipe(
-        migrate=(migrate_forward_again,),
-        publish=(restore_links, migrate_forward_again, restart_old),
-    ),
-}
 
 
 # --- parts of steps ---------------------------------------------------------------------------------------------------
@@ -574,10 +501,6 @@ mv -fT {beside} {link}
         beside=d.layout.home / f".{name}-{d.token}",
         link=d.layout.home / name,
     )
-
-
-def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
-    return set_link(d, name, target) if target else sh("rm -f {link}", link=d.layout.home / name)
 
 
 def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:

@@ -336,7 +336,7 @@ KNOWN: tuple[Known, ...] = (
         "settings",
         r"(a problem|\d+ problems)\.\n",
         "The settings check themselves, and name all problems at once.",
-        "Each line names the setting and what it takes; the README explains them all.",
+        "Correct what the lines name; the README explains all settings and options.",
     ),
 )
 

@@ -12,7 +12,6 @@ from .errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, S
 from .fleet import Fleet, as_deploy_error
 from .plan import STAGES, Deployment, Recipe, Step
 from .recipe import record as history
-from .remedies import remedy_for
 from .report import SILENT, Report, program_text
 from .runner import Remote, StepRun, failure
 
@@ -136,7 +135,6 @@ class Run:
         if stage == "publish" and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
         error.site = self._site(stage, began, failures)
-        error.remedy = error.remedy or remedy_for(error.output)
         self._record_failure(stage, failures)
         raise error
 
@@ -241,8 +239,10 @@ def step_failed(host: str, run: StepRun) -> DeployError:
         what = f"{title} was killed by {signal.Signals(-run.status).name}"
     else:
         what = f"{title} failed (exit {run.status})"
-    return StepFailed(what, host=host, output=list(run.tail), remedy=remedy_for(run.tail))
+    return StepFailed(what, host=host, output=list(run.tail))
 
 
 def as_publish_failed(error: DeployError) -> PublishFailed:
-    return PublishFailed(error.what, host=error.host, output=error.output, remedy=error.remedy)
+    failed = PublishFailed(error.what, host=error.host, output=error.output, remedy=error.remedy)
+    failed.is_several = error.is_several
+    return failed

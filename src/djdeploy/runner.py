@@ -283,7 +283,6 @@ class Remote:
                 f"the server has no {self.settings.python} (settings: python)",
                 host=self.host,
                 output=output,
-                remedy="As root on the server: apt-get install python3 python3-venv",
             )
         raise ConnectionFailed(
             f"our program on the server ended at once (exit {status})", host=self.host, output=output

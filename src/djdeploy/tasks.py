@@ -162,7 +162,7 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Checkup]:
     """Look for what would make a deploy fail"""
     found = inquiry.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
-    unknown = {host: Checkup({}, [Finding(error.what, error.remedy)]) for host, error in found.errors.items()}
+    unknown = {host: Checkup({}, [Finding(error.what, error.advice)]) for host, error in found.errors.items()}
     if json:
         print_json(
             {
@@ -218,7 +218,7 @@ def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mappi
     else:
         print_table(rows, ["file", "state"], hosts=len(answers) > 1)
     if any(row["state"] != "same" for row in rows):
-        raise DeployError("some secret files are missing or differ", remedy="Install them: fab secrets")
+        raise DeployError("some secret files are missing or differ")
     return rows
 
 
@@ -270,7 +270,7 @@ def manage(job: Job, command: str, all_hosts: bool = False) -> None:
 
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
-            raise DeployError("no release is live", host=d.host, remedy="Deploy one: fab deploy")
+            raise DeployError("no release is live", host=d.host)
         return [Step("manage", f"manage.py {command}", (d.manage(*words),))]  # no timeout: somebody sits before it
 
     inquiry.ask(remotes, job.settings, steps, report=Printer(names=len(remotes) > 1))

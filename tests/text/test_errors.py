@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy.errors import ConnectionFailed, DeployError, Locked, PublishFailed, StepFailed, together
-from djdeploy.remedies import KNOWN, as_markdown, known_error, remedy_for
+from djdeploy.remedies import KNOWN, as_markdown, known_error
 
 PAGE = Path(__file__).parents[2] / "docs/errors.md"
 
@@ -93,7 +93,6 @@ def test_an_error_says_what_where_how_the_site_stands_what_to_type_and_where_to_
         host="web1",
         output=["No space left on device"],
         site="The site still runs r1.",
-        remedy=remedy_for(["No space left on device"]),
     )
     assert error.message.splitlines() == [
         'web1: "Fetch" failed (exit 1)',
@@ -101,6 +100,24 @@ def test_an_error_says_what_where_how_the_site_stands_what_to_type_and_where_to_
         "The site still runs r1.",
         "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
         "More: fab explain disk-full",
+    ]
+
+
+def test_an_error_that_knows_better_what_to_type_says_that() -> None:
+    error = ConnectionFailed("the connection failed: refused", remedy="Try: ssh -p 2222 demo@web1")
+    assert error.message.splitlines()[1:] == ["Try: ssh -p 2222 demo@web1", "More: fab explain host-unreachable"]
+    assert DeployError("nobody has met this").message == "nobody has met this"
+
+
+def test_of_several_errors_each_says_once_what_to_type() -> None:
+    unreachable = ConnectionFailed("the connection failed: refused", host="web1", remedy="Try: ssh -p 2222 web1")
+    assert together([unreachable, Locked("ann holds the lock", host="web2")]).message.splitlines() == [
+        "web1: the connection failed: refused",
+        "Try: ssh -p 2222 web1",
+        "More: fab explain host-unreachable",
+        "web2: ann holds the lock",
+        "Wait, or: fab deploy --wait=600. Who it is: fab unlock",
+        "More: fab explain locked",
     ]
 
 

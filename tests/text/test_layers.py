@@ -25,6 +25,7 @@ LAYERS = {
     "doctor": 4,
     "secret": 3,
     "recipe": 4,
+    "undo": 5,
     "runner": 4,
     "report": 5,
     "fleet": 5,

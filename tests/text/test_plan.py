@@ -13,8 +13,9 @@ import pytest
 from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
 from djdeploy.errors import SettingsError
 from djdeploy.plan import STAGES
-from djdeploy.recipe import UNDO, create_release, install_requirements, migrate_database, record, switch_links
+from djdeploy.recipe import create_release, install_requirements, migrate_database, record, switch_links
 from djdeploy.snapshot import Snapshot
+from djdeploy.undo import UNDO
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
 FACTS: dict[str, Any] = {
