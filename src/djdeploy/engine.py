@@ -25,9 +25,6 @@ from .settings import Settings, is_ref, nearest
 from .snapshot import Release, Snapshot
 from .undo import UNDO
 
-IN_USE = {"in_use": True}
-"""Look also at which releases processes run in."""
-
 LONGEST_REF = 100
 """Bytes of a ref that a release's name may have: file systems take 255 in all."""
 
@@ -196,11 +193,12 @@ def cleanup(
     settings = replace(settings, keep_releases=settings.keep_releases if keep is None else keep)
     fleet = Fleet(remotes, settings.parallel, report.say)
     with working(
-        fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look=IN_USE
+        fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look={"in_use": dry_run}
     ) as seen:
         refuse(seen)
-        removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
-        if not dry_run:
+        if dry_run:  # else the server looks which releases processes run in when it removes the others
+            removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
+        else:
             live = {remote: snapshot.live for remote, snapshot in seen.items()}
             deployments = on_release(live, seen, who, "cleanup")
             keeping = {

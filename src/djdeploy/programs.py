@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 START = """\
-import base64,hashlib,json,os,sys,tempfile,zlib
+import base64,hashlib,json,os,sys
 i=sys.stdin.buffer
 HELLO=json.loads(base64.b64decode(sys.argv[1]))
 FOLDER=os.path.join(HELLO["home"],".djdeploy/programs",HELLO["programs"])
@@ -26,6 +26,7 @@ except (OSError,ValueError):
     FILES={}
 if hashlib.sha256(json.dumps(FILES,sort_keys=True).encode()).hexdigest()!=HELLO["programs"]:
     print(json.dumps({"djdeploy":"programs"}),flush=True)
+    import tempfile,zlib
     FILES=json.loads(zlib.decompress(i.read(int(i.readline()))))
     FOLDER=tempfile.mkdtemp(prefix="djdeploy-",dir="/dev/shm" if os.access("/dev/shm",os.W_OK|os.X_OK) else None)
     for n in FILES:

@@ -18,14 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import filecmp
 import json
 import os
 import queue
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -68,6 +65,10 @@ def install(folder: str, home: str, name: str) -> str:
     target = os.path.join(private, "programs", name)
     if folder == target:
         return folder
+    import compileall  # these take as long to be loaded as all else here, and are needed once
+    import shutil
+    import tempfile
+
     try:
         if os.path.isdir(target) and not is_whole(target, folder):
             shutil.rmtree(target)  # damaged, as after a power loss
@@ -75,8 +76,6 @@ def install(folder: str, home: str, name: str) -> str:
             made = tempfile.mkdtemp(prefix="programs-", dir=private)
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(folder, made, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            import compileall  # takes longer than all else here to be loaded, and is hardly ever needed
-
             os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; each step may run them
             compileall.compile_dir(made, quiet=2)  # now, since a task that only looks writes nothing
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -88,6 +87,8 @@ def install(folder: str, home: str, name: str) -> str:
 
 
 def is_whole(directory: str, pattern: str) -> bool:
+    import filecmp
+
     names = [name for name in os.listdir(pattern) if name.endswith(".py")]
     _, differing, unreadable = filecmp.cmpfiles(pattern, directory, names, shallow=False)
     return not differing and not unreadable
@@ -266,6 +267,8 @@ class Agent:
     def tidy(self) -> None:
         """Leaves no programs behind where they are of no use to the next task."""
         if not self.folder.startswith(os.path.join(self.home, ".djdeploy", "")):
+            import shutil
+
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
