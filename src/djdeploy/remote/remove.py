@@ -17,6 +17,7 @@ import processes
 from tell import tell
 
 COMPLAINTS = 3
+AT_ONCE = "4"
 
 RUN = "[0-9a-f]{16}"  # what a run of a task puts into the names that are its own
 OURS = {  # what has exactly such a name is ours, and nothing else
@@ -101,8 +102,8 @@ def main(home: str, project: str, names: Sequence[str]) -> None:
 
 
 def delete(paths: Sequence[str]) -> None:
-    """Two at a time: releases are many small files, and each waits for the disk."""
-    command = ["xargs", "-0", "-r", "-n", "1", "-P", "2", "rm", "-rf", "--"]
+    """Some at a time: releases are many small files, and each waits for the disk."""
+    command = ["xargs", "-0", "-r", "-n", "1", "-P", AT_ONCE, "rm", "-rf", "--"]
     done = subprocess.run(command, input=b"\0".join(map(os.fsencode, paths)), stderr=subprocess.PIPE, check=False)
     complaints = done.stderr.decode("utf-8", "backslashreplace").splitlines()
     for line in complaints[:COMPLAINTS]:
