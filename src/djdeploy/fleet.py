@@ -193,8 +193,8 @@ class Fleet:
                 return seen
             self.each(Remote.connect)
             return self._open_all(open_one, time.monotonic() + wait)
-        except (Interrupted, Locked) as error:
-            error.site = "Nothing was changed."
+        except DeployError as error:
+            error.site = error.site or "Nothing was changed."
             raise
 
     def _open_all(self, open_one: Callable[[Remote], Snapshot], until: float) -> Snapshots:
