@@ -396,7 +396,7 @@ def test_a_worker_is_renewed_when_it_lives_in_the_new_release(home: Home) -> Non
     with_worker(home, "r2", process)
     home.switch("r1")
     home.supervise_printed(process)
-    until(lambda: "works" in home.log("worker-1"), "the workers")
+    until(lambda: all("works" in home.log(f"worker-{number}") for number in range(2)), "the workers")
     renewed = home.deploy("r2")
     assert renewed.status == 0
     assert renewed.instances() == {"worker 0": "renewed", "worker 1": "renewed"}
