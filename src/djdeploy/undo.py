@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from .parts import kept, migrate_commands, renew, set_link
 from .plan import Deployment, Recipe, Step, once
-from .recipe import kept, migrate_commands, renew, set_link
 from .shell import Shell, sh
 
 
