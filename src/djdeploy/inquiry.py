@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from .decisions import live_releases, refuse, refuse_twice
 from .doctor import Checkup, Finding, findings, secret_sources, versions_of
-from .engine import Who, access, find_commit, live_releases, needed, refuse, refuse_twice, resolve, working
+from .engine import Who, access, find_commit, needed, resolve, working
 from .errors import DeployError, together
 from .fleet import Fleet
 from .plan import Deployment, Step, step_environment

@@ -32,6 +32,7 @@ LAYERS = {
     "fleet": 5,
     "run": 6,
     "show": 6,
+    "decisions": 6,
     "engine": 7,
     "files": 7,
     "inquiry": 8,
