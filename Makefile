@@ -37,7 +37,6 @@ check: .venv/made
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy $(patsubst src/djdeploy/remote/%.py,-m %,$(wildcard src/djdeploy/remote/*.py))
 	$(BIN)/mypy tests benchmarks
 	@tests/audit
 
@@ -48,8 +47,8 @@ format: .venv/made
 tools:
 	@tests/tools
 
-docs/errors.md: src/djdeploy/remedies.py .venv/made
-	$(BIN)/python -c 'from djdeploy.remedies import as_markdown; print(as_markdown(), end="")' >$@
+docs/errors.md: src/djdeploy/errors/catalogue.py .venv/made
+	$(BIN)/python -c 'from djdeploy.errors.catalogue import as_markdown; print(as_markdown(), end="")' >$@
 
 docker-engine:
 	@docker/engine

@@ -217,7 +217,7 @@ class Djdeploy(Contender):
 
     def fab(self, *words: str) -> str:
         text = (
-            f"from djdeploy import Health, Process, Proof, Settings, collection\nns = collection({self.settings!r})\n"
+            f"from djdeploy import Health, Process, Probe, Settings, collection\nns = collection({self.settings!r})\n"
         )
         (self.directory / "fabfile.py").write_text(text)
         return ran([FAB, *words], self.directory)

@@ -77,7 +77,7 @@ class BenchSite(Site):
     def timed_deploy(self, branch: str = "main") -> Deploy:
         """Deploys a branch, and notes when publishing began and ended."""
         text = (
-            f"from djdeploy import Health, Process, Proof, Settings, collection\nns = collection({self.settings!r})\n"
+            f"from djdeploy import Health, Process, Probe, Settings, collection\nns = collection({self.settings!r})\n"
         )
         (self.directory / "fabfile.py").write_text(text)
         began = time.monotonic()

@@ -268,7 +268,7 @@ def main_contenders(bench: Bench, hosts: Hosts) -> list[Contender]:
     work = Work()
     return [
         Floor(FLOOR, "floor", 8101, hosts, bench.url, work),
-        Djdeploy(BARE, "bare", 8102, hosts, bench.url, work, smoke_test=False, proof=None),
+        Djdeploy(BARE, "bare", 8102, hosts, bench.url, work, smoke_test=False, probe=None),
         Djdeploy(WHOLE, "whole", 8103, hosts, bench.url, work, instances=2),
         Ported(POST, "post", 8104, hosts, bench.url, work),
     ]
@@ -297,10 +297,10 @@ def measure_guarantees(bench: Bench, repeat: int) -> Found:
     given = (hosts, bench.url, Work())
     contenders: list[Contender] = [
         Floor("the floor", "floor", 8101, *given),
-        Djdeploy("djdeploy without all of these", "bare", 8102, *given, smoke_test=False, proof=None),
-        Djdeploy("with the smoke test", "smoke", 8105, *given, proof=None),
-        Djdeploy("with the proof", "proof", 8106, *given, smoke_test=False),
-        Djdeploy("with two instances", "two", 8107, *given, smoke_test=False, proof=None, instances=2),
+        Djdeploy("djdeploy without all of these", "bare", 8102, *given, smoke_test=False, probe=None),
+        Djdeploy("with the smoke test", "smoke", 8105, *given, probe=None),
+        Djdeploy("with the probe", "probe", 8106, *given, smoke_test=False),
+        Djdeploy("with two instances", "two", 8107, *given, smoke_test=False, probe=None, instances=2),
         Djdeploy("with all of these", "whole", 8103, *given, instances=2),
     ]
     for contender in contenders:
@@ -351,7 +351,7 @@ def waiting_contenders(bench: Bench, hosts: Hosts) -> list[Contender]:
     work = stand_in.WORK
     return [
         Floor(FLOOR, "floor", 8101, hosts, bench.url, work),
-        Djdeploy(BARE, "bare", 8102, hosts, bench.url, work, smoke_test=False, proof=None),
+        Djdeploy(BARE, "bare", 8102, hosts, bench.url, work, smoke_test=False, probe=None),
     ]
 
 

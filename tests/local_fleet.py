@@ -18,13 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, engine, sh
-from djdeploy.errors import DeployError
-from djdeploy.plan import StepFunction
+from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, sh
+from djdeploy.engine import changes
+from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
-from djdeploy.report import Report
-from djdeploy.runner import Remote
-from djdeploy.undo import UNDO
+from djdeploy.script.plan import StepFunction
+from djdeploy.script.undo import UNDO
+from djdeploy.ssh.remote import Remote
+from djdeploy.terminal.progress import Report
 from tests.docker_target import wait_until
 from tests.local_host import LocalConnection, commit, who
 
@@ -52,7 +53,7 @@ class LocalFleet:
         return [Remote(LocalConnection(name), homes[name], name) for name in chosen]
 
     def deploy(self, *names: str, report: Report | None = None, seconds: int = 0) -> str:
-        return engine.deploy(
+        return changes.deploy(
             self.remotes(*names),
             self.settings,
             report=report or Report(),

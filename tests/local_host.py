@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from djdeploy import Settings
-from djdeploy.engine import Who
-from djdeploy.report import Report
-from djdeploy.runner import Remote
+from djdeploy.engine.session import Who
+from djdeploy.ssh.remote import Remote
+from djdeploy.terminal.progress import Report
 
 
 class PipeChannel:

@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeployError
-from .plan import Deployment, Recipe, Step, once
+from .project.settings import Health, Host, Probe, Process, Secret, Settings
 from .recipe import DEPLOY, ROLLBACK
-from .settings import Health, Host, Process, Proof, Secret, Settings
-from .shell import Shell, sh
+from .script.plan import Deployment, Recipe, Step, once
+from .server.shell import Shell, sh
 
 if TYPE_CHECKING:
     from .tasks import collection
@@ -19,8 +19,8 @@ __all__ = [
     "Deployment",
     "Health",
     "Host",
+    "Probe",
     "Process",
-    "Proof",
     "Recipe",
     "Secret",
     "Settings",

@@ -11,11 +11,14 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .shell import sh
+from .server.shell import sh
 
 if TYPE_CHECKING:
     from fabric import Connection
     from invoke.runners import Result
+
+
+__all__ = ["Runner", "append", "directory", "exists", "rsync"]
 
 
 class Runner(Protocol):

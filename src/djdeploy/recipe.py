@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from .parts import (
+from .project.secret_files import as_input
+from .script.fragments import (
     before_migrate,
     is_migrate,
     kept,
     link_to_shared,
-    link_where_the_post_had_it,
+    link_virtualenv_of_original_layout,
     make_parents,
     manage_step,
     manifest,
@@ -27,9 +28,41 @@ from .parts import (
     set_link,
     synced,
 )
-from .plan import Deployment, Recipe, Step, after_all, beside, once
-from .secret import as_input
-from .shell import Shell, sh
+from .script.plan import Deployment, Recipe, Step, background, join, once
+from .server.layout import PACKAGE
+from .server.shell import Shell, sh
+
+__all__ = [
+    "CLEANUP",
+    "DEPLOY",
+    "RESTART",
+    "ROLLBACK",
+    "SECRETS",
+    "SETUP",
+    "create_release",
+    "create_virtualenv",
+    "fetch_code",
+    "forget_old_secrets",
+    "guard_migrations",
+    "guard_rollback",
+    "install_launcher",
+    "install_requirements",
+    "install_secrets",
+    "keep_old_static",
+    "link_shared",
+    "mark_bad",
+    "mark_published",
+    "mark_ready",
+    "migrate_back",
+    "migrate_database",
+    "prepare_project",
+    "record",
+    "remove_old_releases",
+    "restart_processes",
+    "run_build_steps",
+    "smoke_test",
+    "switch_links",
+]
 
 # --- build: a failure here harms nothing -----------------------------------------------------------------------------
 
@@ -39,13 +72,13 @@ def create_release(d: Deployment) -> Sequence[Shell]:
     # Made beside its place and renamed, so that there is never a release without a manifest.
     made = d.layout.private / f"new-{d.token}"
     return [
-        sh("if [ -e {root} ]; then echo {root} exists already; exit 1; fi", root=d.new.root),
+        sh("if [ -e {root} ]; then echo {root} exists already; exit 1; fi", root=d.target.root),
         sh("mkdir {made}", made=made),
         sh("printf '%s\\n' {text} > {made}/release.json", text=json.dumps(manifest(d), indent=2), made=made),
         sh(
             "(umask 077; printf '%s\\n' {text} > {made}/runtime.json)", text=json.dumps(runtime(d), indent=2), made=made
         ),
-        sh("mv -T {made} {root}", made=made, root=d.new.root),
+        sh("mv -T {made} {root}", made=made, root=d.target.root),
     ]
 
 
@@ -58,13 +91,13 @@ if [ ! -e {launcher} ]; then
     chmod 755 {launcher}.{token}
     mv -fT {launcher}.{token} {launcher}
 fi"""
-    source = PurePosixPath(d.seen.programs, "launch.py")
+    source = PurePosixPath(d.snapshot.programs, PACKAGE, "launch.py")
     return [sh(template, launcher=d.layout.launcher, source=source, token=d.token)]
 
 
 def fetch_code(d: Deployment) -> Sequence[Shell]:
     """Fetch the code of the commit"""
-    return d.source.export(d.commit, d.new.repository)
+    return d.source.export(d.commit, d.target.repository)
 
 
 def create_virtualenv(d: Deployment) -> Sequence[Shell]:
@@ -87,19 +120,19 @@ fi""",
             requirements=d.program("requirements"),
             also=[f"--also={text}" for text in kind],
             extra=[f"--with={text}" for text in d.settings.extra_requirements],
-            files=[d.new.repository / name for name in d.settings.requirements],
+            files=[d.target.repository / name for name in d.settings.requirements],
             virtualenvs=d.layout.virtualenvs,
-            link=d.new.virtualenv,
+            link=d.target.virtualenv,
             create=d.installer.create(environment, d.settings.python, d.settings.system_site_packages),
         ),
-        *link_where_the_post_had_it(d),
+        *link_virtualenv_of_original_layout(d),
     ]
 
 
 def install_requirements(d: Deployment) -> Sequence[Shell]:
     """Install the pinned requirements"""
     environment = Shell('"$environment"')
-    files = [d.new.repository / name for name in d.settings.requirements]
+    files = [d.target.repository / name for name in d.settings.requirements]
     extra = d.settings.extra_requirements
     locked = sh("$hashes {files}", files=[word for file in files for word in ("-r", file)])
     return [
@@ -115,12 +148,12 @@ if [ ! -e "$environment/.complete" ]; then
     {synced}
     : > "$environment/.complete"
 fi""",
-            virtualenv=d.new.virtualenv,
+            virtualenv=d.target.virtualenv,
             files=files,
             install=d.installer.install(environment, locked) if files else Shell(":"),
             install_extra=d.installer.install(environment, sh("{extra}", extra=extra)) if extra else Shell(":"),
-            bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.old.virtualenv, new=environment)
-            if d.old and d.installer.name == "uv"
+            bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.departing.virtualenv, new=environment)
+            if d.departing and d.installer.name == "uv"
             else Shell(":"),
             synced=synced(environment),  # else a power loss could leave the mark, and packages without their contents
         )
@@ -131,7 +164,9 @@ def install_secrets(d: Deployment) -> Sequence[Step]:
     """Install the secret files that are missing or differ"""
     if not d.secrets:
         return []
-    command = sh("{secret} {shared} --install {keep}", secret=d.program("secret"), shared=d.layout.shared, keep=kept(d))
+    command = sh(
+        "{secret} {shared} --install {keep}", secret=d.program("secret_files"), shared=d.layout.shared, keep=kept(d)
+    )
     title = "Install the secret files that are missing or differ"
     return [Step("install_secrets", title, (command,), input=as_input(d.secrets))]
 
@@ -152,26 +187,28 @@ def link_shared(d: Deployment) -> Sequence[Shell]:
 def run_build_steps(d: Deployment) -> Sequence[Step]:
     """Run the project's own build steps"""
     return [
-        Step("run_build_steps", f"Run {command}", (sh("cd {repository}", repository=d.new.repository), Shell(command)))
+        Step(
+            "run_build_steps", f"Run {command}", (sh("cd {repository}", repository=d.target.repository), Shell(command))
+        )
         for command in d.settings.build_steps
     ]
 
 
-@beside
+@background
 @once
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
     words = migrate_words(d)
     refuse = [] if d.allow_destructive else ["--refuse"]
-    return [d.migrations(d.new, "plan", *refuse, *words)] if words else []
+    return [d.migrations(d.target, "plan", *refuse, *words)] if words else []
 
 
-@beside
+@background
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
         return []
-    return [sh("{smoke} {home} {release}", smoke=d.program("smoke"), home=d.layout.home, release=d.release)]
+    return [sh("{smoke} {home} {release}", smoke=d.program("smoke_test"), home=d.layout.home, release=d.release)]
 
 
 def prepare_project(d: Deployment) -> Sequence[Step]:
@@ -179,7 +216,7 @@ def prepare_project(d: Deployment) -> Sequence[Step]:
     steps = [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
     if [step.name for step in steps[-2:]] == ["collect_static", "compile_messages"]:
         # Neither needs the other, and nothing after them here needs either: they are done at once.
-        steps[-2:] = [replace(steps[-1], beside=True), steps[-2]]
+        steps[-2:] = [replace(steps[-1], background=True), steps[-2]]
     return steps
 
 
@@ -188,17 +225,19 @@ def keep_old_static(d: Deployment) -> Sequence[Shell]:
     if not d.settings.static_dir:
         return []
     template = "{overlay} {new} {directory} {old}"
-    old = [d.old.root] if d.old else []
-    return [sh(template, overlay=d.program("overlay"), new=d.new.root, directory=d.settings.static_dir, old=old)]
+    old = [d.departing.root] if d.departing else []
+    return [
+        sh(template, overlay=d.program("static_overlay"), new=d.target.root, directory=d.settings.static_dir, old=old)
+    ]
 
 
-@after_all
+@join
 def mark_ready(d: Deployment) -> Sequence[Shell]:
     """Mark the release as ready"""
     # What the links will point at must be on the disk before they do.
-    digest = sh('digest="$(basename "$(readlink {virtualenv})")"', virtualenv=d.new.virtualenv)
+    digest = sh('digest="$(basename "$(readlink {virtualenv})")"', virtualenv=d.target.virtualenv)
     mark = d.mark(state="ready", timings=dict(d.timings))
-    return [synced(d.new.root), Shell(f"{mark} {digest}")]
+    return [synced(d.target.root), Shell(f"{mark} {digest}")]
 
 
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
@@ -207,24 +246,24 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
 def migrate_database(d: Deployment) -> Sequence[Step]:
     """Run the migrations, and the management commands that come after them"""
     commands = d.settings.manage_steps[len(before_migrate(d.settings.manage_steps)) :]
-    return [manage_step(d, command) for command in commands if d.is_first_host or not is_migrate(command)]
+    return [manage_step(d, command) for command in commands if d.runs_once_steps or not is_migrate(command)]
 
 
 @once
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that lie between"""
     # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
-    if not d.old or not d.seen.live or d.allow_destructive or d.migrate_back or not migrate_words(d):
+    if not d.departing or not d.snapshot.live or d.allow_destructive or d.migrate_back or not migrate_words(d):
         return []
-    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--refuse", *migrate_words(d))]
+    return [d.migrations(d.departing, "back", "--to-json", str(d.target.manifest), "--refuse", *migrate_words(d))]
 
 
 @once
 def migrate_back(d: Deployment) -> Sequence[Shell]:
     """Unapply the migrations that lie between"""
-    if not d.old or not d.migrate_back:
+    if not d.departing or not d.migrate_back:
         return []
-    return [d.migrations(d.old, "back", "--to-json", str(d.new.manifest), "--run", *migrate_words(d))]
+    return [d.migrations(d.departing, "back", "--to-json", str(d.target.manifest), "--run", *migrate_words(d))]
 
 
 # --- publish: a failure here puts the links back and brings the old release up again ----------------------------------
@@ -232,8 +271,8 @@ def migrate_back(d: Deployment) -> Sequence[Shell]:
 
 def switch_links(d: Deployment) -> Sequence[Shell]:
     """Switch the links `current` and `previous`"""
-    live = d.seen.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
-    served = d.seen.current if not live or live.is_good else None
+    live = d.snapshot.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
+    served = d.snapshot.current if not live or live.is_good else None
     keep = [set_link(d, "previous", served)] if served and served != d.release else []
     # The mark comes first: a full disk is met before anything is touched. It is no reason not to go back, though.
     first = [d.mark(switched=d.at)] if d.task == "deploy" else []
@@ -244,12 +283,12 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
     if not d.settings.processes:
         return []
-    return [renew(d, d.release, d.seen.current, force=d.task == "restart")]
+    return [renew(d, d.release, d.snapshot.current, force=d.task == "restart")]
 
 
-def mark_live(d: Deployment) -> Sequence[Shell]:
+def mark_published(d: Deployment) -> Sequence[Shell]:
     """Mark the release as live"""
-    mark = d.mark(state="live", published=d.at, timings=dict(d.timings), **d.told)
+    mark = d.mark(state="published", published=d.at, timings=dict(d.timings), **d.outputs)
     if d.task == "rollback":  # it was live before; a full disk is no reason to stay where one wanted to leave
         mark = sh("{mark} || echo 'djdeploy: its manifest could not be written'", mark=mark)
     return [mark]
@@ -260,7 +299,7 @@ def mark_live(d: Deployment) -> Sequence[Shell]:
 
 def mark_bad(d: Deployment) -> Sequence[Shell]:
     """Mark the release that was rolled back as bad"""
-    left, target = d.seen.live, d.seen.find(d.release)
+    left, target = d.snapshot.live, d.snapshot.find(d.release)
     if not left or not target or left.number <= target.number:
         return []
     return [d.mark_release(left.name, state="bad", why=f"rolled back by {d.by} at {d.at}")]
@@ -268,15 +307,15 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
 
 def record(d: Deployment) -> Sequence[Shell]:
     """Write the history"""
-    in_the_manifest = ("migrations", "tried")
-    told = {name: value for name, value in d.told.items() if name not in in_the_manifest}
+    in_the_manifest = ("migrations", "smoke_tested")
+    told = {name: value for name, value in d.outputs.items() if name not in in_the_manifest}
     line = {
         "task": d.task,
         "outcome": d.outcome,
         "release": d.release,
         "commit": d.commit,
         "ref": d.ref,
-        "from": d.seen.current,
+        "from": d.snapshot.current,
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
@@ -292,7 +331,7 @@ def forget_old_secrets(d: Deployment) -> Sequence[Shell]:
 
 def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     """Remove old releases"""
-    seen = d.seen.after_publishing(d.release) if d.task == "deploy" else d.seen
+    seen = d.snapshot.after_publishing(d.release) if d.task == "deploy" else d.snapshot
     names = [release.name for release in seen.removable(d.settings.keep_releases)]
     return [
         sh(
@@ -327,7 +366,7 @@ DEPLOY = Recipe(
     # The old code still serves, on the new schema: additive migrations only, on one host.
     migrate=(migrate_database,),
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
-    publish=(switch_links, restart_processes, mark_live),
+    publish=(switch_links, restart_processes, mark_published),
     # A failure here is a warning.
     finish=(record, forget_old_secrets, remove_old_releases),
 )
@@ -335,7 +374,7 @@ DEPLOY = Recipe(
 ROLLBACK = Recipe(
     build=(guard_rollback,),
     migrate=(migrate_back,),
-    publish=(switch_links, restart_processes, mark_live),
+    publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record),
 )
 

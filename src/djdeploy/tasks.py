@@ -16,19 +16,41 @@ from typing import Any
 
 from invoke.collection import Collection
 
-from . import engine, inquiry
-from .doctor import Checkup, Finding
-from .errors import DeployError, Interrupted, SettingsError, printable
-from .job import DeployTask, Job, task
-from .plan import Deployment, Recipe, Step
+from .engine import changes as engine
+from .engine import queries
+from .engine.job import DeployTask, Job, task
+from .errors import DeployError, Interrupted, SettingsError
+from .errors.catalogue import KNOWN
+from .errors.redaction import printable
+from .project.checkup import Checkup, Finding
+from .project.secret_files import as_input, read_secrets
+from .project.settings import Settings, nearest
 from .recipe import DEPLOY, ROLLBACK, SECRETS, SETUP
-from .remedies import KNOWN
-from .report import SILENT
-from .runner import describe_holder
-from .secret import as_input, read_secrets
-from .settings import Settings, nearest
-from .shell import sh
-from .show import Printer, human, print_diff, print_findings, print_json, print_status, print_table
+from .script.plan import Deployment, Recipe, Step
+from .server.shell import sh
+from .ssh.remote import describe_holder
+from .terminal.progress import SILENT
+from .terminal.tables import Printer, human, print_diff, print_findings, print_json, print_status, print_table
+
+__all__ = [
+    "TASKS",
+    "check",
+    "cleanup",
+    "collection",
+    "deploy",
+    "diff",
+    "explain",
+    "logs",
+    "manage",
+    "releases",
+    "restart",
+    "rollback",
+    "secrets",
+    "setup",
+    "status",
+    "supervisor_conf",
+    "unlock",
+]
 
 BRANCH = "branch, tag or commit to deploy, in the place of the settings' branch"
 DRY_RUN = "print what would run, and change nothing"
@@ -110,7 +132,7 @@ def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping
 @task(help={"json": JSON})
 def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     """List the releases: commit, who, when, state, size"""
-    seen = inquiry.look_around(job.remotes, job.settings, sizes=True)
+    seen = queries.look_around(job.remotes, job.settings, sizes=True)
     rows = [
         {
             "host": host,
@@ -131,7 +153,7 @@ def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     else:
         shown = [row | {"commit": str(row["commit"])[:12], "size": human(row["size"])} for row in rows]
         print_table(shown, ["name", "state", "commit", "ref", "by", "at", "size"], hosts=len(seen) > 1)
-    seen.complain()
+    seen.raise_errors()
     return rows
 
 
@@ -144,24 +166,24 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
         return [Step("status", "Ask the processes", (command,), d.settings.step_timeout)]
 
     rows = []
-    answers = inquiry.ask(job.remotes, job.settings, steps, report=SILENT, partly=True)
+    answers = queries.ask(job.remotes, job.settings, steps, report=SILENT, partly=True)
     for host, (seen, run) in answers.items():
         commit = seen.live.commit if seen.live else ""
         rows.append(
-            {"host": host, "current": seen.current, "commit": commit, "processes": run.told.get("processes", [])}
+            {"host": host, "current": seen.current, "commit": commit, "processes": run.outputs.get("processes", [])}
         )
     if json:
         print_json([*rows, *error_rows(answers)])
     else:
         print_status(rows)
-    answers.complain()
+    answers.raise_errors()
     return rows
 
 
 @task(help={"branch": BRANCH, "json": JSON})
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Checkup]:
     """Look for what would make a deploy fail"""
-    found = inquiry.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    found = queries.check(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
     unknown = {host: Checkup({}, [Finding(error.what, error.advice)]) for host, error in found.errors.items()}
     if json:
         print_json(
@@ -172,7 +194,7 @@ def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[st
         )
     else:
         print_findings({**found, **unknown})
-    found.complain()
+    found.raise_errors()
     fatal = sum(finding.fatal for one in found.values() for finding in one.findings)
     if fatal:
         raise DeployError(
@@ -184,7 +206,7 @@ def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[st
 @task(help={"branch": BRANCH, "json": JSON})
 def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Any]:
     """Show what a deploy would change"""
-    found = inquiry.diff(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    found = queries.diff(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
     if json:
         print_json(found)
     else:
@@ -200,18 +222,18 @@ def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mappi
     contents = read_secrets(job.settings)
 
     def steps(d: Deployment) -> Sequence[Step]:
-        command = sh("{secret} {shared} --check", secret=d.program("secret"), shared=d.layout.shared)
+        command = sh("{secret} {shared} --check", secret=d.program("secret_files"), shared=d.layout.shared)
         title = "Compare the secret files"
         found = Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
         d = replace(d, secrets=contents, token=token_hex(8))
         return [found] if check else [*SECRETS.plan("build", d), found]
 
     changes = None if check else ("secrets", job.who)
-    answers = inquiry.ask(job.remotes, job.settings, steps, report=job.report(json), changes=changes)
+    answers = queries.ask(job.remotes, job.settings, steps, report=job.report(json), changes=changes)
     rows = [
         {"host": host, "file": name, "state": state}
         for host, (_, run) in answers.items()
-        for name, state in run.told["secrets"].items()
+        for name, state in run.outputs["secrets"].items()
     ]
     if json:
         print_json(rows)
@@ -234,7 +256,7 @@ def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
 
     with suppress(Interrupted):  # the way to end --follow
         report = Printer(names=len(job.connections) > 1)
-        inquiry.ask(job.remotes, job.settings, steps, report=report, partly=True).complain()
+        queries.ask(job.remotes, job.settings, steps, report=report, partly=True).raise_errors()
 
 
 @task()
@@ -242,7 +264,7 @@ def setup(job: Job) -> None:
     """Create the directories on the server"""
     job.refuse_dry()
     report = job.report()
-    done = inquiry.ask(
+    done = queries.ask(
         job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
     )
     for host in done:
@@ -273,13 +295,13 @@ def manage(job: Job, command: str, all_hosts: bool = False) -> None:
             raise DeployError("no release is live", host=d.host)
         return [Step("manage", f"manage.py {command}", (d.manage(*words),))]  # no timeout: somebody sits before it
 
-    inquiry.ask(remotes, job.settings, steps, report=Printer(names=len(remotes) > 1))
+    queries.ask(remotes, job.settings, steps, report=Printer(names=len(remotes) > 1))
 
 
 @task()
 def supervisor_conf(job: Job) -> str:
     """Print the Supervisor programs for these settings"""
-    from .supervisor import supervisor_conf as conf
+    from .project.supervisor_conf import supervisor_conf as conf
 
     texts: dict[str, list[str]] = {}
     for host, connection in job.connections.items():
@@ -297,7 +319,7 @@ def supervisor_conf(job: Job) -> str:
 def unlock(job: Job, yes: bool = False) -> None:
     """Show who deploys now, and holds the lock"""
     orphans: dict[str, Sequence[int]] = {}
-    locks = inquiry.look_at_locks(job.remotes, job.settings)
+    locks = queries.look_at_locks(job.remotes, job.settings)
     for host, lock in locks.items():
         if not lock["held"]:
             print(f"{host}: nobody holds the lock. There is nothing to clear.")
@@ -306,9 +328,9 @@ def unlock(job: Job, yes: bool = False) -> None:
         print("  It is free as soon as that deploy, or the step that it left running, has ended.")
         orphans[host] = [orphan["pid"] for orphan in lock["holder"].get("orphans", ())]
     if any(orphans.values()) and not job.dry and (yes or is_agreed("End what is left running?")):
-        inquiry.end_orphans(job.remotes, job.settings, orphans)
+        queries.end_orphans(job.remotes, job.settings, orphans)
         print("It was ended; the next `fab deploy` clears up after it.")
-    locks.complain()
+    locks.raise_errors()
 
 
 @task(positional=["code"], optional=["code"], help={"code": "the code that the error names; without it, all of them"})
@@ -323,7 +345,7 @@ def explain(job: Job, code: str = "") -> None:
     return None
 
 
-def error_rows(answers: inquiry.Answers[Any]) -> Sequence[Mapping[str, str]]:
+def error_rows(answers: queries.Answers[Any]) -> Sequence[Mapping[str, str]]:
     """The hosts that said nothing, for JSON."""
     return [{"host": host, "error": error.what} for host, error in answers.errors.items()]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -22,7 +24,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from djdeploy import Health, Process, Settings
-from djdeploy.supervisor import supervisor_conf
+from djdeploy.project.supervisor_conf import supervisor_conf
+from djdeploy.server.layout import STARTER
+from djdeploy.ssh import programs
 
 T = TypeVar("T")
 
@@ -46,6 +50,15 @@ async def asgi(scope, receive, send):
     await send({{"type": "http.response.body", "body": RELEASE.encode()}})
 {more}
 """
+
+
+@functools.cache
+def starter() -> Path:
+    """The script that runs our programs, installed as on a server."""
+    folder = Path(tempfile.mkdtemp(prefix="djdeploy-programs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    programs.write_to(folder)
+    return folder / STARTER
 
 
 def until(condition: Callable[[], T], what: str, within: float = 30) -> T:
@@ -72,11 +85,11 @@ class Renewed:
 
     status: int
     output: str
-    told: dict[str, Any]
+    outputs: dict[str, Any]
     seconds: float
 
     def instances(self) -> dict[str, str]:
-        return {f"{i['process']} {i['instance']}": i["state"] for i in self.told["instances"]}
+        return {f"{i['process']} {i['instance']}": i["state"] for i in self.outputs["instances"]}
 
 
 @dataclass
@@ -124,7 +137,7 @@ class Home:
             "source_dir": ".",
             "env": {},
             "processes": [as_runtime(process) for process in processes],
-            "proof": {"rate": 0, "path": None, "max_failures": None},
+            "probe": {"rate": 0, "path": None, "max_failures": None},
         }
         (root / "runtime.json").write_text(json.dumps(written | runtime))
         return root
@@ -177,11 +190,11 @@ class Home:
     ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], dict[str, Any]]]]:
         with tempfile.TemporaryFile() as data:
             process = subprocess.Popen(
-                [sys.executable, "-E", str(REMOTE / f"{program}.py"), str(self.path), *words],
+                [sys.executable, "-E", str(starter()), program, str(self.path), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
+                env={**os.environ, "DJDEPLOY_OUTPUT_FD": str(data.fileno()), **env},
                 pass_fds=[data.fileno(), *fds],
                 cwd="/",
                 start_new_session=True,
@@ -200,7 +213,7 @@ class Home:
                 process.wait()
 
     def renew(self, release: str, *words: str, **env: Any) -> Renewed:
-        return self.run("renew", release, *words, **env)
+        return self.run("rolling_restart", release, *words, **env)
 
     def deploy(self, name: str, *words: str, **env: Any) -> Renewed:
         """Switches the links and renews."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy.programs import agent_command, digest, packed
+from djdeploy.ssh.programs import agent_command, digest, packed
 from tests.docker_target import wait_until
 
 
@@ -90,7 +90,7 @@ ANN, BOB = {"by": "ann", "task": "deploy"}, {"by": "bob", "task": "rollback"}
 
 def test_output_data_and_exit_status_arrive(client: Callable[..., Client]) -> None:
     agent = client()
-    tell = 'import os; os.write(int(os.environ["DJDEPLOY_DATA_FD"]), b"{\\"a\\": 1}\\n")'
+    tell = 'import os; os.write(int(os.environ["DJDEPLOY_OUTPUT_FD"]), b"{\\"a\\": 1}\\n")'
     agent.run(f"echo out; echo err >&2; python3 -c '{tell}'; exit 3")
     answers = list(agent.answers())
     assert answers[0] == {"begin": 0}
@@ -276,14 +276,14 @@ def test_an_interrupt_ends_the_running_step_and_the_stage(client: Callable[..., 
 def test_a_step_beside_others_does_not_keep_them_waiting(client: Callable[..., Client], tmp_path: Path) -> None:
     agent = client()
     waits = f"until [ -e {tmp_path}/made ]; do sleep 0.01; done; echo beside"
-    agent.run({"script": waits, "beside": True}, f"echo > {tmp_path}/made", {"script": "echo last", "after_all": True})
+    agent.run({"script": waits, "background": True}, f"echo > {tmp_path}/made", {"script": "echo last", "join": True})
     ends = [(answer["end"], answer["status"]) for answer in agent.answers() if "end" in answer]
     assert ends == [(1, 0), (0, 0), (2, 0)]
 
 
 def test_what_is_said_beside_another_step_is_told_apart(client: Callable[..., Client]) -> None:
     agent = client()
-    agent.run(*({"script": f"echo of {number}", "beside": True} for number in range(5)))
+    agent.run(*({"script": f"echo of {number}", "background": True} for number in range(5)))
     answers = list(agent.answers())
     assert [answer["begin"] for answer in answers if "begin" in answer] == [*range(5)], "they begin in their order"
     said = {answer["step"]: answer["out"] for answer in answers if "out" in answer}
@@ -292,7 +292,7 @@ def test_what_is_said_beside_another_step_is_told_apart(client: Callable[..., Cl
 
 def test_a_stage_is_done_only_when_what_runs_beside_it_is(client: Callable[..., Client], tmp_path: Path) -> None:
     agent = client()
-    agent.run({"script": "sleep 0.5; exit 3", "beside": True}, if_lost=f"echo > {tmp_path}/undone")
+    agent.run({"script": "sleep 0.5; exit 3", "background": True}, if_lost=f"echo > {tmp_path}/undone")
     last = list(agent.answers())[-1]
     assert (last["end"], last["status"]) == (0, 3)
     agent.leave()
@@ -303,16 +303,16 @@ def test_a_stage_is_done_only_when_what_runs_beside_it_is(client: Callable[..., 
 @pytest.mark.parametrize(
     "steps",
     [
-        ({"script": "sleep 0.2; exit 1", "beside": True}, "sleep 1000"),
-        ({"script": "sleep 1000", "beside": True}, "false"),
+        ({"script": "sleep 0.2; exit 1", "background": True}, "sleep 1000"),
+        ({"script": "sleep 1000", "background": True}, "false"),
     ],
-    ids=["beside", "before"],
+    ids=["background", "before"],
 )
 def test_a_step_that_fails_ends_those_beside_it(client: Callable[..., Client], steps: Any) -> None:
     agent = client()
     agent.run(*steps, "echo not reached", timeout=600)
     ends = {answer["end"]: answer["why"] for answer in agent.answers() if "end" in answer}
-    assert sorted(ends.values()) == ["", "needless"]
+    assert sorted(ends.values()) == ["", "cancelled"]
     assert sorted(ends) == [0, 1]
 
 
@@ -320,9 +320,9 @@ def test_a_step_beside_others_is_told_when_it_is_alone(client: Callable[..., Cli
     agent = client()
     alone = "python3 -c 'import os; os.read(int(os.environ[\"DJDEPLOY_COMPANY_FD\"]), 1)'"
     agent.run(
-        {"script": f"{alone}; echo > {tmp_path}/alone", "beside": True},
+        {"script": f"{alone}; echo > {tmp_path}/alone", "background": True},
         f"sleep 0.3; [ ! -e {tmp_path}/alone ]",
-        {"script": f"[ -e {tmp_path}/alone ]", "after_all": True},
+        {"script": f"[ -e {tmp_path}/alone ]", "join": True},
     )
     assert [answer["status"] for answer in agent.answers() if "end" in answer] == [0, 0, 0]
 
@@ -331,7 +331,7 @@ def test_a_step_beside_others_is_told_when_it_is_alone(client: Callable[..., Cli
 def test_all_that_runs_is_ended_together(client: Callable[..., Client], tmp_path: Path, end: str) -> None:
     agent = client()
     scripts = [f"echo $$ > {tmp_path}/pid{number}; exec sleep 1000" for number in (0, 1)]
-    agent.run({"script": scripts[0], "beside": True}, scripts[1], timeout=600)
+    agent.run({"script": scripts[0], "background": True}, scripts[1], timeout=600)
     files = [tmp_path / "pid0", tmp_path / "pid1"]
     wait_until("both steps", lambda: all(file.exists() and file.read_text().strip() for file in files))
     if end == "leave":
@@ -355,7 +355,7 @@ def test_programs_that_were_damaged_are_sent_again(client: Callable[..., Client]
     first = client(lock=ANN)
     first.leave()
     first.process.wait(10)
-    damaged = Path(first.hello["programs"], "renew.py")
+    damaged = Path(first.hello["programs"], "djdeploy_remote/processes/rolling_restart.py")
     whole = damaged.read_text()
     damaged.write_text("")  # as after a power loss
     again = client(lock=ANN)
@@ -396,7 +396,7 @@ def test_who_holds_the_lock_can_be_asked_without_taking_it(client: Callable[...,
 def test_looking_leaves_nothing_behind(client: Callable[..., Client], tmp_path: Path) -> None:
     agent = client()
     folder = Path(agent.hello["programs"])
-    assert (folder / "agent.py").exists()
+    assert (folder / "run.py").exists()
     assert not folder.is_relative_to(tmp_path)
     agent.leave()
     agent.process.wait(10)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.homes import REMOTE
+from tests.shell.homes import starter
 
 PACKAGES = "lib/python3/site-packages"
 
@@ -24,7 +24,7 @@ def environments(tmp_path: Path) -> tuple[Path, Path]:
     (old / "same.py").write_text("def where():\n    return where.__code__.co_filename\n")
     os.link(old / "same.py", new / "same.py")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(old)], check=True)
-    words = [sys.executable, str(REMOTE / "bytecode.py"), str(tmp_path / "old"), str(tmp_path / "new")]
+    words = [sys.executable, str(starter()), "bytecode", str(tmp_path / "old"), str(tmp_path / "new")]
     subprocess.run(words, check=True)
     subprocess.run(words, check=True)  # what is there already is left alone
     return old, new

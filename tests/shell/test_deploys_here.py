@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, engine, inquiry, sh
-from djdeploy.errors import DeployError, Locked, PublishFailed, SettingsError, StepFailed
+from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, sh
+from djdeploy.engine import changes, queries
+from djdeploy.errors.kinds import DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
-from djdeploy.snapshot import Snapshot
+from djdeploy.server.snapshot import Snapshot
 from tests.local_host import commit, git, local_remote, quiet_report, who
 
 MANAGE = """\
@@ -49,13 +50,13 @@ class Site:
         return task([local_remote(self.settings)], self.settings, report=self.report, who=who(self.seconds), **options)
 
     def deploy(self, **options: Any) -> str:
-        return str(self._call(engine.deploy, **options))
+        return str(self._call(changes.deploy, **options))
 
     def rollback(self, **options: Any) -> str:
-        return str(self._call(engine.rollback, **options))
+        return str(self._call(changes.rollback, **options))
 
     def cleanup(self, **options: Any) -> Any:
-        return self._call(engine.cleanup, **options)["here"]
+        return self._call(changes.cleanup, **options)["here"]
 
     def change(self, **settings: Any) -> None:
         self.settings = replace(self.settings, **settings)
@@ -66,7 +67,7 @@ class Site:
 
     @property
     def seen(self) -> Snapshot:
-        return inquiry.look_around([local_remote(self.settings)], self.settings)["here"]
+        return queries.look_around([local_remote(self.settings)], self.settings)["here"]
 
     def states(self) -> dict[str, str]:
         seen = self.seen
@@ -109,7 +110,7 @@ def test_a_first_deploy_needs_no_manual_step(site: Site) -> None:
     assert not (site.home / "current/repository/.git").exists()
     manifest = site.manifest(release)
     assert manifest["commit"] == git(site.repository, "rev-parse", "HEAD")
-    assert (manifest["state"], manifest["ref"], manifest["by"]) == ("live", "main", "ann@laptop")
+    assert (manifest["state"], manifest["ref"], manifest["by"]) == ("published", "main", "ann@laptop")
     assert manifest["timings"]["fetch_code"] >= 0
     assert len(manifest["digest"]) == 24
 
@@ -232,7 +233,7 @@ def test_whatever_a_branch_is_called_the_release_has_a_name_that_is_no_option_an
 TELL_MANY = """\
 import json, os
 applied = {"default": {"app": [f"{number:04}_with_a_long_name_that_says_what_it_does" for number in range(6000)]}}
-os.write(int(os.environ["DJDEPLOY_DATA_FD"]), json.dumps({"migrations": {"applied": applied}}).encode() + b"\\n")
+os.write(int(os.environ["DJDEPLOY_OUTPUT_FD"]), json.dumps({"migrations": {"applied": applied}}).encode() + b"\\n")
 """
 
 
@@ -615,7 +616,7 @@ def test_who_waits_deploys_when_the_other_has_ended(site: Site) -> None:
         assert began.wait(30)
         other.report = quiet_report()
         other.report.say = lambda text: waited.set()  # type: ignore[method-assign]
-        engine.deploy([local_remote(other.settings)], other.settings, report=other.report, who=who(50), wait=30)
+        changes.deploy([local_remote(other.settings)], other.settings, report=other.report, who=who(50), wait=30)
 
     with ThreadPoolExecutor() as pool:
         second = pool.submit(deploy_too)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
+from .homes import starter
+
 MIGRATION = (
     "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n    operations = [{}]\n"
 )
@@ -38,7 +39,7 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def diff(self, old: str, new: str, *words: str) -> dict[str, Any]:
-        command = [sys.executable, str(REMOTE / "diff.py"), str(self.path), old, new, *words]
+        command = [sys.executable, str(starter()), "diff", str(self.path), old, new, *words]
         done = subprocess.run(command, check=True, capture_output=True)
         found: dict[str, Any] = json.loads(done.stdout)["diff"]
         return found
@@ -62,7 +63,7 @@ def test_any_character_of_a_subject_or_a_name_is_shown(repository: Repository) -
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
 def test_a_commit_that_is_gone_is_said(repository: Repository, places: tuple[int, int]) -> None:
     commits = [repository.first, "a" * 40]
-    command = [sys.executable, str(REMOTE / "diff.py"), str(repository.path), *(commits[place] for place in places)]
+    command = [sys.executable, str(starter()), "diff", str(repository.path), *(commits[place] for place in places)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"{'a' * 40} is not in the repository (any more): nothing can be compared" in done.stderr

@@ -20,7 +20,7 @@ def home() -> Iterator[Home]:
 
 
 def facts(home: Home, **env: Any) -> dict[str, Any]:
-    found: dict[str, Any] = home.run("doctor", **env).told["doctor"]
+    found: dict[str, Any] = home.run("checkup", **env).outputs["checkup"]
     return found
 
 

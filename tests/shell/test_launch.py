@@ -197,7 +197,7 @@ def test_a_long_home_does_not_matter_to_the_health_socket(home: Home) -> None:
     home.switch("r1")
     with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "0", stdin=listener):
         until(lambda: answers(port) == "r1", "the server")
-        assert home.run("status").told["processes"][0]["healthy"] is True
+        assert home.run("status").outputs["processes"][0]["healthy"] is True
 
 
 def test_it_waits_for_the_first_release(home: Home) -> None:
@@ -283,5 +283,5 @@ def test_home_may_be_a_link(home: Home) -> None:
     home.name = "link"
     with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "0", stdin=listener):
         until(lambda: answers(port) == "r1", "the server")
-        row = home.run("status").told["processes"][0]
+        row = home.run("status").outputs["processes"][0]
         assert (row["release"], row["healthy"]) == ("r1", True)

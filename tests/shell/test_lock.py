@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.shell.homes import REMOTE
-
-sys.path.append(str(REMOTE))  # these programs import each other as they do on the server
-
-import lock
+from djdeploy.remote.agent import lock
 
 
 @pytest.mark.parametrize("kernels_list", ["as it is", "of another device, as on btrfs"])

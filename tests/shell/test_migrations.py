@@ -23,9 +23,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .homes import until
-
-REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
+from .homes import starter, until
 
 MANAGE = """\
 import os, sys
@@ -93,16 +91,16 @@ CreateModel("Draft", [], options={"proxy": True}, bases=("shop.note",)),
 class Done:
     status: int
     output: str
-    told: dict[str, Any]
+    outputs: dict[str, Any]
 
     @property
     def plan(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.told["migrations"]["plan"]
+        found: list[dict[str, Any]] = self.outputs["migrations"]["plan"]
         return found
 
     @property
     def back(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.told["migrations"]["back"]
+        found: list[dict[str, Any]] = self.outputs["migrations"]["back"]
         return found
 
 
@@ -149,13 +147,13 @@ class Project:
         """Runs our program as a step does."""
         with tempfile.TemporaryFile() as data:
             done = subprocess.run(
-                [self.python, str(REMOTE / "migrations.py"), *words],
+                [self.python, str(starter()), "migrations", *words],
                 cwd=self.path,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env={**os.environ, "DJDEPLOY_DATA_FD": str(data.fileno()), **env},
+                env={**os.environ, "DJDEPLOY_OUTPUT_FD": str(data.fileno()), **env},
                 pass_fds=[data.fileno(), *fds],
                 timeout=120,
             )
@@ -465,7 +463,7 @@ def test_the_databases_that_the_steps_migrate_are_judged(project: Project, tmp_p
     ]
     assert "shop.0002_less on default: destructive" in done.output
     assert "2 migrations make the database 'other' from nothing" in done.output
-    assert done.told["migrations"]["applied"]["other"] == {}
+    assert done.outputs["migrations"]["applied"]["other"] == {}
     assert project.run("plan", "--refuse", *OTHER).status == 0
     unknown = project.run("plan", "--", "migrate", "--database=third")
     assert unknown.status == 1
@@ -486,7 +484,7 @@ def test_a_database_that_no_step_migrates_is_shown_and_never_a_reason_to_refuse(
     assert (
         "djdeploy: not applied, and no step migrates 'default': shop.0002_less on default: destructive" in done.output
     )
-    assert sorted(done.told["migrations"]["applied"]) == ["default", "other"]
+    assert sorted(done.outputs["migrations"]["applied"]) == ["default", "other"]
 
 
 FOREIGN = """
@@ -555,7 +553,7 @@ def test_a_project_without_databases_has_nothing_to_apply(project: Project) -> N
     project.configure(databases={})
     done = project.run("plan", "--refuse")
     assert (done.status, done.output) == (0, "")
-    assert done.told == {"migrations": {"plan": [], "applied": {}}}
+    assert done.outputs == {"migrations": {"plan": [], "applied": {}}}
 
 
 def test_a_database_that_cannot_be_reached_is_named(project: Project, tmp_path: Path) -> None:
@@ -614,7 +612,7 @@ def test_the_settings_are_found_as_manage_py_finds_them(project: Project, how: s
     if how == "another folder":
         shutil.copytree(project.path / "shop", project.path / "apps/shop")
         project.write("shop/__init__.py", "raise ImportError")
-    assert project.run("applied").told == {"migrations": {"applied": {"default": {"shop": ["0001_initial"]}}}}
+    assert project.run("applied").outputs == {"migrations": {"applied": {"default": {"shop": ["0001_initial"]}}}}
     project.migration("0002_less", 'RemoveField("note", "body")')
     if how == "another folder":
         shutil.copytree(project.path / "shop", project.path / "apps/shop", dirs_exist_ok=True)
@@ -627,7 +625,7 @@ def test_the_words_of_migrate_choose_the_settings(project: Project) -> None:
     assert project.run("plan", "--refuse", "--", *words).plan == []
     project.migration("0002_more", "")
     assert project.run(*words).status == 0
-    assert project.run("applied", "--", *words).told["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
+    assert project.run("applied", "--", *words).outputs["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
 
 
 def test_wrong_settings_are_said_without_a_traceback(project: Project) -> None:
@@ -670,7 +668,7 @@ def test_a_manage_py_that_runs_a_command_by_itself_never_migrates_when_we_only_l
 
 
 def record(project: Project) -> str:
-    return json.dumps(project.run("applied").told["migrations"])
+    return json.dumps(project.run("applied").outputs["migrations"])
 
 
 def test_older_code_may_come_back_across_additive_migrations(project: Project) -> None:
@@ -708,7 +706,7 @@ def test_a_release_without_a_record_is_not_compared(project: Project, tmp_path: 
     manifest.write_text('{"name": "r1"}')
     done = project.run("back", "--to-json", str(manifest), "--refuse")
     assert done.status == 0
-    assert done.told["migrations"]["back"] is None
+    assert done.outputs["migrations"]["back"] is None
     assert "does not say which migrations it had" in done.output
 
 
@@ -742,7 +740,10 @@ def test_a_squash_of_what_the_older_code_had_is_nothing_new(project: Project) ->
     before = record(project)
     project.migration("0001_squashed", FIRST, more='replaces = [("shop", "0001_initial")]')
     project.migrate()
-    assert project.run("applied").told["migrations"]["applied"]["default"]["shop"] == ["0001_initial", "0001_squashed"]
+    assert project.run("applied").outputs["migrations"]["applied"]["default"]["shop"] == [
+        "0001_initial",
+        "0001_squashed",
+    ]
     assert project.run("back", "--to-json", before, "--refuse").back == []
     after = record(project)
     (project.path / "shop/migrations/0001_squashed.py").unlink()
@@ -1008,7 +1009,7 @@ def test_a_migration_that_gets_no_lock_lets_the_site_go_first_and_is_tried_again
     assert "\ndjdeploy: canceling statement due to lock timeout: tried again in 1 s" in done.output
     assert site.reads > 20
     assert site.longest < 1.5  # the lock timeout, and what a busy machine adds
-    assert on_postgres.run("applied").told["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
+    assert on_postgres.run("applied").outputs["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
 
 
 def test_without_a_lock_timeout_the_site_would_wait(on_postgres: Project) -> None:

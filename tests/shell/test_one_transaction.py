@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from djdeploy import DEPLOY, Deployment, Recipe, Shell, engine, inquiry, sh
-from djdeploy.errors import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
+from djdeploy import DEPLOY, Deployment, Recipe, Shell, sh
+from djdeploy.engine import changes, queries
+from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
 from djdeploy.recipe import switch_links
-from djdeploy.report import Report
-from djdeploy.runner import Remote
+from djdeploy.ssh.remote import Remote
+from djdeploy.terminal.progress import Report
 from tests.docker_target import wait_until
 from tests.local_fleet import Client, LocalFleet
 from tests.local_host import LocalConnection, commit, quiet_report, who
@@ -36,7 +37,7 @@ def live(fleet: LocalFleet) -> LocalFleet:
 
 
 def rollback(fleet: LocalFleet, to: str | None = None) -> str:
-    return engine.rollback(fleet.remotes(), fleet.settings, report=quiet_report(), who=who(9), to=to)
+    return changes.rollback(fleet.remotes(), fleet.settings, report=quiet_report(), who=who(9), to=to)
 
 
 # --- somebody dies ----------------------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ def test_a_host_that_dies_between_build_and_publish_stops_all_before_anything_is
     before = live.links()
     remotes = list(live.remotes())
     with pytest.raises(ConnectionFailed) as caught:
-        engine.deploy(remotes, live.settings, report=Killer(remotes, "host3", "build"), who=who(1))
+        changes.deploy(remotes, live.settings, report=Killer(remotes, "host3", "build"), who=who(1))
     assert live.links() == before
     assert caught.value.exit_code == 4
     assert f"host3: the connection was lost. Nothing was published there; {before[2]} is live." in caught.value.site
@@ -196,7 +197,7 @@ def test_a_fault_in_a_step_of_the_fabfile_restores_what_was_begun(live: LocalFle
         return []
 
     with pytest.raises(PublishFailed, match=r"KeyError: 'no such thing' \(.*test_one_transaction.py:\d+\)") as caught:
-        engine.deploy(
+        changes.deploy(
             live.remotes(), live.settings, report=quiet_report(), who=who(1), recipe=DEPLOY.after(switch_links, faulty)
         )
     assert live.links() == before
@@ -245,7 +246,7 @@ def test_a_rollback_of_hosts_that_run_different_releases_wants_to_be_told_where_
     assert live.links() == [second, first, first]
     assert rollback(live, to=first) == first
     assert live.links() == [first, first, first]
-    assert (live.state("host1", second), live.state("host2", first)) == ("bad", "live")
+    assert (live.state("host1", second), live.state("host2", first)) == ("bad", "published")
     with pytest.raises(SettingsError, match="is live already"):
         rollback(live, to=first)
 
@@ -260,7 +261,7 @@ def test_a_restart_and_a_cleanup_concern_on_each_host_the_release_that_is_live_t
         """Say which release this is"""
         return [sh("echo {host} {release} >>{file}", host=d.host, release=d.release, file=tmp_path / "said")]
 
-    engine.restart(live.remotes(), live.settings, report=quiet_report(), who=who(2), recipe=Recipe(publish=(say,)))
+    changes.restart(live.remotes(), live.settings, report=quiet_report(), who=who(2), recipe=Recipe(publish=(say,)))
     assert sorted((tmp_path / "said").read_text().splitlines()) == [
         f"host1 {second}",
         f"host2 {first}",
@@ -275,16 +276,16 @@ def test_what_other_hosts_say_is_shown_though_one_is_dead(live: LocalFleet) -> N
             raise TimeoutError
 
     remotes = [*live.remotes("host1", "host2"), Remote(Dead(), live.settings, "host3")]
-    answers = inquiry.look_around(remotes, live.settings)
+    answers = queries.look_around(remotes, live.settings)
     assert {host: seen.current for host, seen in answers.items()} == dict(
         zip(live.names[:2], live.links(), strict=False)
     )
     with pytest.raises(ConnectionFailed, match="host3: no answer"):
-        answers.complain()
+        answers.raise_errors()
 
 
 def test_two_names_of_one_server_are_told_without_its_lock_too(live: LocalFleet) -> None:
     (one,) = live.remotes("host1")
     other = Remote(one.connection, one.settings, "another")
     with pytest.raises(SettingsError, match="another and host1 are the same server"):
-        inquiry.check([one, other], live.settings, report=quiet_report(), who=who())
+        queries.check([one, other], live.settings, report=quiet_report(), who=who())

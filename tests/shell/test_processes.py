@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from .homes import REMOTE, Home, a_home, until
+from djdeploy.remote.processes import proc
+from djdeploy.remote.processes.proc import Identity
 
-sys.path.append(str(REMOTE))  # these programs import each other as they do on the server
-
-import processes
-from processes import Identity
+from .homes import Home, a_home, until
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 def sleeper(started: list[subprocess.Popen[bytes]], cwd: Path, **env: str) -> int:
     process = subprocess.Popen(["sleep", "600"], cwd=cwd, env={**os.environ, **env})
     started.append(process)
-    until(lambda: processes.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
+    until(lambda: proc.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
     return process.pid
 
 
@@ -52,10 +50,10 @@ def launched_env(home: Home, project: str = "demo") -> dict[str, str]:
     return {"DJDEPLOY_HOME": str(home.path), "DJDEPLOY_PROCESS": f"{project}-web", "DJDEPLOY_INSTANCE": "0"}
 
 
-def claimed(home: Home, text: str | int, number: int = 0) -> processes.Claim:
+def claimed(home: Home, text: str | int, number: int = 0) -> proc.Claim:
     path = home.path / "run/web.pid"
     path.write_text(f"{text}\n")
-    return processes.claim(str(path), who(home, number))
+    return proc.claim(str(path), who(home, number))
 
 
 def test_a_process_of_a_release_may_be_signalled(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
@@ -63,7 +61,7 @@ def test_a_process_of_a_release_may_be_signalled(home: Home, started: list[subpr
     claim = claimed(home, pid)
     assert claim.process
     assert claim.process.pid == pid
-    assert processes.release_of(pid, str(home.path)) == "r1"
+    assert proc.release_of(pid, str(home.path)) == "r1"
 
 
 @pytest.mark.parametrize("text", ["", "no number", "-1", "0", "1\n2", "12345678901", "\u0661", " "])
@@ -74,14 +72,14 @@ def test_a_file_without_a_pid_claims_nothing(home: Home, text: str) -> None:
 
 
 def test_a_missing_file_claims_nothing(home: Home) -> None:
-    claim = processes.claim(str(home.path / "run/none.pid"), who(home))
+    claim = proc.claim(str(home.path / "run/none.pid"), who(home))
     assert claim == (None, f"{home.path}/run/none.pid: No such file or directory")
 
 
 def test_a_pid_that_is_gone_is_stale(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
     pid = sleeper(started, home.path / "r1")
     started[0].kill()
-    until(lambda: processes.process(pid) is None, "a zombie, which has ended")
+    until(lambda: proc.process(pid) is None, "a zombie, which has ended")
     assert "is stale: pid" in claimed(home, pid).why
     started[0].wait()
     assert "is stale: pid" in claimed(home, pid).why
@@ -106,7 +104,7 @@ def test_a_process_of_another_user_is_not_touched(home: Home, started: list[subp
     (home.root).chmod(0o755)
     process = subprocess.Popen(["sleep", "600"], cwd=home.path / "r1", user="nobody")
     started.append(process)
-    until(lambda: processes.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
+    until(lambda: proc.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
     assert "belongs to another user; not touched" in claimed(home, process.pid).why
 
 
@@ -120,7 +118,7 @@ def test_a_number_that_was_used_again_is_not_touched(home: Home, started: list[s
     path.write_text(f"{pid}\n")
     hour_ago = time.time() - 3600
     os.utime(path, (hour_ago, hour_ago))
-    assert "began after that file was written" in processes.claim(str(path), who(home)).why
+    assert "began after that file was written" in proc.claim(str(path), who(home)).why
 
 
 def test_a_process_that_says_who_it_is_needs_no_clock(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
@@ -129,7 +127,7 @@ def test_a_process_that_says_who_it_is_needs_no_clock(home: Home, started: list[
     path = home.path / "run/web.pid"
     path.write_text(f"{pid}\n")
     os.utime(path, (0, 0))
-    assert processes.claim(str(path), who(home)).process
+    assert proc.claim(str(path), who(home)).process
 
 
 def test_a_name_with_spaces_and_parentheses_is_read_right(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
@@ -138,10 +136,10 @@ def test_a_name_with_spaces_and_parentheses_is_read_right(home: Home, started: l
     started.append(subprocess.Popen([odd, "600"]))
     pid = started[0].pid
     until(lambda: "a) (b" in Path(f"/proc/{pid}/stat").read_text(), "the name")
-    found = processes.process(pid)
+    found = proc.process(pid)
     assert found
     assert found.parent == os.getpid()
-    assert 0 <= processes.seconds_alive(found) < 60
+    assert 0 <= proc.seconds_alive(found) < 60
 
 
 # --- releases in use --------------------------------------------------------------------------------------------------
@@ -157,7 +155,7 @@ def test_releases_are_in_use_by_directory_environment_and_command(
     argument = str(home.path / "by-command/virtualenv/bin/python")
     started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", argument]))
     names = {"by-directory", "by-environment", "by-command"}
-    until(lambda: processes.releases_in_use(str(home.path)) == names, "the three", within=5)
+    until(lambda: proc.releases_in_use(str(home.path)) == names, "the three", within=5)
 
 
 def test_a_release_is_in_use_although_its_directory_was_removed_and_made_anew(
@@ -166,9 +164,9 @@ def test_a_release_is_in_use_although_its_directory_was_removed_and_made_anew(
     pid = sleeper(started, home.path / "r1/repository")
     shutil.rmtree(home.path / "r1")
     assert str(Path(f"/proc/{pid}/cwd").readlink()).endswith(" (deleted)")
-    assert processes.releases_in_use(str(home.path)) == set()
+    assert proc.releases_in_use(str(home.path)) == set()
     (home.path / "r1").mkdir()
-    assert processes.releases_in_use(str(home.path)) == {"r1"}
+    assert proc.releases_in_use(str(home.path)) == {"r1"}
 
 
 def test_what_works_in_shared_or_in_a_home_of_a_similar_name_uses_no_release(
@@ -179,14 +177,14 @@ def test_what_works_in_shared_or_in_a_home_of_a_similar_name_uses_no_release(
     sleeper(started, home.path / "shared")
     sleeper(started, home.path)
     sleeper(started, similar)
-    assert processes.releases_in_use(str(home.path)) == set()
+    assert proc.releases_in_use(str(home.path)) == set()
 
 
 def test_a_home_that_is_a_link_finds_its_processes(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
     link = home.root / "link"
     link.symlink_to(home.path)
     sleeper(started, home.path / "r1")
-    assert processes.releases_in_use(str(link)) == {"r1"}
+    assert proc.releases_in_use(str(link)) == {"r1"}
 
 
 # --- ending -----------------------------------------------------------------------------------------------------------
@@ -198,9 +196,9 @@ def test_a_handle_signals_and_waits(
 ) -> None:
     if not with_pidfd:  # Python 3.8, or a kernel before 5.3
         monkeypatch.delattr(os, "pidfd_open", raising=False)
-    known = processes.process(sleeper(started, Path("/")))
+    known = proc.process(sleeper(started, Path("/")))
     assert known
-    with processes.Handle(known) as handle:
+    with proc.Handle(known) as handle:
         assert (handle.fd is not None) == with_pidfd
         assert not handle.gone(0.05)
         handle.signal(signal.SIGTERM)
@@ -211,9 +209,9 @@ def test_a_handle_signals_and_waits(
 
 def test_a_handle_of_what_is_gone_signals_nobody(started: list[subprocess.Popen[bytes]]) -> None:
     pid = sleeper(started, Path("/"))
-    known = processes.process(pid)
+    known = proc.process(pid)
     assert known
-    with processes.Handle(known._replace(started=known.started - 1)) as handle:  # an earlier process of this number
+    with proc.Handle(known._replace(started=known.started - 1)) as handle:  # an earlier process of this number
         handle.signal(signal.SIGKILL)
         assert handle.gone(0)
     assert started[0].poll() is None

@@ -1,4 +1,4 @@
-"""A value is never interpreted: proven against the real shells."""
+"""A value is never interpreted: verified against the real shells."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import djdeploy
 from djdeploy import Settings, sh
-from djdeploy.plan import Deployment
 from djdeploy.recipe import DEPLOY
-from djdeploy.snapshot import Snapshot
+from djdeploy.script.plan import Deployment
+from djdeploy.server.snapshot import Snapshot
+from tests.shell.homes import starter
 
 SHELLS = [
     command
@@ -60,7 +60,7 @@ def test_a_value_arrives_as_one_word_with_its_characters(shell: list[str], value
     assert run(shell, script) == b"".join(word.encode() + b"\0" for word in [value, *more, value])
 
 
-PROGRAMS = str(Path(djdeploy.__file__).parent / "remote")
+PROGRAMS = str(starter().parent)
 FACTS = {
     "releases": [],
     "current": {"kind": "missing", "target": None},
@@ -91,12 +91,12 @@ def test_no_setting_is_interpreted_by_the_shell(
     for directory in values.layout.directories:
         Path(directory).mkdir(parents=True, exist_ok=True)
     d = Deployment(
-        settings=values, host="h", seen=Snapshot.parse(FACTS, PROGRAMS), release="r1", token="t", subject=value
+        settings=values, host="h", snapshot=Snapshot.parse(FACTS, PROGRAMS), release="r1", token="t", subject=value
     )
     plan = {step.name: step.script for stage in ("build", "publish") for step in DEPLOY.plan(stage, d)}
     run(["/bin/sh"], plan["create_release"])
-    Path(d.new.repository, shared).mkdir(parents=True)
-    Path(d.new.repository, shared, "seed").write_text("seed")
+    Path(d.target.repository, shared).mkdir(parents=True)
+    Path(d.target.repository, shared, "seed").write_text("seed")
     run(["/bin/sh"], plan["link_shared"])
     run(["/bin/sh"], plan["switch_links"])
     assert Path(d.layout.current).readlink() == Path("r1")

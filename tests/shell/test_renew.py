@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from djdeploy import Health, Process
-from djdeploy.supervisor import supervisor_conf
+from djdeploy.project.supervisor_conf import supervisor_conf
 
 from .homes import Home, Load, a_home, answers, free_port, get, until, web
 
@@ -92,7 +92,7 @@ def test_an_instance_is_touched_only_when_the_one_before_it_serves(home: Home) -
     port = serving(home, web(free_port()))
     second = home.pid("web-1")
     home.switch("r2")
-    with home.starting("renew", "r2", "--old", "r1") as (process, _):
+    with home.starting("rolling_restart", "r2", "--old", "r1") as (process, _):
         first = home.pid("web-0")
         until(lambda: home.pid("web-0") != first, "the first instance to be another")
         assert Path(f"/proc/{second}").exists()
@@ -106,7 +106,7 @@ def test_a_line_says_what_became_of_each_instance(home: Home) -> None:
     renewed = home.deploy("r2")
     line = f"djdeploy: web 0: pid {old} (r1) → pid {home.pid('web-0')} (r2), ready in "
     assert any(text.startswith(line) for text in renewed.output.splitlines())
-    first = renewed.told["instances"][0]
+    first = renewed.outputs["instances"][0]
     assert (first["old_pid"], first["pid"], first["release"]) == (old, home.pid("web-0"), "r2")
 
 
@@ -199,7 +199,7 @@ def test_a_release_that_was_tried_is_watched_for_a_shorter_time_and_still_not_tr
     process = web(free_port())
     serving(home, process)
     home.release("broken", process, more="import os; os._exit(os.getppid() != 1 and 3)")
-    failed = home.deploy("broken", "--tried", "web")
+    failed = home.deploy("broken", "--smoke-tested", "web")
     assert failed.status == 1
     assert failed.instances() == {"web 0": "failed"}
 
@@ -313,7 +313,7 @@ def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) 
     renewed = home.deploy("r1")
     assert renewed.status == 0
     assert renewed.instances()["web 0"] in ("started", "kept")  # the waiting launcher may have seen it before us
-    assert renewed.told["instances"][1]["release"] == "r1"
+    assert renewed.outputs["instances"][1]["release"] == "r1"
     assert renewed.seconds < 10
 
 
@@ -434,7 +434,7 @@ def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) 
     assert not Path(f"/proc/{old}").exists()
     until(lambda: "r2 has no process 'worker'" in home.log("worker-0"), "the launcher to wait")
     home.switch("r1")
-    assert home.renew("r1", "--old", "r2").told["instances"][2]["release"] == "r1"
+    assert home.renew("r1", "--old", "r2").outputs["instances"][2]["release"] == "r1"
 
 
 # --- the post's own layout --------------------------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_a_successor_without_a_pid_file_is_known_by_its_supervisor_and_its_relea
     (home.path / "r1/repository/demo.pid").write_text(f"{pid}\n")
     renewed = home.deploy("r2")
     assert renewed.status == 0
-    assert renewed.told["instances"][0]["release"] == "r2"
+    assert renewed.outputs["instances"][0]["release"] == "r2"
 
 
 def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home) -> None:
@@ -511,30 +511,30 @@ def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home)
     assert "supervisorctl start 'demo-web:*'" in failed.output
 
 
-# --- proof, and the end -----------------------------------------------------------------------------------------------
+# --- probe, and the end -----------------------------------------------------------------------------------------------
 
 
 def test_requests_prove_that_the_site_served_throughout(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
-    home.release("r3", process, proof={"rate": 20, "path": None, "max_failures": 0})
+    home.release("r3", process, probe={"rate": 20, "path": None, "max_failures": 0})
     renewed = home.deploy("r3")
-    proof = renewed.told["proof"]
-    assert proof["failed"] == 0
-    assert proof["sent"] > 40
-    assert set(proof["releases"]) == {"r1", "r3"}
-    assert proof["releases"]["r1"]["first"] < proof["releases"]["r3"]["last"]
-    assert f"djdeploy: {proof['sent']} requests sent while publishing, 0 failed, slowest " in renewed.output
+    probe = renewed.outputs["probe"]
+    assert probe["failed"] == 0
+    assert probe["sent"] > 40
+    assert set(probe["releases"]) == {"r1", "r3"}
+    assert probe["releases"]["r1"]["first"] < probe["releases"]["r3"]["last"]
+    assert f"djdeploy: {probe['sent']} requests sent while publishing, 0 failed, slowest " in renewed.output
 
 
 def test_more_failures_than_allowed_fail_the_renewal(home: Home) -> None:
     process = web(free_port())
     port = serving(home, process)
-    home.release("r3", process, proof={"rate": 20, "path": "/x", "max_failures": 3}, body=BROKEN_PAGE)
+    home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": 3}, body=BROKEN_PAGE)
     failed = home.deploy("r3")
     assert failed.status == 1
     assert "the settings allow 3" in failed.output
-    assert failed.told["proof"]["kinds"].keys() == {"HTTP 500"}
+    assert failed.outputs["probe"]["kinds"].keys() == {"HTTP 500"}
     assert failed.instances() in ({"web 0": "failed"}, {"web 0": "renewed", "web 1": "failed"})
     assert get(port) in ("r1", "r3")
 
@@ -545,24 +545,24 @@ BROKEN_PAGE = 'environ["PATH_INFO"] == "/x" and (_ for _ in ()).throw(ValueError
 def test_failures_are_only_shown_by_default(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
-    home.release("r3", process, proof={"rate": 20, "path": "/x", "max_failures": None}, body=BROKEN_PAGE)
+    home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": None}, body=BROKEN_PAGE)
     renewed = home.deploy("r3")
     assert renewed.status == 0
-    assert renewed.told["proof"]["failed"] > 0
+    assert renewed.outputs["probe"]["failed"] > 0
 
 
 def test_term_ends_the_renewal_promptly_and_it_says_what_was_touched(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
-    home.release("slow", process, more="time.sleep(60)", proof={"rate": 10, "path": None, "max_failures": None})
+    home.release("slow", process, more="time.sleep(60)", probe={"rate": 10, "path": None, "max_failures": None})
     first = home.pid("web-0")
     home.switch("slow")
-    with home.starting("renew", "slow", "--old", "r1") as (renewal, told):
+    with home.starting("rolling_restart", "slow", "--old", "r1") as (restart, told):
         until(lambda: home.pid("web-0") != first, "the first instance to be touched")
-        renewal.send_signal(signal.SIGTERM)
+        restart.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        output, _ = renewal.communicate(timeout=20)
+        output, _ = restart.communicate(timeout=20)
         assert time.monotonic() - began < 2
-        assert renewal.returncode == 143
+        assert restart.returncode == 143
         assert b"touched: web 0" in output
         assert told()["instances"][0]["state"] == "failed"

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djdeploy import Secret
-from djdeploy.errors import SettingsError, StepFailed
-from djdeploy.secret import hidden, read_secrets, secrets_at_hand, values_to_hide
+from djdeploy.errors.kinds import SettingsError, StepFailed
+from djdeploy.errors.redaction import hidden, values_to_hide
+from djdeploy.project.secret_files import read_secrets, secrets_at_hand
 from tests.local_host import local_remote
 
-from .homes import REMOTE
+from .homes import starter
 from .test_deploys_here import Site, site
 
 __all__ = ["site"]
@@ -166,12 +167,10 @@ os.open = watched
 os.umask(0)
 user, program, *sys.argv[1:] = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(program))
-import tell
-with open(program) as file:
-    code = compile(file.read(), program, "exec")
+import djdeploy_remote.programs, djdeploy_remote.release.secret_files
 if int(user) != os.geteuid():
     os.setgroups([]), os.setgid(int(user)), os.setuid(int(user))
-exec(code)
+djdeploy_remote.programs.main(sys.argv[1:])
 """
 
 
@@ -181,7 +180,16 @@ def run(shared: Path, *words: str, wanted: dict[str, bytes] | None = None, user:
         told.write(json.dumps({n: base64.b64encode(c).decode() for n, c in (wanted or {}).items()}).encode())
         told.seek(0)
         done = subprocess.run(
-            [sys.executable, "-c", WATCHED, str(user or os.geteuid()), str(REMOTE / "secret.py"), str(shared), *words],
+            [
+                sys.executable,
+                "-c",
+                WATCHED,
+                str(user or os.geteuid()),
+                str(starter()),
+                "secret_files",
+                str(shared),
+                *words,
+            ],
             env={**os.environ, "DJDEPLOY_INPUT_FD": str(told.fileno())},
             pass_fds=[told.fileno()],
             capture_output=True,

@@ -23,7 +23,7 @@ def home() -> Iterator[Home]:
 
 def tried(home: Home, process: Process | None = None, **release: Any) -> tuple[int, str]:
     home.release("new", process or web(free_port()), **release)
-    done = home.run("smoke", "new")
+    done = home.run("smoke_test", "new")
     assert home.left() == []
     assert list((home.path / "run").iterdir()) == []
     return done.status, done.output
@@ -80,7 +80,7 @@ def tried_in_company(home: Home, then: Callable[[], object]) -> Renewed:
     home.release("new", web(free_port()), body=body, more=f"MANIFEST = os.path.exists({str(manifest)!r})")
     company, others = os.pipe()
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(lambda: home.run("smoke", "new", fds=[company], DJDEPLOY_COMPANY_FD=str(company)))
+        running = pool.submit(lambda: home.run("smoke_test", "new", fds=[company], DJDEPLOY_COMPANY_FD=str(company)))
         until(lambda: asked.exists() or running.done(), "the first question")
         then()
         os.close(others)
@@ -92,7 +92,7 @@ def tried_in_company(home: Home, then: Callable[[], object]) -> Renewed:
 def test_a_release_that_needs_what_other_steps_make_is_tried_again_after_them(home: Home) -> None:
     done = tried_in_company(home, then=(home.path / "manifest").touch)
     assert done.status == 0, done.output
-    assert done.told == {"tried": ["web"]}
+    assert done.outputs == {"smoke_tested": ["web"]}
 
 
 def test_a_release_that_is_broken_after_the_other_steps_too_is_refused(home: Home) -> None:
@@ -135,7 +135,7 @@ def test_a_server_that_takes_no_sockets_is_left_out_with_a_note(home: Home) -> N
 def test_a_missing_program_is_named(home: Home) -> None:
     home.release("new", web(free_port()))
     (home.path / "new/virtualenv").unlink()
-    done = home.run("smoke", "new", PATH="/usr/bin:/bin")
+    done = home.run("smoke_test", "new", PATH="/usr/bin:/bin")
     assert done.status == 1
     assert "there is no program 'gunicorn'" in done.output
     assert list((home.path / "run").iterdir()) == []
@@ -152,7 +152,7 @@ def test_a_pid_file_in_the_command_is_not_written(home: Home) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_stays_behind_when_it_is_ended(home: Home, number: signal.Signals) -> None:
     home.release("new", web(free_port()), more="time.sleep(30)")
-    with home.starting("smoke", "new") as (process, _):
+    with home.starting("smoke_test", "new") as (process, _):
         until(lambda: len(home.left()) >= 2, "the server and its worker")
         process.send_signal(number)
         process.wait(timeout=5)

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from djdeploy.rehearsal.target import Rehearsal
-from djdeploy.shell import Shell
-from djdeploy.sources import Git, ssh_words
+from djdeploy.server.git import Git, ssh_words
+from djdeploy.server.shell import Shell
 from tests.local_host import commit, git
 
 TELL = Shell("echo told")

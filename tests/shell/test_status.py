@@ -19,7 +19,7 @@ def home() -> Iterator[Home]:
 
 
 def status(home: Home) -> dict[str, dict[str, Any]]:
-    rows = home.run("status").told["processes"]
+    rows = home.run("status").outputs["processes"]
     return {f"{row['process']} {row['instance']}": row for row in rows}
 
 
@@ -59,7 +59,7 @@ def test_a_worker_has_no_health(home: Home) -> None:
 
 
 def test_a_home_without_a_release_has_no_processes(home: Home) -> None:
-    assert home.run("status").told == {"processes": []}
+    assert home.run("status").outputs == {"processes": []}
 
 
 def test_more_instances_than_the_settings_have_are_shown(home: Home) -> None:

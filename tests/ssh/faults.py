@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from djdeploy import DEPLOY, ROLLBACK, Deployment, Process, Recipe, Settings, Step
-from djdeploy.plan import STAGES
 from djdeploy.rehearsal import guard
 from djdeploy.rehearsal.fabfile import fabfile
 from djdeploy.rehearsal.target import Rehearsal, free_port
-from djdeploy.snapshot import Snapshot
+from djdeploy.script.plan import STAGES
+from djdeploy.server.snapshot import Snapshot
 from tests.docker_target import wait_until
 from tests.local_host import commit
 
@@ -82,7 +82,7 @@ def changed(programs, name, old, new):
     files[name] = files[name].replace(old, new)
     text = json.dumps(files, sort_keys=True).encode()
     return lambda: text
-programs.programs = changed(programs.programs, "renew.py", "Trial(2.4, 3)", "Trial(0.4, 3)")
+programs.programs = changed(programs.programs, "renew.py", "Probation(2.4, 3)", "Probation(0.4, 3)")
 programs.programs = changed(programs.programs, "smoke.py", "HOLD = 2.4", "HOLD = 0.4")
 """
 """Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
@@ -159,7 +159,7 @@ class Watch:
 
     def _look(self) -> None:
         manifest = json.loads((self.home / "current" / "release.json").read_text())
-        assert manifest["state"] in ("ready", "live"), manifest
+        assert manifest["state"] in ("ready", "published"), manifest
         self.looks += 1
 
     def _ask(self) -> None:
@@ -453,13 +453,13 @@ def settings_for(server: Rehearsal | None, project: Path, web: Process) -> Setti
 
 def steps_of(task: str) -> Sequence[Step]:
     """The steps of a task on this site, in order: a recipe is a value, so they are known before anything runs."""
-    releases = [{"name": f"r{n}", "state": "live", "number": n, "project": "demo"} for n in (1, 2)]
+    releases = [{"name": f"r{n}", "state": "published", "number": n, "project": "demo"} for n in (1, 2)]
     links = {name: {"kind": "link", "target": target} for name, target in (("current", "r2"), ("previous", "r1"))}
     seen = Snapshot.parse({"releases": releases, "tools": {"uv": "uv", "git": "git"}, "python": "3", **links})
     settings = settings_for(None, Path("/srv/git/project"), Process("web", "server", bind="127.0.0.1:1", health="/"))
     release = {"deploy": "r3", "rollback": "r1"}[task]
     recipe: Recipe = {"deploy": DEPLOY, "rollback": ROLLBACK}[task]
-    d = Deployment(settings=settings, host="", seen=seen, release=release, task=task, token="t")
+    d = Deployment(settings=settings, host="", snapshot=seen, release=release, task=task, token="t")
     return [step for stage in STAGES for step in recipe.plan(stage, d)]
 
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from djdeploy import Proof, Secret
-from djdeploy.remedies import KNOWN
+from djdeploy import Probe, Secret
+from djdeploy.errors.catalogue import KNOWN
 from tests.docker_target import DockerTarget, wait_until
 
 from .site import HOME, Site
@@ -231,7 +231,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "smoke-test": fab("deploy", build_steps=RAISE),
     "no-restart": no_restart,
     "not-ready": fab("deploy", code=5, smoke_test=False, build_steps=RAISE),
-    "too-many-failures": fab("deploy", code=5, proof=Proof(path="/nowhere/", max_failures=0)),
+    "too-many-failures": fab("deploy", code=5, probe=Probe(path="/nowhere/", max_failures=0)),
     "step-timeout": fab("deploy", step_timeout=1, build_steps=["sleep 1000"], **BARE),
     "step-killed": fab("deploy", build_steps=["kill -9 $$"]),
     "nothing-to-go-back-to": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("rollback", home=OTHER)),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fabric import Config, Connection
 
-from djdeploy.errors import ConnectionFailed
+from djdeploy.errors.kinds import ConnectionFailed
 from djdeploy.rehearsal.target import Rehearsal, write_key
-from djdeploy.runner import Remote
+from djdeploy.ssh.remote import Remote
 
 SSH_CONFIG = """\
 Host server jump

@@ -52,15 +52,15 @@ def assert_nothing_is_lost(site: FaultySite, fault: str, client: Client, before:
     stands = site.current
     if fault in ("agent", "session"):
         # Nobody is left who could go back: whole, smoke-tested and synced is what a release is before the links move.
-        assert site.state(stands) in ("ready", "live")
+        assert site.state(stands) in ("ready", "published")
     else:
-        assert site.state(stands) == "live"
+        assert site.state(stands) == "published"
         assert releases_answering(site) == {stands}
     site.fab("deploy")
     after = site.current
     assert after not in (before, stands)
     assert releases_answering(site) == {after}
-    assert set(site.states().values()) <= {"live", "bad", "failed"}
+    assert set(site.states().values()) <= {"published", "bad", "failed"}
     assert site.litter() == []
 
 
@@ -196,7 +196,7 @@ def test_an_interrupt_ends_the_remote_work_too_and_says_how_the_site_stands(
     assert releases_answering(site) == {before}
     assert [*site.session(), *sleeping(site)] == []
     site.fab("deploy")
-    assert set(site.states().values()) <= {"live", "bad", "failed"}
+    assert set(site.states().values()) <= {"published", "bad", "failed"}
 
 
 def test_a_second_interrupt_gives_up_at_once_and_the_server_restores_by_itself(site: FaultySite) -> None:

@@ -62,7 +62,7 @@ def test_a_kill_at_a_random_instant_loses_no_request(live: Site, seed: int) -> N
             client.wait()
             wait_until("the lock", lambda: is_free(live), 60)
             stands = live.link("current")
-            assert state(live, stands) in (("live",) if victim == "client" else ("live", "ready"))
+            assert state(live, stands) in (("published",) if victim == "client" else ("published", "ready"))
             assert_the_next_deploy_needs_no_help(live)
         assert load.summary().failed == 0, load.summary()
 
@@ -93,7 +93,7 @@ def test_a_server_that_stands_still_for_a_while_goes_on_as_if_nothing_had_been(l
     assert client.wait() == 0, client.output
     after = live.link("current")
     assert after != before
-    assert (state(live, after), live.answering()) == ("live", after)
+    assert (state(live, after), live.answering()) == ("published", after)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_from_one_step_to_the_next_leaves_a_site_that_answer
         client.wait()
         wait_until("the lock", lambda: is_free(site), 60)
         stands = site.link("current")
-        if state(site, stands) != "live" or site.answering() != stands or "NOT restored" in client.output:
+        if state(site, stands) != "published" or site.answering() != stands or "NOT restored" in client.output:
             wrong.append(f"{task} after {title!r}: {stands} is {state(site, stands)}, {site.answering()} answers")
             print(wrong[-1], client.output, sep="\n")
         site.target.root("rm", f"{HOME}/shared/filler")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from djdeploy import Process, Secret, Settings
-from djdeploy.doctor import Finding, findings, secret_sources
-from djdeploy.snapshot import Snapshot
-from djdeploy.supervisor import supervisor_conf
+from djdeploy.project.checkup import Finding, findings, secret_sources
+from djdeploy.project.supervisor_conf import supervisor_conf
+from djdeploy.server.snapshot import Snapshot
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/demo")
 MEGABYTE, GIGABYTE = 2**20, 2**30
@@ -46,7 +46,7 @@ def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None
         "versions": {},
         "django": {},
     }
-    return list(findings(settings, Snapshot.parse(seen | (looked or {})), {"doctor": told | facts}, 1000.0))
+    return list(findings(settings, Snapshot.parse(seen | (looked or {})), {"checkup": told | facts}, 1000.0))
 
 
 def size(size: int, inodes: int) -> dict[str, int]:

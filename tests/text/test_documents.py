@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from djdeploy import Health, Host, Process, Proof, Settings, errors
+from djdeploy import Health, Host, Probe, Process, Settings, errors
 from djdeploy.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def shown_name(task: Any) -> str:
     return str(task.name.replace("_", "-"))
 
 
-@pytest.mark.parametrize("kind", [Settings, Process, Health, Proof, Host])
+@pytest.mark.parametrize("kind", [Settings, Process, Health, Probe, Host])
 def test_the_readme_names_every_setting(kind: Any) -> None:
     missing = [field.name for field in fields(kind) if not re.search(rf"`[^`\n]*\b{field.name}\b", README)]
     assert missing == []

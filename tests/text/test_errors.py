@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from djdeploy.errors import ConnectionFailed, DeployError, Locked, PublishFailed, StepFailed, together
-from djdeploy.remedies import KNOWN, as_markdown, known_error
+from djdeploy.errors.catalogue import KNOWN, as_markdown, known_error
+from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, StepFailed, together
 
 PAGE = Path(__file__).parents[2] / "docs/errors.md"
 

@@ -1,80 +1,108 @@
-"""Imports go down only."""
+"""Imports go down only, from room to room, and in no circle within one."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import djdeploy
 
 PACKAGE = Path(djdeploy.__file__).parent
 
-LAYERS = {
-    "errors": 1,
-    "shell": 0,
-    "layout": 0,
-    "programs": 0,
-    "remedies": 0,
-    "snapshot": 1,
-    "sources": 1,
-    "installers": 1,
-    "settings": 2,
-    "plan": 3,
-    "supervisor": 3,
-    "hostkeys": 3,
-    "doctor": 4,
-    "secret": 3,
-    "parts": 4,
-    "recipe": 5,
-    "undo": 5,
-    "runner": 4,
-    "report": 5,
-    "fleet": 5,
-    "run": 6,
-    "show": 6,
-    "decisions": 6,
-    "engine": 7,
-    "files": 7,
-    "inquiry": 8,
-    "job": 8,
-    "tasks": 9,
-    "__init__": 10,
-}
+FLOORS = (
+    {"errors", "remote"},
+    {"server"},
+    {"project"},
+    {"script"},
+    {"recipe", "ssh"},
+    {"terminal"},
+    {"engine"},
+    {"files", "tasks", "testing"},
+    {"__init__", "rehearsal"},
+)
+"""The rooms and the modules beside them, from the ground up. One imports only from floors below its own."""
+
+PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks", "djdeploy.testing"}
+"""What users import. All else may change."""
+
+FOR_BOTH_SIDES = {"launch", "wire"}
+"""The modules of `remote` that the client imports too."""
+
+WITH_DJANGO = {"migrations"}
+"""Runs inside of a release, with its own Django."""
 
 
-def imports_of(path: Path) -> set[str]:
+def modules() -> Iterator[tuple[str, Path]]:
+    """(name from the package, path), without the sample project, which is another program."""
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        if not name.startswith("rehearsal.project"):
+            yield name, path
+
+
+def imports_of(name: str, path: Path) -> Iterator[str]:
     """The modules of our own that a module imports, lazily or not."""
-    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-    return found
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = name.split(".")[: -node.level]
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inside = f"{base}.{alias.name}".strip(".")
+                yield inside if (PACKAGE / (inside.replace(".", "/") + ".py")).exists() else base or "__init__"
 
 
-def test_every_module_has_a_layer_and_imports_only_from_below() -> None:
-    for path in PACKAGE.glob("*.py"):
-        for imported in imports_of(path):
-            assert LAYERS[imported] < LAYERS[path.stem] or LAYERS[imported] == LAYERS[path.stem] == 3, (
-                f"{path.stem} imports {imported}"
-            )
+def floor_of(name: str) -> int:
+    room = name.split(".")[0]
+    return next(number for number, floor in enumerate(FLOORS) if room in floor)
 
 
-def test_what_runs_on_the_server_needs_only_the_standard_library_and_its_neighbours() -> None:
-    import sys
+def test_every_module_imports_only_from_below() -> None:
+    for name, path in modules():
+        room = name.split(".")[0]
+        for imported in imports_of(name, path):
+            same_room = imported.split(".")[0] == room
+            assert same_room or floor_of(imported) < floor_of(name), f"{name} imports {imported}"
 
-    programs = {path.stem for path in (PACKAGE / "remote").glob("*.py")}
-    for path in (PACKAGE / "remote").glob("*.py"):
-        # These run inside of a release, with its own Django.
-        with_django = ("databases", "migrations", "patience", "verdicts")
-        allowed = programs | ({"django"} if path.stem in with_django else set())
-        for node in ast.walk(ast.parse(path.read_text())):
+
+@pytest.mark.parametrize("room", sorted(set().union(*FLOORS)))
+def test_no_room_has_a_circle_of_imports(room: str) -> None:
+    inside = {name: set(imports_of(name, path)) for name, path in modules() if name.split(".")[0] == room}
+    TopologicalSorter({name: imported & set(inside) - {name} for name, imported in inside.items()}).prepare()
+
+
+def test_the_client_uses_of_the_servers_side_only_what_is_for_both() -> None:
+    for name, path in modules():
+        if not name.startswith(("remote", "rehearsal")):
+            used = {imported for imported in imports_of(name, path) if imported.startswith("remote")}
+            assert used <= {f"remote.{each}" for each in FOR_BOTH_SIDES}, f"{name} imports {used}"
+
+
+def test_what_runs_on_the_server_needs_only_the_standard_library() -> None:
+    for name, path in modules():
+        if name.split(".")[0] != "remote":
+            continue
+        allowed = sys.stdlib_module_names | ({"django"} if WITH_DJANGO & set(name.split(".")) else set())
+        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                assert name.split(".")[0] in sys.stdlib_module_names | allowed, f"{path.name} imports {name}"
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for imported in names:
+                assert imported.split(".")[0] in allowed, f"{name} imports {imported}"
 
 
-def test_no_program_for_the_server_hides_a_module_of_the_standard_library() -> None:
-    import sys
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_module_lists_what_is_public(name: str) -> None:
+    module = importlib.import_module(name)
+    assert list(module.__all__) == sorted(module.__all__, key=lambda each: (not each.isupper(), each.islower(), each))
+    assert all(hasattr(module, each) for each in module.__all__)
 
-    assert not {path.stem for path in (PACKAGE / "remote").glob("*.py")} & set(sys.stdlib_module_names)
+
+def test_nothing_else_on_top_is_public() -> None:
+    on_top = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    rooms = {"djdeploy.errors"}
+    assert {f"djdeploy.{name}" for name in on_top} | rooms | {"djdeploy"} == PUBLIC

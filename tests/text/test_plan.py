@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
-from djdeploy.errors import SettingsError
-from djdeploy.plan import STAGES
+from djdeploy.errors.kinds import SettingsError
 from djdeploy.recipe import create_release, install_requirements, migrate_database, record, switch_links
-from djdeploy.snapshot import Snapshot
-from djdeploy.undo import UNDO
+from djdeploy.script.plan import STAGES
+from djdeploy.script.undo import UNDO
+from djdeploy.server.snapshot import Snapshot
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
 FACTS: dict[str, Any] = {
-    "releases": [{"name": "r1", "state": "live", "number": 7, "project": "demo"}],
+    "releases": [{"name": "r1", "state": "published", "number": 7, "project": "demo"}],
     "current": {"kind": "link", "target": "r1"},
     "previous": {"kind": "missing", "target": None},
     "tools": {"uv": None, "git": "/usr/bin/git"},
@@ -30,7 +30,7 @@ FACTS: dict[str, Any] = {
 def deployment(settings: Settings = SETTINGS, **changes: Any) -> Deployment:
     seen = Snapshot.parse(FACTS, "/srv/my site/.djdeploy/programs/x")
     d = Deployment(
-        settings=settings, host="web1", seen=seen, release="r2", commit="c" * 40, token="t0k3n", by="ann", at="now"
+        settings=settings, host="web1", snapshot=seen, release="r2", commit="c" * 40, token="t0k3n", by="ann", at="now"
     )
     return replace(d, **changes)
 
@@ -59,7 +59,7 @@ def test_the_recipe_reads_top_to_bottom() -> None:
             "mark_ready",
         ],
         "migrate": ["migrate_database"],
-        "publish": ["switch_links", "mark_live"],
+        "publish": ["switch_links", "mark_published"],
         "finish": ["record", "remove_old_releases"],
     }
 
@@ -82,7 +82,7 @@ def test_links_are_switched_by_a_rename_and_read_back() -> None:
 
 def test_a_bad_release_never_becomes_previous() -> None:
     facts = FACTS | {"releases": [{"name": "r1", "state": "failed", "number": 7, "project": "demo"}]}
-    assert "previous" not in text([Step("", "", tuple(switch_links(deployment(seen=Snapshot.parse(facts)))))])
+    assert "previous" not in text([Step("", "", tuple(switch_links(deployment(snapshot=Snapshot.parse(facts)))))])
 
 
 def test_management_commands_run_in_the_order_of_the_settings() -> None:
@@ -93,8 +93,8 @@ def test_management_commands_run_in_the_order_of_the_settings() -> None:
 
 def test_messages_are_compiled_while_static_files_are_collected_if_nothing_waits_for_them() -> None:
     steps = {step.name: step for step in DEPLOY.plan("build", deployment())}
-    assert steps["compile_messages"].beside
-    assert not steps["collect_static"].beside
+    assert steps["compile_messages"].background
+    assert not steps["collect_static"].background
     for manage in (
         ["collectstatic", "compilemessages", "compilejsi18n", "migrate"],  # made of the messages
         ["compilemessages", "collectstatic", "migrate"],  # as the project wants it
@@ -102,12 +102,12 @@ def test_messages_are_compiled_while_static_files_are_collected_if_nothing_waits
         plan = DEPLOY.plan("build", deployment(replace(SETTINGS, manage_steps=manage)))
         managed = [step for step in plan if step.title.startswith("manage.py")]
         assert [step.title.split()[1] for step in managed] == manage[:-1]
-        assert not any(step.beside for step in managed)
+        assert not any(step.background for step in managed)
 
 
 def test_migrations_run_on_the_first_host_only() -> None:
     settings = replace(SETTINGS, manage_steps=["migrate", "clear_cache"])
-    assert names(DEPLOY.plan("migrate", deployment(settings, is_first_host=False))) == ["clear_cache"]
+    assert names(DEPLOY.plan("migrate", deployment(settings, runs_once_steps=False))) == ["clear_cache"]
 
 
 def test_a_step_that_is_skipped_is_not_planned() -> None:
@@ -131,7 +131,7 @@ def test_a_hook_is_a_step_put_before_or_after_another() -> None:
         == "cd '/srv/my site/r2/repository/src'\n'/srv/my site/r2/virtualenv/bin/python' manage.py warm_cache"
     )
     assert names(recipe.plan("finish", deployment()))[0] == "tell_chat"
-    assert "tell_chat" not in names(recipe.plan("finish", deployment(is_first_host=False)))
+    assert "tell_chat" not in names(recipe.plan("finish", deployment(runs_once_steps=False)))
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,15 @@ def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
 
 def test_uv_is_used_where_the_server_has_it() -> None:
     with_uv = Snapshot.parse(FACTS | {"tools": {"uv": "/opt/bin/uv"}}, "/p")
-    plan = text(DEPLOY.plan("build", deployment(seen=with_uv)))
+    plan = text(DEPLOY.plan("build", deployment(snapshot=with_uv)))
     assert plan.index("/opt/bin/uv pip install -q --offline") < plan.index("/opt/bin/uv pip install --python")
     assert "-m pip install -q" not in text(
-        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="uv"), seen=with_uv))
+        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="uv"), snapshot=with_uv))
     )
     assert "-m pip install" in text(DEPLOY.plan("build", deployment()))
-    assert "-m pip install" in text(DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), seen=with_uv)))
+    assert "-m pip install" in text(
+        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), snapshot=with_uv))
+    )
 
 
 def test_the_posts_layout_finds_its_virtualenv_inside_the_repository() -> None:
@@ -219,7 +221,7 @@ def test_a_failed_way_back_is_migrated_forward_again_on_every_database() -> None
         "manage.py migrate --noinput, again",
         "manage.py migrate --database other, again",
     ]
-    assert [step.script.rpartition("migrations.py' ")[2] for step in steps] == [
+    assert [step.script.rpartition(" migrations ")[2] for step in steps] == [
         "migrate --noinput",
         "migrate --database other",
     ]

@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 from djdeploy import Shell, Step
-from djdeploy.doctor import Checkup, Finding
-from djdeploy.report import Report, TerminalReport, fitting, make_report, program_text
-from djdeploy.runner import StepRun
-from djdeploy.show import Printer, print_diff, print_findings, print_json, print_status, print_table
+from djdeploy.project.checkup import Checkup, Finding
+from djdeploy.ssh.remote import StepRun
+from djdeploy.terminal.progress import Report, TerminalReport, fitting, make_report, program_text
+from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json, print_status, print_table
 
 
 class Terminal(io.StringIO):
@@ -243,7 +243,7 @@ def test_a_terminal_without_unicode_shows_whole_lines(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("reader", ["/dev/full", "head -c 0"])
 def test_what_cannot_be_written_does_not_change_the_exit_code(reader: str) -> None:
-    program = "from djdeploy.report import Report; [Report().say('x' * 9999) for _ in range(99)]"
+    program = "from djdeploy.terminal.progress import Report; [Report().say('x' * 9999) for _ in range(99)]"
     target = f"> {reader}" if reader.startswith("/") else f"| {reader}"
     command = f'{{ {sys.executable} -c "{program}"; echo exit $? >&2; }} {target}'
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)

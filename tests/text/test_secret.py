@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djdeploy import DEPLOY, sh
-from djdeploy.errors import DeployError
-from djdeploy.plan import Step
-from djdeploy.report import program_text
-from djdeploy.secret import hidden, values_to_hide
+from djdeploy.errors.kinds import DeployError
+from djdeploy.errors.redaction import hidden, values_to_hide
+from djdeploy.script.plan import Step
+from djdeploy.terminal.progress import program_text
 
 from .test_plan import SETTINGS, deployment
 

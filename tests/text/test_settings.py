@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djdeploy import Health, Process, Settings
-from djdeploy.errors import SettingsError
+from djdeploy.errors.kinds import SettingsError
 
 MINIMAL: dict[str, Any] = {"project": "demo", "repository": "git@example.com:demo.git", "home": "/srv/www/demo"}
 

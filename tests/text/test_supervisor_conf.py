@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from supervisor.options import ServerOptions
 
 from djdeploy import Health, Process, Settings
-from djdeploy.errors import SettingsError
-from djdeploy.supervisor import problems_with, supervisor_conf
+from djdeploy.errors.kinds import SettingsError
+from djdeploy.project.supervisor_conf import problems_with, supervisor_conf
 
 WEB = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/health/")
 WORKER = Process("worker", "celery -A demo worker", instances=3)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from djdeploy.settings import Health, Settings
+from djdeploy.project.settings import Health, Settings
 
 
 def fabfile(settings: Settings) -> str:

@@ -130,13 +130,13 @@ def wait_for_release(instance: Instance) -> Launch:
         time.sleep(POLL)
 
 
-def hesitate(instance: Instance, release: str) -> bool:
+def back_off(instance: Instance, release: str) -> bool:
     """Waits before a release is started that has died young here again and again; False when another became current.
 
     Supervisor would count those deaths and give up, and its own pauses do not end when the good release is back.
     """
     path = starts_file(instance)
-    deaths = young_deaths(path, release)
+    deaths = crash_count(path, release)
     count_start(path, deaths, release)  # a deploy that waits for us shall know at once
     pause = PAUSES[min(deaths, len(PAUSES) - 1)]
     if pause:
@@ -159,7 +159,7 @@ def count_start(path: str, deaths: int, release: str) -> None:
         write_beside(path, f"{deaths} {release}\n")
 
 
-def young_deaths(path: str, release: str) -> int:
+def crash_count(path: str, release: str) -> int:
     """How often in a row this release has died young, this time included."""
     with contextlib.suppress(OSError):
         is_young = 0 <= time.time() - os.stat(path).st_mtime < YOUNG
@@ -396,7 +396,7 @@ def say_pid(instance: Instance, launch: Launch) -> None:
 def become(instance: Instance, with_socket: bool) -> NoReturn:
     os.umask(os.umask(0o022) | 0o022)  # Supervisor may give none, and then all that the site writes is for everybody
     launch = wait_for_release(instance)
-    while not hesitate(instance, launch.release):
+    while not back_off(instance, launch.release):
         launch = wait_for_release(instance)
     say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
     log(instance, f"starts {os.path.basename(launch.release)}")

@@ -1,0 +1,267 @@
+"""The tasks that change something: deploy, rollback, restart and cleanup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from secrets import token_hex
+
+from ..errors import SettingsError
+from ..errors.redaction import values_to_hide
+from ..project.secret_files import read_secrets
+from ..project.settings import Settings, is_ref
+from ..recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
+from ..script.plan import Deployment, Recipe
+from ..script.undo import UNDO
+from ..server.snapshot import Release
+from ..ssh.remote import Remote
+from ..terminal.progress import Report
+from .fleet import Fleet, Snapshots
+from .preflight import (
+    check_servers_are_distinct,
+    known_skips,
+    live_releases,
+    refuse,
+    rollback_target,
+    warn_of_clocks,
+    would_remove,
+)
+from .run import Run
+from .session import Who, access, needed, resolve, working
+
+LONGEST_REF = 100
+"""Bytes of a ref that a release's name may have: file systems take 255 in all."""
+
+
+def deploy(
+    remotes: Sequence[Remote],
+    settings: Settings,
+    *,
+    report: Report,
+    who: Who,
+    ref: str | None = None,
+    skip: Collection[str] = (),
+    dry_run: bool = False,
+    wait: float = 0,
+    allow_destructive: bool = False,
+    recipe: Recipe = DEPLOY,
+) -> str:
+    """Deploys one commit to all hosts.
+
+    Args:
+        ref: branch, tag or commit; the settings' branch by default.
+        skip: names of steps, or of management commands, to leave out.
+        dry_run: prints what would run, and changes nothing.
+        wait: seconds to wait for others who deploy.
+        allow_destructive: whether migrations may lose data or break the old code.
+
+    Returns:
+        The name of the release.
+
+    Raises:
+        DeployError: nothing was lost; its exit code and text say how the site stands.
+    """
+    ref = ref or settings.branch
+    if not is_ref(ref):
+        raise SettingsError("deploy", [f"{ref!r} cannot be the name of a branch, tag or commit"])
+    secrets = read_secrets(settings)
+    for remote in remotes:
+        remote.hide = values_to_hide(remote.settings.env, secrets.values())
+    fleet = Fleet(remotes, settings.parallel, report.say)
+    title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
+    opening = access("deploy", settings, who, changes=not dry_run)
+    with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as seen:
+        refuse(seen, needs=("git",), files=settings.shared_files)
+        check_servers_are_distinct(seen)
+        warn_of_clocks(seen, report)
+        told = resolve(fleet, seen, ref, report, peek=dry_run)
+        name = release_name(settings, ref, told["commit"], who, seen)
+        report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())
+        task = Deployment(
+            settings=settings,
+            host="",
+            snapshot=seen[fleet.remotes[0]],
+            release=name,
+            commit=told["commit"],
+            ref=ref,
+            subject=told.get("subject", ""),
+            author=told.get("author", ""),
+            by=who.name,
+            at=who.stamp,
+            token=token_hex(8),
+            secrets=secrets,
+            allow_destructive=allow_destructive,
+        )
+        deployments = on_each(fleet.remotes, seen, task)
+        skips = known_skips(recipe, deployments, skip)
+        run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
+        run.go(dry_run)
+    if not dry_run:
+        report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{verified(run)}")
+    return name
+
+
+def rollback(
+    remotes: Sequence[Remote],
+    settings: Settings,
+    *,
+    report: Report,
+    who: Who,
+    to: str | None = None,
+    dry_run: bool = False,
+    allow_destructive: bool = False,
+    migrate_back: bool = False,
+    recipe: Recipe = ROLLBACK,
+) -> str:
+    """Goes back to the newest good release before the current one, or to one that is named.
+
+    Args:
+        allow_destructive: goes back also where the older code does not fit the database.
+        migrate_back: unapplies the migrations that the older release does not have, where all are reversible.
+
+    Returns:
+        The name of the release that is live now.
+
+    Raises:
+        SettingsError: there is no release of that name.
+        DeployError: there is nothing to go back to, or going back failed.
+    """
+    fleet = Fleet(remotes, settings.parallel, report.say)
+    title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
+    with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
+        refuse(seen)
+        target = rollback_target(seen, to, report)
+        elsewhere = {remote: target for remote, snapshot in seen.items() if snapshot.current != target.name}
+        deployments = {
+            remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
+            for remote, d in on_release(elsewhere, seen, who, "rollback").items()
+        }
+        run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
+        run.go(dry_run)
+    if not dry_run:
+        report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{verified(run)}")
+    return target.name
+
+
+def restart(
+    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, recipe: Recipe = RESTART
+) -> str:
+    """Restarts the processes of the current release, as a deploy does."""
+    fleet = Fleet(remotes, settings.parallel, report.say)
+    with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
+        refuse(seen)
+        live = live_releases(seen)
+        deployments = on_release(live, seen, who, "restart")
+        run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
+        run.execute()
+    names = ", ".join(sorted({release.name for release in live.values()}))
+    report.say(f"the processes of {names} were restarted, after {report.elapsed()}{verified(run)}")
+    return names
+
+
+def cleanup(
+    remotes: Sequence[Remote],
+    settings: Settings,
+    *,
+    report: Report,
+    who: Who,
+    keep: int | None = None,
+    dry_run: bool = False,
+    recipe: Recipe = CLEANUP,
+) -> Mapping[str, Sequence[str]]:
+    """Removes old releases: keeps `keep` good ones, the current, the previous, and what a process runs in.
+
+    Returns:
+        For each host the names that were removed (in a dry run, that would be).
+    """
+    settings = replace(settings, keep_releases=settings.keep_releases if keep is None else keep)
+    fleet = Fleet(remotes, settings.parallel, report.say)
+    with working(
+        fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look={"in_use": dry_run}
+    ) as seen:
+        refuse(seen)
+        if dry_run:  # else the server looks which releases processes run in when it removes the others
+            removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
+        else:
+            live = {remote: snapshot.live for remote, snapshot in seen.items()}
+            deployments = on_release(live, seen, who, "cleanup")
+            keeping = {
+                remote: replace(d, settings=replace(d.settings, keep_releases=settings.keep_releases))
+                for remote, d in deployments.items()
+            }
+            run = Run(fleet, keeping, recipe, Recipe(), report)
+            run.stage("finish")
+            removed = {remote: d.outputs.get("removed", []) for remote, d in run.deployments.items()}
+    for remote, names in removed.items():
+        verb = "would remove" if dry_run else "removed"
+        report.say(f"{remote.host}: {verb} {', '.join(names) if names else 'nothing'}")
+    return {remote.host: names for remote, names in removed.items()}
+
+
+def on_each(remotes: Sequence[Remote], seen: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
+    """A task as each host knows it."""
+    # What is done once is done on the first host that migrates at all.
+    once = next((remote for remote in remotes if not skips_migrate(remote)), remotes[0])
+    first = remotes[0]
+    served = [process.name for process in first.settings.processes]
+    return {
+        r: replace(
+            task,
+            settings=r.settings,
+            host=r.host,
+            snapshot=seen[r],
+            runs_once_steps=r is once,
+            verified=[] if r is first else served,
+        )
+        for r in remotes
+    }
+
+
+def skips_migrate(remote: Remote) -> bool:
+    return bool({"migrate", "migrate_database"} & {name.replace("-", "_") for name in remote.skip})
+
+
+def on_release(
+    releases: Mapping[Remote, Release | None], seen: Snapshots, who: Who, task: str
+) -> dict[Remote, Deployment]:
+    """A task on each of these hosts that makes no new release, but concerns one that is there."""
+    first, *_ = remotes = list(releases)
+    deployment = Deployment(
+        settings=first.settings,
+        host="",
+        snapshot=seen[first],
+        release="",
+        by=who.name,
+        at=who.stamp,
+        token=token_hex(8),
+        task=task,
+    )
+    return {
+        remote: replace(d, release=release.name, commit=release.commit, ref=release.ref) if release else d
+        for remote, d in on_each(remotes, seen, deployment).items()
+        for release in [releases[remote]]
+    }
+
+
+def hosts_of(remotes: Sequence[Remote]) -> str:
+    """The hosts, named as long as that can be read."""
+    names = [remote.host for remote in remotes]
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} hosts"
+
+
+def verified(run: Run) -> str:
+    """What became of the requests that were sent while publishing, on all hosts."""
+    probes = [d.outputs["probe"] for d in run.deployments.values() if "probe" in d.outputs]
+    sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
+    return f"; {failed} of {sent} requests failed" if sent else ""
+
+
+def release_name(settings: Settings, ref: str, commit: str, who: Who, seen: Snapshots) -> str:
+    """The new release's name, the same on all hosts, and taken on none."""
+    short = re.sub(r"[^\w.+-]+", "-", ref).encode()[:LONGEST_REF].decode(errors="ignore")
+    words = {"ref": short, "sha": commit[:12], "date": f"{who.at:%Y%m%d-%H%M%S}"}
+    # A name is a word of many commands, to which a dash would be an option; and a dot would hide it.
+    name = re.sub(r"^[\W_]+", "", settings.release_name.format(**words))
+    taken = {release.name for snapshot in seen.values() for release in snapshot.releases}
+    return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)

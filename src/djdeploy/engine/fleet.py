@@ -1,0 +1,268 @@
+"""The hosts of a task, worked on at once: connected, locked all or none, and interrupted together."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed, together
+from ..server.snapshot import Snapshot
+from ..ssh.remote import HEARTBEAT, Remote
+
+RETRY = 2.0
+"""Seconds between two tries to take the locks, about: two who wait for each other must not keep step."""
+
+TICK = 0.1
+"""Seconds after which a wait looks whether Ctrl-C came."""
+
+T = TypeVar("T")
+Snapshots = Mapping[Remote, Snapshot]
+
+
+def unheard(_: str) -> None:
+    """Where nobody wants to be told."""
+
+
+class Fleet:
+    """The hosts of a task.
+
+    Ctrl-C and SIGTERM are counted while the fleet is open, and raise nothing by themselves: there is no place in our
+    own code at which they could break off what has to be done as a whole. The first one ends the running steps on all
+    hosts, but for those that restore; a second one gives up at once.
+
+    Args:
+        remotes: the hosts, in the order in which they are published.
+        parallel: how many are worked on at once.
+        say: is told, in a sentence, what the user waits for.
+    """
+
+    def __init__(self, remotes: Sequence[Remote], parallel: int, say: Callable[[str], None] = unheard) -> None:
+        self.remotes, self.parallel, self.say = list(remotes), parallel, say
+        self.missing: dict[Remote, DeployError] = {}
+        self._signals = 0
+
+    # --- working
+
+    def each(
+        self,
+        work: Callable[[Remote], T],
+        remotes: Sequence[Remote] | None = None,
+        *,
+        restores: bool = False,
+        all_or_none: bool = False,
+    ) -> dict[Remote, T]:
+        """Does the work on all hosts at once and waits for all of them.
+
+        Args:
+            restores: whether the work restores what has failed: it goes on after a first Ctrl-C.
+            all_or_none: whether hosts that were not begun may be left out once another has failed.
+
+        Raises:
+            DeployError: the errors of all hosts, together.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        done, errors = self.attempt(work, remotes, restores=restores, all_or_none=all_or_none)
+        if errors:
+            raise together(list(errors.values()))
+        return done
+
+    def attempt(
+        self,
+        work: Callable[[Remote], T],
+        remotes: Sequence[Remote] | None = None,
+        *,
+        restores: bool = False,
+        all_or_none: bool = False,
+    ) -> tuple[dict[Remote, T], dict[Remote, DeployError]]:
+        """The same, but returns what came of it where it succeeded, and the errors of the other hosts.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        chosen = self.remotes if remotes is None else remotes
+        failed = threading.Event()
+
+        def begin(remote: Remote) -> T:
+            if failed.is_set() or (self._signals and not restores):
+                raise CancelledError
+            try:
+                return work(remote)
+            except BaseException:
+                if all_or_none:
+                    failed.set()
+                raise
+
+        pool = ThreadPoolExecutor(max_workers=max(1, min(self.parallel, len(chosen))))
+        try:
+            futures = {remote: pool.submit(begin, remote) for remote in chosen}
+            self._wait(list(futures.values()), restores)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        ended = {r: future for r, future in futures.items() if not isinstance(future.exception(), CancelledError)}
+        errors = {remote: as_deploy_error(error) for remote, future in ended.items() if (error := future.exception())}
+        if self._signals and not restores:
+            interrupted = (error for error in errors.values() if isinstance(error, Interrupted))
+            raise next(interrupted, None) or Interrupted("interrupted")
+        return {remote: future.result() for remote, future in ended.items() if remote not in errors}, errors
+
+    def _wait(self, futures: Sequence[Future[T]], restores: bool) -> None:
+        before = interrupted = self._signals
+        while wait(futures, TICK).not_done:
+            if self._signals > 1 and self._signals > before:
+                self._give_up()
+            if self._signals > interrupted:
+                interrupted = self._signals
+                if restores:
+                    self.say("what failed is being restored; Ctrl-C once more leaves that to the servers")
+                else:
+                    for remote in self.remotes:  # none waits for another that does not answer
+                        threading.Thread(target=remote.interrupt, daemon=True).start()
+
+    def _give_up(self) -> NoReturn:
+        for remote in self.remotes:
+            remote.abandon()
+        raise Interrupted(
+            "interrupted twice: gave up at once",
+            site="What was begun, each server now undoes by itself.",
+            remedy="See how it stands: fab status; fab releases. The next `fab deploy` heals the rest.",
+        )
+
+    # --- opening
+
+    @contextmanager
+    def opened(
+        self,
+        *,
+        look: Mapping[str, Any],
+        lock: Mapping[str, str] | None = None,
+        create: Sequence[str] | None = None,
+        wait: float = 0,
+        partly: bool = False,
+    ) -> Iterator[Snapshots]:
+        """Connects to all hosts, takes all locks or none, and looks at each.
+
+        Nothing begins on any host before all are connected.
+
+        Args:
+            look, lock, create: as for `Remote.open`; without a lock the task only looks.
+            wait: seconds to wait for others who hold a lock.
+            partly: whether hosts that fail may be left out; `missing` then says why. If all fail, that is an error.
+        """
+        with self._counting_signals(), heart(self.remotes):
+            try:
+                yield self._open(lock, create, look, wait, partly)
+            except Interrupted as error:
+                error.site = error.site or "What was running was ended."
+                raise
+            except DeployError:
+                raise
+            except Exception as error:  # a fault of ours, or of a fabfile
+                for remote in self.remotes:
+                    remote.abandon()
+                fault = as_deploy_error(error)
+                fault.site = "What was begun, each server undoes by itself."
+                raise fault from error
+            finally:
+                self.attempt(Remote.close, [*self.remotes, *self.missing], restores=True)
+
+    def _open(
+        self,
+        lock: Mapping[str, str] | None,
+        create: Sequence[str] | None,
+        look: Mapping[str, Any],
+        wait: float,
+        partly: bool,
+    ) -> Snapshots:
+        def open_one(remote: Remote) -> Snapshot:
+            answer = remote.open(lock=lock, create=create, look=look)
+            return Snapshot.parse(answer["look"], answer["programs"])
+
+        try:
+            if partly:
+                self._leave_out(self.attempt(Remote.connect)[1])
+                seen, errors = self.attempt(open_one)
+                self._leave_out(errors)
+                return seen
+            self.each(Remote.connect)
+            return self._open_all(open_one, time.monotonic() + wait)
+        except DeployError as error:
+            error.site = error.site or "Nothing was changed."
+            raise
+
+    def _open_all(self, open_one: Callable[[Remote], Snapshot], until: float) -> Snapshots:
+        """All or none: whoever waits for a lock must not keep others out meanwhile."""
+        told = False
+        while True:
+            try:
+                return self.each(open_one)
+            except Locked as error:
+                if time.monotonic() >= until:
+                    raise
+                if not told:
+                    self.say(f"waiting: {error.message.splitlines()[0]}")
+                told = True
+                self.each(Remote.leave)
+                self._pause(min(RETRY * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._signals and time.monotonic() < until:
+            time.sleep(min(TICK, max(0.0, until - time.monotonic())))
+
+    def _leave_out(self, errors: Mapping[Remote, DeployError]) -> None:
+        self.missing.update(errors)
+        self.remotes = [remote for remote in self.remotes if remote not in errors]
+        if not self.remotes:
+            raise together(list(self.missing.values()))
+
+    @contextmanager
+    def _counting_signals(self) -> Iterator[None]:
+        """Ctrl-C, and SIGTERM, as a cancelled CI job sends it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def count(*_: object) -> None:
+            self._signals += 1
+
+        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def heart(remotes: Sequence[Remote]) -> Iterator[None]:
+    """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(HEARTBEAT):
+            for remote in remotes:
+                remote.ping()
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def as_deploy_error(error: BaseException) -> DeployError:
+    """What went wrong, as an error after which is restored what was begun. `fab --debug` shows its traceback."""
+    if isinstance(error, DeployError):
+        return error
+    logging.getLogger("djdeploy").debug("unexpected", exc_info=error)
+    *_, place = traceback.extract_tb(error.__traceback__) or [None]
+    where = f" ({place.filename}:{place.lineno})" if place else ""
+    return StepFailed(f"a fault in djdeploy, or in a step of the fabfile: {type(error).__name__}: {error}{where}")

@@ -1,0 +1,197 @@
+"""One run of a task: for which project, on which hosts, by whom; also where Fabric would run it once for each host."""
+
+from __future__ import annotations
+
+import getpass
+import inspect
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from fabric import Connection, Task
+from fabric import main as fabric_main
+from invoke.config import DataProxy
+
+from ..errors import SettingsError
+from ..project.settings import Host, Settings, duplicates, nearest
+from ..script.plan import Recipe
+from ..ssh.remote import Remote
+from ..terminal.progress import Report, make_report
+from .session import Who
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a task: the project, its hosts, and who asks.
+
+    Args:
+        connections: the hosts, each with its connection.
+        recipe: what the task does, where the fabfile has one of its own.
+    """
+
+    settings: Settings
+    connections: Mapping[Host, Connection]
+    who: Who
+    echo: bool
+    dry: bool
+    recipe: Recipe | None = None
+
+    def report(self, json: bool = False) -> Report:
+        """Where people are told; standard output is for JSON alone if there is any."""
+        return make_report(self.settings.project, echo=self.echo, out=sys.stderr if json else sys.stdout)
+
+    @property
+    def remotes(self) -> Sequence[Remote]:
+        if not self.connections:
+            raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
+        return [
+            Remote(connection, self.settings.on(host), host.name, host.skip)
+            for host, connection in self.connections.items()
+        ]
+
+    def refuse_dry(self) -> None:
+        """For tasks that change something and cannot show what they would do. `fab --dry` must not let them do it."""
+        if self.dry:
+            raise SettingsError("--dry", ["only deploy, rollback and cleanup can show what they would do"])
+
+    @property
+    def common(self) -> Mapping[str, Any]:
+        """What most functions of the engine take."""
+        return {"report": self.report(), "who": self.who}
+
+
+class DeployTask(Task):  # type: ignore[misc]
+    """A Fabric task whose body is given a `Job` in the place of a context.
+
+    Fabric runs a task with `-H a,b` once for each host, one after the other. A deploy of several hosts is one thing, so
+    the first of these calls works on all of them, and the others have nothing left to do.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        *,
+        settings: Settings | None = None,
+        recipe: Recipe | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(body, **options)
+        self.settings, self.recipe, self.options = settings, recipe, options
+
+    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        hosts = self._hosts_of_fab(c)
+        if hosts and c != Connection(hosts[0], config=c.config):
+            return None
+        settings = self.settings or settings_of(c)
+        self.times_called += 1
+        connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
+        job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry), self.recipe)
+        return self.body(job, *args, **kwargs)
+
+    def _hosts_of_fab(self, c: Context) -> list[str]:
+        """The whole list of `-H`, if the running `fab` calls this very task for each of its hosts."""
+        program = fabric_main.program
+        if not isinstance(c, Connection) or not getattr(program, "tasks", None):
+            return []
+        given = program.core[0].args.hosts.value
+        called = (program.collection[parsed.name] for parsed in program.tasks if parsed.name in program.collection)
+        return given.split(",") if given and any(task is self for task in called) else []
+
+
+def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Mapping[Host, Connection]:
+    """The hosts of a task: those of `-H`, the one it was called with, or those of the settings."""
+    if twice := duplicates(list(hosts)):
+        raise SettingsError("-H", [f"{host} is named twice" for host in twice])
+    if isinstance(c, Connection):
+        names = hosts or [name_of(c)]
+        connections = {names[0]: c, **{host: Connection(host, config=c.config) for host in hosts[1:]}}
+    else:
+        config = c.config if hasattr(c.config, "load_ssh_config") else None
+        connections = {host.name: Connection(host.name, config=config) for host in settings.servers}
+    for connection in connections.values():
+        connection.forward_agent = connection.forward_agent or settings.forward_agent
+        connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
+    return {entry_for(name, connection, settings): connection for name, connection in connections.items()}
+
+
+def entry_for(name: str, connection: Connection, settings: Settings) -> Host:
+    """The entry of the settings for a host, however `-H` spells it: with or without its user and port."""
+    if exact := [host for host in settings.servers if host.name == name]:
+        return exact[0]
+    entries = {host: Connection(host.name, config=connection.config) for host in settings.servers}
+    same = [host for host, known in entries.items() if known == connection]
+    if not same and name == connection.original_host:
+        same = [host for host, known in entries.items() if known.original_host == name]
+    return replace(same[0], name=name) if len(same) == 1 else Host(name)
+
+
+def only_those(wanted: str | None, connections: Mapping[Host, Connection]) -> Mapping[Host, Connection]:
+    """The hosts that are named, by a label or by name with or without its user and port; several with commas."""
+    if wanted is None:
+        return connections
+    names = {host: {host.name, connection.original_host, *host.labels} for host, connection in connections.items()}
+    words = [word.strip() for word in wanted.split(",")]
+    known = sorted({name for each in names.values() for name in each})
+    if unknown := [word for word in words if word not in known]:
+        raise SettingsError("--only", [f"{word!r} is no host and no label{nearest(word, known)}" for word in unknown])
+    return {host: connection for host, connection in connections.items() if names[host] & set(words)}
+
+
+def name_of(connection: Connection) -> str:
+    """A connection in the words in which a user would write it."""
+    port = "" if connection.port == 22 else f":{connection.port}"
+    return f"{connection.user}@{connection.original_host}{port}"
+
+
+def settings_of(c: Context) -> Settings:
+    """The settings in the `djdeploy:` table of Invoke's configuration."""
+    table = plain(c.config.get("djdeploy"))
+    if not isinstance(table, Mapping):
+        raise SettingsError(
+            "djdeploy",
+            ["no settings: write ns = collection(Settings(...)) in the fabfile, or a djdeploy: table in fabric.yaml"],
+        )
+    return Settings.from_mapping(table)
+
+
+def plain(value: Any) -> Any:
+    """A value of Invoke's configuration without its proxies."""
+    return {name: plain(value[name]) for name in iter(value)} if isinstance(value, (DataProxy, dict)) else value
+
+
+def who_asks() -> Who:
+    """Who runs the task: the person whom a CI job works for, or the local account."""
+    names = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"))
+    person = next(filter(None, names), None) or account()
+    return Who(f"{person}@{socket.gethostname()}", datetime.now(timezone.utc))
+
+
+def account() -> str:
+    """The local account's name, which a container may not have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
+    """Makes a task of a function that takes a `Job`; the options are those of `invoke.task`.
+
+    Each task has `--only` besides its own options.
+    """
+    options["help"] = {**options.get("help", {}), "only": "labels or names of the hosts to work on, instead of all"}
+
+    def make(body: Callable[..., Any]) -> DeployTask:
+        own = inspect.signature(body)
+        only = inspect.Parameter("only", inspect.Parameter.KEYWORD_ONLY, default=None)
+        body.__signature__ = own.replace(parameters=[*own.parameters.values(), only])  # type: ignore[attr-defined]
+        return DeployTask(body, **options)
+
+    return make

@@ -1,0 +1,129 @@
+"""What a task decides from what it sees: whether it may begin, which release it is about, what it leaves out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from ..errors.kinds import DeployError, SettingsError, together
+from ..project.checkup import clock, obstacles
+from ..project.settings import nearest
+from ..script.plan import STAGES, Deployment, Recipe
+from ..server.snapshot import Release, Snapshot
+from ..ssh.remote import Remote, same_server
+from ..terminal.progress import Report
+from .fleet import Snapshots
+
+
+def refuse(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+    """Refuses hosts on which the task could only fail: all problems of all hosts at once."""
+    errors = [
+        DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
+        for remote, snapshot in seen.items()
+        for found in obstacles(snapshot, remote.settings, needs, files)
+    ]
+    if errors:
+        raise together(errors)
+
+
+def check_servers_are_distinct(seen: Snapshots) -> None:
+    """Refuses two names of one server. Whoever takes the locks meets that by itself."""
+    hosts: dict[str, str] = {}
+    for remote, snapshot in seen.items():
+        place = snapshot.facts["place"]
+        if place and hosts.setdefault(place, remote.host) != remote.host:
+            raise same_server(remote.host, hosts[place])
+
+
+def warn_of_clocks(seen: Snapshots, report: Report) -> None:
+    for remote, snapshot in seen.items():
+        for found in clock(snapshot, time.time()):
+            report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
+
+
+def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: Collection[str]) -> Collection[str]:
+    """The names to skip, those of the hosts' own settings checked too. A management command may have its own name.
+
+    Raises:
+        SettingsError: a name is not that of a step.
+    """
+    steps = [step for stage in STAGES for d in deployments.values() for step in recipe.plan(stage, d)]
+    named = {step.name: step.name for step in steps}
+    named |= {step.title.split()[1]: step.name for step in steps if step.title.startswith("manage.py ")}
+
+    def known(names: Collection[str], where: str) -> Collection[str]:
+        wanted = {name: name if name in named else name.replace("-", "_") for name in names}
+        unknown = [name for name, step in wanted.items() if step not in named]
+        if unknown:
+            raise SettingsError(where, [f"`{name}` is not a step{nearest(name, list(named))}" for name in unknown])
+        steps = {named[step] for step in wanted.values()}
+        return {*steps, "guard_migrations"} if "migrate_database" in steps else steps
+
+    for remote in deployments:
+        remote.skip = known(remote.skip, f"{remote.host}: skip")
+    return known(skip, "--skip")
+
+
+def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
+    """The release to go back to: it must be there on every host."""
+    if to:
+        return named_target(seen, to, report)
+    refuse_different(seen)
+    first = next(iter(seen.values()))
+    everywhere = [
+        release
+        for release in first.rollback_candidates()
+        if all(release.name in {r.name for r in snapshot.rollback_candidates()} for snapshot in seen.values())
+    ]
+    if not everywhere:
+        without = [remote.host for remote, snapshot in seen.items() if not snapshot.rollback_candidates()]
+        where = f" on {', '.join(without)}" if without and len(seen) > 1 else ""
+        raise DeployError(
+            f"there is no good release before {first.current or 'the current one'} to go back to{where}",
+            site=f"Nothing was changed; {first.current or 'nothing'} is live.",
+        )
+    return everywhere[0]
+
+
+def refuse_different(seen: Snapshots) -> None:
+    """Hosts that run different releases, as after a deploy to some of them, have no one release before them."""
+    if len({snapshot.current for snapshot in seen.values()}) > 1:
+        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in seen.items())
+        raise DeployError(
+            f"the hosts do not run the same release ({runs})",
+            site="Nothing was changed.",
+            remedy="Say to which release all of them shall go: fab rollback --to=RELEASE; or bring them together: "
+            "fab deploy",
+        )
+
+
+def named_target(seen: Snapshots, name: str, report: Report) -> Release:
+    """A release that the user named: an unfinished, failed or bad one too, with a warning."""
+    problems = []
+    for remote, snapshot in seen.items():
+        release = snapshot.find(name)
+        if not release:
+            names = [r.name for r in snapshot.releases]
+            problems.append(f"{remote.host} has no release {name!r}{nearest(name, names) if names else ''}")
+        elif name != snapshot.current and (state := snapshot.state(release)) in ("bad", "failed", "unfinished"):
+            report.warn(f"{name} is {state} on {remote.host}; going there because you named it")
+    if all(snapshot.current == name for snapshot in seen.values()):
+        problems.append(f"{name} is live already; to restart it: fab restart")
+    if problems:
+        raise SettingsError("--to", problems)
+    found = next(iter(seen.values())).find(name)
+    assert found
+    return found
+
+
+def live_releases(seen: Snapshots) -> Mapping[Remote, Release]:
+    """The release that is live on each host; there must be one."""
+    live = {remote: snapshot.live for remote, snapshot in seen.items()}
+    if missing := [remote.host for remote, release in live.items() if not release]:
+        raise DeployError(f"no release is live on {', '.join(missing)}")
+    return {remote: release for remote, release in live.items() if release}
+
+
+def would_remove(seen: Snapshot, keep: int) -> Sequence[str]:
+    used = seen.facts.get("in_use", ())
+    return [release.name for release in seen.removable(keep) if release.name not in used]

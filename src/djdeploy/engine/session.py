@@ -1,0 +1,83 @@
+"""One session of a task on its hosts: who runs it, how the hosts are opened, and which commit it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from secrets import token_hex
+from typing import Any
+
+from ..errors import DeployError
+from ..project.settings import Settings
+from ..script.plan import Deployment, Step, step_environment
+from ..server.layout import LAUNCHER
+from ..ssh.remote import Remote
+from ..terminal.progress import Report
+from .fleet import Fleet, Snapshots
+from .run import raise_failure
+
+
+@dataclass(frozen=True)
+class Who:
+    """Who runs a task, and when it began.
+
+    Args:
+        name: the person or the CI job, and the machine they sit at.
+        at: an aware moment.
+    """
+
+    name: str
+    at: datetime
+
+    @property
+    def stamp(self) -> str:
+        return self.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> dict[str, Any]:
+    """How a task opens its hosts: one that changes something takes the lock and makes the directories."""
+    if not changes:
+        return {}
+    home = settings.layout.home
+    directories = [str(path.relative_to(home)) for path in settings.layout.directories if path != home]
+    lock = {"task": task, "by": who.name, "at": who.stamp, "run": token_hex(8)}
+    return {"lock": lock, "create": directories}
+
+
+@contextmanager
+def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterator[Snapshots]:
+    """The hosts of a task, opened and looked at, while the report shows what runs on them."""
+    hosts = [remote.host for remote in fleet.remotes]
+    with report.task(title, hosts), fleet.opened(**opening) as seen:
+        yield seen
+
+
+def needed(settings: Settings) -> Mapping[str, Any]:
+    """What a deploy looks for on a server."""
+    return {"tools": ["uv", "git"], "shared": list(settings.shared_files), "launcher": f"bin/{LAUNCHER}"}
+
+
+def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
+    """The step that finds out which commit a ref is; a peek only asks the repository."""
+    find = d.source.peek if peek else d.source.resolve
+    return Step(
+        "resolve", f"Find {ref} in the repository", tuple(find(ref, d.program("emit"))), d.settings.step_timeout
+    )
+
+
+def resolve(fleet: Fleet, seen: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:
+    """The commit of a ref, found once on the first host, so that all hosts get the same one."""
+
+    def find(remote: Remote) -> dict[str, str]:
+        d = Deployment(settings=remote.settings, host=remote.host, snapshot=seen[remote], release="")
+        runs = remote.run([find_commit(d, ref, peek=peek)], step_environment(remote.settings), report)
+        raise_failure(remote.host, runs)
+        return {name: str(value) for name, value in runs[-1].outputs.items()}
+
+    try:
+        return fleet.each(find, fleet.remotes[:1])[fleet.remotes[0]]
+    except DeployError as error:
+        error.site = "Nothing was changed."
+        raise

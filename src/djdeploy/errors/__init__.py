@@ -1,0 +1,21 @@
+"""Every error that a user can meet, with the exit code of `fab` that it brings."""
+
+from .kinds import (
+    ConnectionFailed,
+    DeployError,
+    Interrupted,
+    Locked,
+    PublishFailed,
+    SettingsError,
+    StepFailed,
+)
+
+__all__ = [
+    "ConnectionFailed",
+    "DeployError",
+    "Interrupted",
+    "Locked",
+    "PublishFailed",
+    "SettingsError",
+    "StepFailed",
+]

@@ -1,0 +1,141 @@
+"""Every error a user can meet, with the exit code of `fab` that it brings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from invoke.exceptions import Exit
+
+from .catalogue import Known, known_error
+from .redaction import printable
+
+TAIL = 20
+"""How many of the last lines of a failed step's output an error shows."""
+
+
+class DeployError(Exit):
+    """What went wrong, on which host, how the site stands now, and what to type next.
+
+    Args:
+        what: one sentence: what failed, and why if that is known.
+        host: the host it happened on, as the user wrote it; empty if it concerns none in particular.
+        output: the last lines of the output of what failed; at most the last `TAIL` are shown.
+        site: how the site stands now.
+        remedy: what to do or to type next, where that is not what the table of known errors says.
+
+    Attributes:
+        is_aggregate: whether `what` is made of several errors, each of which says what to do.
+    """
+
+    exit_code = 1
+    is_aggregate = False
+
+    def __init__(
+        self, what: str, *, host: str = "", output: Sequence[str] = (), site: str = "", remedy: str = ""
+    ) -> None:
+        self.what, self.host, self.output, self.site, self.remedy = what, host, tuple(output), site, remedy
+        super().__init__(code=self.exit_code)
+
+    @property
+    def known(self) -> Known | None:
+        """The table's entry for this error: by what it says, else by the output of what failed."""
+        return None if self.is_aggregate else known_error([self.what]) or known_error(self.output)
+
+    @property
+    def advice(self) -> str:
+        """What to do or to type next."""
+        return self.remedy or (self.known.remedy if self.known else "")
+
+    @property
+    def message(self) -> str:
+        """The whole text that `fab` prints to standard error."""
+        first = f"{self.host}: {self.what}" if self.host else self.what
+        tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
+        more = f"More: fab explain {self.known.code}" if self.known else ""
+        parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
+        return "\n".join([printable(first, keep="\n"), *tail, *parts])
+
+    @message.setter
+    def message(self, _: object) -> None:
+        """`Exit` sets a message of its own; ours is made from the parts."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StepFailed(DeployError):
+    """A step failed before anything was published: the site is as it was."""
+
+    exit_code = 1
+
+
+class SettingsError(DeployError):
+    """The settings, an option or the recipe are wrong. Carries all problems at once."""
+
+    exit_code = 2
+
+    def __init__(self, subject: str, problems: Iterable[str]) -> None:
+        self.subject, self.problems = subject, tuple(problems)
+        many = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
+        super().__init__("\n".join([f"{subject}: {many}.", *(f"  - {problem}" for problem in self.problems)]))
+
+
+class Locked(DeployError):
+    """Another deploy holds the lock of a host."""
+
+    exit_code = 3
+
+
+class ConnectionFailed(DeployError):
+    """A host could not be reached, or refused us."""
+
+    exit_code = 4
+
+
+class PublishFailed(DeployError):
+    """Publishing failed: what was restored is said in `site`."""
+
+    exit_code = 5
+
+
+class Interrupted(DeployError):
+    """Ctrl-C or SIGTERM: what was restored is said in `site`."""
+
+    exit_code = 130
+
+
+def together(errors: Sequence[DeployError]) -> DeployError:
+    """One error that reports several, those that are alike once with their hosts; the gravest exit code wins."""
+    if len(errors) == 1:
+        return errors[0]
+    gravest = max(errors, key=lambda error: error.exit_code)
+    shared_site = {error.site for error in errors}
+    site = shared_site.pop() if len(shared_site) == 1 else ""
+    alike: dict[object, list[DeployError]] = {}
+    for error in errors:
+        alike.setdefault(grouping_key(error), []).append(error)
+    whole = type(gravest).__new__(type(gravest))
+    DeployError.__init__(whole, "\n".join(of_many(group, bool(site)).message for group in alike.values()), site=site)
+    whole.is_aggregate = True
+    return whole
+
+
+def grouping_key(error: DeployError) -> object:
+    """What errors have in common that differ only by their host; in the output numbers do not count, such as pids."""
+
+    def anywhere(text: str) -> str:
+        return text.replace(error.host, "HOST") if error.host else text
+
+    output = [re.sub(r"\d+", "0", anywhere(line)) for line in error.output[-TAIL:]]
+    return anywhere(error.what), tuple(output), anywhere(error.site), anywhere(error.remedy)
+
+
+def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployError:
+    """The first of errors that are alike, with all of their hosts."""
+    first = errors[0]
+    hosts = [error.host for error in errors if error.host]
+    names = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
+    host = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    site = "" if silent_about_site else first.site
+    return DeployError(first.what, host=host, output=first.output, remedy=first.remedy, site=site)

@@ -1,0 +1,330 @@
+"""What would make a deploy fail, or lose requests: judged from what a server says about itself. Values only."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..server.layout import LAUNCHER
+from ..server.shell import sh
+from ..server.snapshot import Snapshot
+from .secret_files import read, reason
+from .settings import Settings
+from .supervisor_conf import problems_with, program_name, supervisor_conf
+
+Facts = Mapping[str, Any]
+
+SKEW = 60
+"""Seconds by which a server's clock may differ from ours: release names and certificates depend on it."""
+
+ROOM = 2
+"""How often a release of the size of the last one must fit on the disk: itself, and what it is unpacked from."""
+
+LITTLE = {"bytes": 200 * 2**20, "inodes": 20_000}
+"""What a first deploy may need: the environment of a Django project has about 100 MB in 10,000 files."""
+
+NOTHING = 1024 * 1024
+"""Bytes below which a disk is full."""
+
+OLDEST_GIT = (2, 3)
+"""Older ones know no GIT_SSH_COMMAND, and so neither our deploy key nor which servers are trusted."""
+
+OLDEST_PYTHON = (3, 8)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Args:
+        what: what is wrong.
+        remedy: what to type, or to do.
+        fatal: whether a deploy would fail; else it would work, perhaps with a loss.
+    """
+
+    what: str
+    remedy: str
+    fatal: bool = True
+
+
+class Checkup(NamedTuple):
+    """A host as the doctor found it.
+
+    Args:
+        versions: of the tools on the server, by their names.
+    """
+
+    versions: Mapping[str, str]
+    findings: Sequence[Finding]
+
+
+def obstacles(
+    seen: Snapshot, settings: Settings, needs: Sequence[str] = (), files: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """What keeps a task from beginning on a host.
+
+    Args:
+        needs: the tools that it needs.
+        files: the shared files that must be there.
+    """
+    layout, facts = settings.layout, seen.facts
+    for name in ("current", "previous"):
+        if facts[name]["kind"] not in ("link", "missing"):
+            path = str(layout.home / name)
+            what = f"{path} is a {facts[name]['kind']}; it must be a link to a release, or not exist"
+            yield Finding(what, sh("If it may go: mv {path} {aside}", path=path, aside=f"{path}.before-djdeploy"))
+    foreign = {str(r.manifest.get("project")) for r in seen.releases} - {settings.project}
+    if foreign:
+        what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
+        yield Finding(what, "Give each project a home of its own.")
+    if needs:
+        yield from lacking(settings, facts)
+    for tool in needs:
+        if tool in facts["tools"] and not facts["tools"][tool]:
+            yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
+    for file in files:
+        if facts["shared"].get(file) == "missing":
+            target = layout.shared / file
+            remedy = f"Put the file there: scp FILE SERVER:{target}"
+            yield Finding(f"{target} is missing (settings: shared_files)", remedy)
+
+
+def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """What no deploy can do without."""
+    uv = settings.installer != "pip" and facts["tools"].get("uv")
+    if not facts["venv"] and not uv:
+        but = "" if settings.installer == "pip" else ", and there is no uv"
+        yield Finding(
+            f"{settings.python} of the server has no venv{but}", "As root on the server: apt-get install python3-venv"
+        )
+    if facts["free"]["bytes"] < NOTHING or facts["free"]["inodes"] == 0:
+        yield Finding(f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i")
+
+
+def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Iterator[Finding]:
+    """What is wrong with a host.
+
+    Args:
+        told: what `doctor.py` and `status.py` told there.
+        now: our own clock, in seconds since the epoch.
+    """
+    facts = told["checkup"]
+    yield from obstacles(seen, settings, ("git",), settings.shared_files)
+    yield from tools(settings, seen, facts)
+    yield from too_old(facts["tools"])
+    yield from room(seen, facts)
+    yield from clock(seen, now)
+    yield from ownership(facts)
+    yield from supervisor(settings, facts)
+    yield from running(told.get("processes", ()), facts)
+    yield from django(settings, facts["django"])
+    yield from (Finding(problem, LOSS, fatal=False) for problem in problems_with(settings, facts["versions"]))
+
+
+LOSS = "See docs/zero-downtime.md."
+
+
+def secret_sources(settings: Settings) -> Iterator[Finding]:
+    """What a deploy would read on this machine and cannot. A command is not run: it may ask for a passphrase."""
+    for name, secret in settings.secret_files.items():
+        if secret.command:
+            continue
+        try:
+            read(secret)
+        except (OSError, KeyError) as error:
+            what = f"the secret file {name} cannot be read: {reason(secret, error)}"
+            yield Finding(what, "Correct secret_files in the settings, or provide it; then: fab secrets --check")
+
+
+def too_old(versions: Mapping[str, str]) -> Iterator[Finding]:
+    for name, oldest in (("git", OLDEST_GIT), ("Python", OLDEST_PYTHON)):
+        has = versions.get(name, "")
+        if has and tuple(int(part) for part in re.findall(r"\d+", has)[:2]) < oldest:
+            needed = ".".join(map(str, oldest))
+            yield Finding(
+                f"{name} {has} of the server is too old: {needed} is needed", f"Install {name} {needed} or newer."
+            )
+
+
+def versions_of(facts: Facts) -> Mapping[str, str]:
+    """The versions that people ask for."""
+    installed = {
+        name: facts["versions"][name.lower()] for name in ("Django", "Gunicorn") if name.lower() in facts["versions"]
+    }
+    return {**facts["tools"], **installed}
+
+
+def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]:
+    uv = seen.facts["tools"].get("uv")
+    if settings.installer == "auto" and not uv:
+        yield Finding("the server has no uv: pip installs, which takes longer", "pipx install uv", fatal=False)
+    if facts["has_locale"] and not facts["gettext"]:
+        yield Finding(
+            "the project has a locale directory and the server no gettext: compilemessages will be skipped",
+            "As root on the server: apt-get install gettext",
+            fatal=False,
+        )
+    if settings.processes and seen.facts["launcher"] == "missing":
+        yield Finding(f"bin/{LAUNCHER} is not installed yet", "fab setup (a deploy does it, too)", fatal=False)
+
+
+def room(seen: Snapshot, facts: Facts) -> Iterator[Finding]:
+    if facts["noexec"]:
+        remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
+        yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
+    release, environment = facts["release"], facts["environment"]
+    for what, each, unit in (("bytes", 2**20, "MB"), ("inodes", 1, "inodes")):
+        free = seen.facts["free"][what]
+        if not free or (what == "bytes" and free < NOTHING):  # not known, or full, which was said
+            continue
+        needed = ROOM * release[what] + (0 if environment[what] else LITTLE[what])
+        for also, when, fatal in ((0, "a deploy", True), (environment[what], "a changed requirement", False)):
+            if free < needed + also:
+                said = f"{free // each} {unit} are free, and {when} may need {(needed + also) // each}"
+                yield Finding(said, "fab cleanup --keep=2", fatal)
+                break
+
+
+def clock(seen: Snapshot, now: float) -> Iterator[Finding]:
+    skew = seen.facts["time"] - now
+    if abs(skew) > SKEW:
+        direction = "ahead of" if skew > 0 else "behind"
+        yield Finding(
+            f"the server's clock is {abs(skew):.0f} s {direction} ours",
+            "As root on the server: timedatectl set-ntp true",
+            fatal=False,
+        )
+
+
+def ownership(facts: Facts) -> Iterator[Finding]:
+    home = facts["home"]
+    if not home["writable"]:
+        remedy = sh("As root on the server: install -d -o {user} {home}", user=facts["user"], home=home["path"])
+        yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
+    for part in facts["writable_by_all"]:
+        remedy = sh("chmod {recursive} o-w {root}", recursive=recursive(part), root=part["root"])
+        yield Finding(f"every account may write into {counted(part)}", remedy, fatal=False)
+    for part in facts["foreign"]:
+        remedy = sh("As root on the server: chown -R {user} {root}", user=facts["user"], root=part["root"])
+        yield Finding(
+            f"{counted(part)} {'belongs' if part['count'] == 1 else 'belong'} to another account", remedy, False
+        )
+
+
+def counted(part: Facts) -> str:
+    """The first of what was found in a part of `home`, and how many others there are."""
+    others = part["count"] - 1
+    return f"{part['first']} and {others} more in {part['root']}" if others else str(part["first"])
+
+
+def recursive(part: Facts) -> Sequence[str]:
+    return [] if part["first"] == part["root"] and part["count"] == 1 else ["-R"]
+
+
+# --- Supervisor and the processes -------------------------------------------------------------------------------------
+
+
+def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Whether Supervisor has what `supervisor-conf` prints."""
+    if not settings.processes:
+        return
+    live = facts["supervisor"]
+    if not live["runs"]:
+        yield Finding(
+            f"{live['why']}: nothing restarts the processes",
+            "As root on the server: apt-get install supervisor",
+            fatal=False,
+        )
+        return
+    if "why" in live:
+        remedy = sh(
+            "Compare by hand: fab supervisor-conf. Or as root on the server: let {user} read the file",
+            user=facts["user"],
+        )
+        yield Finding(f"{live['why']}: not compared with what supervisor-conf prints", remedy, fatal=False)
+        return
+    if uses_original_layout(settings):
+        return
+    conf = f"/etc/supervisor/conf.d/{settings.project}.conf"
+    install = f"fab supervisor-conf | ssh root@SERVER 'cat > {conf} && supervisorctl update'"
+    for difference in differences(settings, live["programs"]):
+        yield Finding(f"{difference} ({live['path']})", install, fatal=False)
+    for section in live["not_loaded"]:
+        what = f"[{section}] is read from Supervisor's files, but not loaded as it is there"
+        yield Finding(what, "As root on the server: supervisorctl update", fatal=False)
+
+
+def uses_original_layout(settings: Settings) -> bool:
+    """A Supervisor program of the user's own, which we neither print nor know."""
+    return all(process.pid_file.startswith("current/") for process in settings.processes)
+
+
+def differences(settings: Settings, live: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """How Supervisor's programs differ from those that we would print."""
+    printed = configparser.RawConfigParser()
+    printed.read_string(supervisor_conf(settings))
+    for process in settings.processes:
+        section = next(s for s in printed.sections() if s.endswith(f":{program_name(settings, process)}"))
+        if section not in live:
+            others = [name for name in live if name.partition(":")[2] == section.partition(":")[2]]
+            yield (
+                f"Supervisor has [{others[0]}] in the place of [{section}]"
+                if others
+                else (f"Supervisor has no [{section}]")
+            )
+            continue
+        for name, value in printed.items(section):
+            has = live[section].get(name)
+            if name == "environment":
+                differ = variables(has or "") ^ variables(value)
+                if differ:  # never their values: passwords are kept there
+                    names = ", ".join(sorted({variable for variable, _ in differ}))
+                    yield f"[{section}] has other variables than would be printed in its environment: {names}"
+            elif name != "user" and has != value:
+                yield f"[{section}] has {name}={has}, and would be printed with {value}"
+
+
+def variables(text: str) -> set[tuple[str, str]]:
+    """The names and values of an `environment=` of Supervisor's."""
+    pairs = re.findall(r"""(\w+)\s*=\s*("[^"]*"|'[^']*'|[^,]*)""", text)
+    return {(name, value.strip().strip("\"'")) for name, value in pairs}
+
+
+def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
+    """The processes as they are now."""
+    for row in rows:
+        label = f"{row['process']} {row['instance']}"
+        if row["pid"] is None:
+            yield Finding(f"{label}: {row['note']}", "fab status; fab logs", fatal=False)
+        elif row["healthy"] is False:
+            yield Finding(f"{label} (pid {row['pid']}) is not well: {row['note']}", "fab logs", fatal=False)
+        elif row["note"]:
+            yield Finding(f"{label}: {row['note']}", "See the README: Health", fatal=False)
+    for wrong in facts["wrong_pid_files"]:
+        yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
+
+
+def django(settings: Settings, told: Facts) -> Iterator[Finding]:
+    """What the live release's own settings say."""
+    if told.get("DEBUG") == "True":
+        yield Finding("DEBUG is on: errors show the source to everybody", "Set DEBUG = False in production", False)
+    for path in told.get("databases_in_release", ()):
+        yield Finding(
+            f"the database {path} is a file inside a release: the site loses its data with each deploy",
+            "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release",
+            False,
+        )
+    media = told.get("MEDIA_ROOT", "")
+    home = f"{settings.home.rstrip('/')}/"
+    if media.startswith(home) and not media.startswith(f"{home}shared/"):
+        inside = media[len(home) :].split("/", 2)
+        shared = inside[2] if len(inside) == 3 and inside[1] == "repository" else ""
+        if shared not in settings.shared_dirs:
+            yield Finding(
+                f"MEDIA_ROOT is {media}, inside a release: uploads are left behind by the next deploy",
+                f"Add {shared or 'its path in the repository'!r} to shared_dirs",
+                fatal=False,
+            )

@@ -1,0 +1,255 @@
+"""The Supervisor programs for a project's processes, as text. Root installs it once; no deploy changes it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+
+from ..errors import SettingsError
+from .settings import Process, Settings
+
+GRACEFUL = 30
+"""Seconds that Gunicorn lets its workers finish, if its command does not say otherwise."""
+
+MARGIN = 10
+"""Seconds by which Supervisor is more patient than Gunicorn, and than `renew.py`."""
+
+SAFE_GTHREAD = (25, 3)
+"""The first Gunicorn whose threaded workers drop no connection when they are told to end."""
+
+
+def supervisor_conf(settings: Settings, user: str | None = None) -> str:
+    """The text of a file for `/etc/supervisor/conf.d/`.
+
+    Args:
+        settings: the project's settings.
+        user: the account that deploys, under which the processes run; without it that of the first host's `user@`.
+
+    Raises:
+        SettingsError: a path cannot be written in Supervisor's syntax.
+    """
+    _check_paths(settings)
+    account = user or next((h.name.partition("@")[0] for h in settings.servers if "@" in h.name), None)
+    sections = [_section(settings, process, account) for process in settings.processes]
+    return "\n\n".join([_head(settings, account), *sections]) + "\n"
+
+
+def _head(settings: Settings, account: str | None) -> str:
+    project = settings.project
+    lines = [
+        f"; Supervisor programs of {project}, as `fab supervisor-conf` printed them. To install them, once, after",
+        f"; `fab setup`: put them into /etc/supervisor/conf.d/{project}.conf on the server; then, as root there:",
+        ";     supervisorctl update",
+        "; What each process runs and with which environment comes with the release: a deploy never needs root.",
+        "; Print and install it again when a process is added, or its bind, its number of instances or its",
+        "; --graceful-timeout changes.",
+    ]
+    if account is None:
+        lines.append("; The account is not known from the settings: without `user=` Supervisor runs these as root.")
+    return "\n".join(lines)
+
+
+def _section(settings: Settings, process: Process, account: str | None) -> str:
+    held = is_held_by_supervisor(process)
+    kind = "fcgi-program" if held else "program"
+    return "\n".join(
+        [
+            *_comment(process),
+            f"[{kind}:{program_name(settings, process)}]",
+            *_command(settings, process, held),
+            *(_socket(process) if held else ()),
+            *_instances(process),
+            *([f"user={account}"] if account else ["; user=the account that deploys"]),
+            *_restarting(),
+            *_stopping(process),
+            *_surroundings(settings, process),
+        ]
+    )
+
+
+def _comment(process: Process) -> Iterator[str]:
+    yield f"; {process.name}, when this was printed: {' '.join(process.command.split())}"
+    yield from (f"; Note: {problem}" for problem in _process_problems(process, {}))
+
+
+def _command(settings: Settings, process: Process, held: bool) -> Iterator[str]:
+    yield "; Our launcher becomes the server of the current release, and waits while there is none."
+    words = [settings.python, "-I", str(settings.layout.launcher), *(["--socket"] if held else []), process.name]
+    yield f"command={escaped(shlex.join(words))} %(process_num)d"
+
+
+def _socket(process: Process) -> Iterator[str]:
+    bind = str(process.bind)
+    yield "; Supervisor holds the socket: while one instance is renewed others answer, and no connection is refused."
+    if bind.startswith("unix:"):
+        yield f"socket=unix://{escaped(bind[5:])}"
+        yield "; Any local user may connect, as to a port: nginx has another account. Its directory can narrow that."
+        yield "socket_mode=0666"
+    else:
+        yield f"socket=tcp://{bind}"
+    yield "; As many connections may wait as with Gunicorn alone (the kernel's net.core.somaxconn may allow fewer)."
+    yield "socket_backlog=2048"
+
+
+def _instances(process: Process) -> Iterator[str]:
+    yield f"numprocs={process.instances}"
+    yield "process_name=%(program_name)s_%(process_num)d"
+
+
+def _restarting() -> Iterator[str]:
+    yield "; A deploy ends a process and counts on the next: Gunicorn ends with 0, and `unexpected` would start none."
+    yield "autostart=true"
+    yield "autorestart=true"
+    yield "; A release that dies at once must not make Supervisor give up (FATAL): only root could start it again."
+    yield "startsecs=1"
+    yield "startretries=1000"
+
+
+def _stopping(process: Process) -> Iterator[str]:
+    yield "; TERM to the master alone, which lets its workers finish; KILL only later, and then to the workers too."
+    yield "stopsignal=TERM"
+    yield "stopasgroup=false"
+    yield "killasgroup=true"
+    yield f"; Longer than the server's own patience with its last requests ({graceful_seconds(process)} s)."
+    yield f"stopwaitsecs={graceful_seconds(process) + MARGIN}"
+
+
+def _surroundings(settings: Settings, process: Process) -> Iterator[str]:
+    # Supervisor expands this one value twice, and reads every other once.
+    log = escaped(escaped(str(settings.layout.log / process.name)))
+    yield "umask=022"
+    yield "; Supervisor starts without a login's language: file names and output would be ASCII."
+    yield 'environment=LANG="C.UTF-8",PYTHONUNBUFFERED="1"'
+    yield f"stdout_logfile={log}-%(process_num)d.log"
+    yield "stdout_logfile_maxbytes=20MB"
+    yield "stdout_logfile_backups=5"
+    yield "redirect_stderr=true"
+
+
+def program_name(settings: Settings, process: Process) -> str:
+    """Two projects on one host may have a `web` each."""
+    return f"{settings.project}-{process.name}"
+
+
+def is_held_by_supervisor(process: Process) -> bool:
+    """Supervisor closes its socket when its last process ends: one instance gains nothing. And it knows IPv4 only."""
+    return bool(process.bind) and process.instances > 1 and not str(process.bind).startswith("[")
+
+
+def graceful_seconds(process: Process) -> int:
+    found = re.search(r"--graceful-timeout[ =]+(\d+)", process.command)
+    return int(found[1]) if found else GRACEFUL
+
+
+def escaped(value: str) -> str:
+    """Supervisor expands `%` in nearly every value."""
+    return value.replace("%", "%%")
+
+
+def _check_paths(settings: Settings) -> None:
+    binds = [p.bind for p in settings.processes if p.bind]
+    problems = [
+        f"{value!r} cannot be written in Supervisor's configuration: it has a line break, or a space before ; or #"
+        for value in (settings.home, settings.python, *binds)
+        if re.search(r"[\r\n]|\s[;#]|^\s|\s$", value)
+    ]
+    if problems:
+        raise SettingsError(type(settings).__name__, problems)
+
+
+# --- what cannot be made loss-free ------------------------------------------------------------------------------------
+
+
+def problems_with(settings: Settings, versions: Mapping[str, str] | None = None) -> list[str]:
+    """What keeps restarts from being free of loss, each with the remedy.
+
+    Args:
+        settings: the project's settings.
+        versions: what is installed, by the normalised names of packages; `extra_requirements` are known already.
+    """
+    pins = (requirement.partition("==") for requirement in settings.extra_requirements)
+    known = {re.split(r"[\[;\s]", name)[0].lower(): version.split(";")[0].strip() for name, _, version in pins}
+    return [problem for p in settings.processes for problem in _process_problems(p, known | dict(versions or {}))]
+
+
+def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator[str]:
+    name, words = process.name, _words(process)
+    if not process.bind:
+        return
+    if process.instances == 1:
+        yield (
+            f"{name} has one instance: requests are refused while it restarts, about two seconds. "
+            f"`instances=2` and the printed configuration lose none."
+        )
+    if process.bind.startswith("[") and process.instances > 1:
+        yield f"{name} binds an IPv6 address, which Supervisor cannot hold: bind 127.0.0.1 or unix:/path instead."
+    if not process.health:
+        yield f"{name} has no `health`: any answer, also an error, counts as ready, and the smoke test leaves it out."
+    yield from _server_problems(name, words) if _is_gunicorn(words) else _foreign_problems(process)
+    yield from _worker_problems(name, words, _version(versions.get("gunicorn", "")))
+
+
+def _server_problems(name: str, words: list[str]) -> Iterator[str]:
+    options = {word.partition("=")[0] for word in words} | {word[:2] for word in words if re.match(r"-[bp][^-]", word)}
+    if options & {"-b", "--bind"}:
+        yield f"{name}: `--bind` in its command has no effect: it listens on `bind` of the settings. Remove it."
+    if options & {"-p", "--pid"}:
+        yield f"{name}: `--pid` in its command: a stale file can keep Gunicorn from starting. Remove it: we write one."
+    if options & {"-D", "--daemon"}:
+        yield f"{name}: with `--daemon` Supervisor loses the server and starts it for ever. Remove it."
+    if "--preload" in options:
+        yield f"{name}: `--preload` in its command makes a restart slower, and is rarely needed."
+    if options & {"--reload"}:
+        yield f"{name}: `--reload` is for development: it restarts workers whenever a file changes."
+
+
+def _foreign_problems(process: Process) -> Iterator[str]:
+    if not re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", process.command):
+        yield (
+            f"{process.name}: we know only Gunicorn to take a socket from Supervisor by itself. "
+            f"Others are told to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address."
+        )
+    yield f"{process.name} is not Gunicorn: an instance cannot be asked on a socket of its own, nor smoke-tested."
+
+
+def _worker_problems(name: str, words: list[str], version: tuple[int, ...]) -> Iterator[str]:
+    worker = _option(words, "-k", "--worker-class") or ("gthread" if _option(words, "", "--threads") else "sync")
+    if "gthread" in worker and version and version < SAFE_GTHREAD:
+        yield (
+            f"{name}: threaded workers of Gunicorn {'.'.join(map(str, version))} drop kept-alive and just-accepted "
+            f"connections when they end (about 3 in 1,000): use Gunicorn 25.3 or later, or sync workers."
+        )
+    if "uvicorn" in worker.lower():
+        yield (
+            f"{name}: Uvicorn's worker now and then resets an idle connection when it ends (1 to 3 in 10,000); "
+            f"Gunicorn's own `asgi` worker does not."
+        )
+
+
+def _words(process: Process) -> list[str]:
+    try:
+        return shlex.split(process.command)
+    except ValueError:
+        return process.command.split()
+
+
+def _is_gunicorn(words: list[str]) -> bool:
+    return PurePath(words[0]).name == "gunicorn" or words[1:3] == ["-m", "gunicorn"]
+
+
+def _option(words: list[str], short: str, long: str) -> str:
+    """The value of an option of a command, in any of the ways to write it."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in (short, long):
+            return following
+        if word.startswith(f"{long}="):
+            return word.partition("=")[2]
+        if short and re.match(rf"{short}[^-]", word):
+            return word[len(short) :]
+    return ""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])

@@ -1,0 +1,279 @@
+"""The one program of ours on a server while a task runs: it holds the lock, looks around, and runs steps.
+
+It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
+"look"}`; lives as long as that, and speaks JSON, one object a line:
+
+    in   {"do": "run", "steps": [...], "if_lost": [...], "keep_going": bool}    a stage
+         {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
+    out  {"djdeploy": 1, ...}                                                   once, first
+         {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
+         {"pong": n}
+
+When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
+the `if_lost` steps restore what the stage had promised, and the lock falls with the last process that holds it. So it
+is with a stage that is done here, too, until the client commits it or begins the next: other hosts may still be at it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
+
+from .facts import kind, look, owned, user
+from .lock import Lock, Refused
+from .steps import Beside, Running
+
+if TYPE_CHECKING:
+    Table = Mapping[str, Any]
+
+SILENCE = 45  # seconds without a word from the client, who speaks every 10: the network is cut
+
+
+def create(home: str, directories: Sequence[str]) -> None:
+    """Makes `home` and what we keep in it."""
+    if kind(home) not in ("missing", "directory", "link"):
+        raise Refused("home", path=home, detail="is not a directory")
+    for path in [home] + [os.path.join(home, name) for name in directories]:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise Refused("home", path=path, detail=error.strerror, user=user()) from None
+    if not owned(home):
+        raise Refused("home", path=home, detail=os.strerror(errno.EACCES), user=user())
+
+
+def install(folder: str, home: str, name: str) -> str:
+    """Copies our programs from where this task had to put them to where the next one finds them.
+
+    Args:
+        name: of the directory, by its content.
+
+    Returns:
+        Where they are now.
+    """
+    private = os.path.join(home, ".djdeploy")
+    target = os.path.join(private, "programs", name)
+    if folder == target:
+        return folder
+    import compileall  # these take as long to be loaded as all else here, and are needed once
+    import shutil
+    import tempfile
+
+    try:
+        if os.path.isdir(target) and not is_whole(target, folder):
+            shutil.rmtree(target)  # damaged, as after a power loss
+        if not os.path.isdir(target):
+            made = tempfile.mkdtemp(prefix="programs-", dir=private)
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(folder, made, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; each step may run them
+            compileall.compile_dir(made, quiet=2)  # now, since a task that only looks writes nothing
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.rename(made, target)
+    except OSError:  # nothing of ours here yet, or a full disk: a look, or a rollback, works all the same
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def is_whole(directory: str, pattern: str) -> bool:
+    import filecmp
+
+    paths = [
+        os.path.join(place, name) for place, _, names in os.walk(pattern) for name in names if name.endswith(".py")
+    ]
+    names = [os.path.relpath(path, pattern) for path in paths]
+    _, differing, unreadable = filecmp.cmpfiles(pattern, directory, names, shallow=False)
+    return not differing and not unreadable
+
+
+class Agent:
+    """Answers one client.
+
+    Args:
+        hello: the client's first orders.
+        folder: where our programs are.
+    """
+
+    def __init__(self, hello: Table, folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        self.hello, self.folder, self.stdin, self.stdout = hello, folder, stdin, stdout
+        self.home = hello["home"]
+        self.saying = threading.Lock()
+        self.changing = threading.RLock()
+        self.work: queue.Queue[Table | None] = queue.Queue()
+        self.heard = time.monotonic()
+        self.lock: Lock | None = None
+        self.running: list[Running] = []
+        self.if_lost: Sequence[Table] = []
+        self.keep_going = False
+        self.interrupted = self.lost = self.failed = self.busy = False
+
+    def say(self, message: Table) -> None:
+        with self.saying:
+            try:
+                self.stdout.write(json.dumps(message).encode() + b"\n")
+                self.stdout.flush()
+            except OSError:
+                self.work.put(None)
+
+    def serve(self) -> None:
+        try:
+            self.say(self.begin(self.hello))
+        except Refused as refused:
+            self.say(dict({"djdeploy": 1}, **refused.answer))
+            self.tidy()
+            return
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: threading.Thread(target=self.lose).start())
+        threading.Thread(target=self.listen, daemon=True).start()
+        threading.Thread(target=self.watch, daemon=True).start()
+        try:
+            for message in iter(self.work.get, None):
+                self.run(message["steps"], message["if_lost"], message.get("keep_going", False))
+        finally:
+            self.lose()
+
+    def begin(self, hello: Table) -> Table:
+        if hello["create"] is not None:
+            create(self.home, hello["create"])
+        if hello["lock"] is not None and os.path.isdir(os.path.join(self.home, ".djdeploy")):
+            self.lock = Lock(os.path.join(self.home, ".djdeploy", "lock"), hello["lock"])
+        self.folder = install(self.folder, self.home, hello["programs"])
+        return {"djdeploy": 1, "programs": self.folder, "look": look(self.home, hello["look"])}
+
+    def listen(self) -> None:
+        """Reads what the client sends; the end of it, also within a line, means that the client is gone."""
+        try:
+            for line in self.stdin:
+                self.heard = time.monotonic()
+                self.obey(json.loads(line))
+        finally:
+            self.lose()
+
+    def obey(self, message: Table) -> None:
+        if message["do"] == "ping":
+            self.say({"pong": message.get("id")})
+        elif message["do"] == "interrupt":
+            self.interrupt()
+        elif message["do"] == "commit":
+            self.if_lost = []
+        elif message["do"] == "quit":
+            if not self.busy:  # else it leaves in the middle of a stage
+                self.if_lost = []
+            self.lose()
+        else:
+            self.interrupted, self.busy = False, True
+            self.work.put(message)
+
+    def watch(self) -> None:
+        while time.monotonic() - self.heard < SILENCE:
+            time.sleep(1)
+        self.lose()
+
+    def interrupt(self) -> None:
+        with self.changing:
+            self.interrupted = True
+            self.end_all("interrupted")
+
+    def end_all(self, why: str) -> None:
+        for running in self.running:
+            running.end(why)
+
+    def run(self, steps: Sequence[Table], if_lost: Sequence[Table], keep_going: bool) -> None:
+        """A stage. A step beside others does not keep them waiting; one that says so waits for it, and so does the end.
+
+        The first step that fails ends the stage, and those beside it; unless it keeps going, as what restores does.
+        """
+        self.if_lost, self.failed, self.keep_going = if_lost, False, keep_going
+        beside: list[Beside] = []
+        for number, step in enumerate(steps):
+            if step.get("join"):
+                self.join(beside)
+            if self.failed:
+                break
+            if step.get("background"):
+                beside.append(Beside(partial(self.begin_step, number, step), partial(self.follow_step, number)))
+            elif running := self.begin_step(number, step):
+                self.follow_step(number, running)
+        self.join(beside)
+        self.busy = False
+        self.say({"done": True})
+
+    def join(self, beside: list[Beside]) -> None:
+        while beside:
+            beside.pop(0).join()
+
+    def begin_step(self, number: int, step: Table, company: int | None = None) -> Running | None:
+        """None: nothing is begun any more."""
+        self.say({"begin": number})
+        with self.changing:
+            why = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
+            if why:
+                self.failed = True
+                self.say({"end": number, "status": -1, "why": why, "ms": 0})
+                return None
+            try:
+                running = self.start(step, company)
+            except (OSError, RuntimeError) as error:  # no more processes, threads or memory: a failure like any other
+                self.failed = not self.keep_going
+                self.say({"out": f"it cannot be started: {error}\n", "step": number})
+                self.say({"end": number, "status": 126, "why": "", "ms": 0})
+                return None
+            self.running.append(running)
+            return running
+
+    def follow_step(self, number: int, running: Running) -> None:
+        status = running.follow(lambda message: self.say(dict(message, step=number)))
+        with self.changing:
+            self.running.remove(running)
+            if running.why or (status and not self.keep_going):
+                self.failed = True
+                self.end_all("cancelled")
+        milliseconds = round((time.monotonic() - running.started) * 1000)
+        self.say({"end": number, "status": status, "why": running.why, "ms": milliseconds})
+
+    def start(self, step: Table, company: int | None = None) -> Running:
+        if self.lock:
+            self.lock.says(step["name"])
+        return Running(step, self.lock.fd if self.lock else None, company)
+
+    def lose(self) -> None:
+        """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
+        with self.changing:
+            is_first, self.lost = not self.lost, True
+            left = list(self.running)
+            if is_first:
+                self.end_all("lost")
+        if not is_first:  # another thread is at it, which ends this program; to return now could end it before
+            threading.Event().wait()
+        for running in left:
+            running.wait()
+        for step in self.if_lost:
+            with contextlib.suppress(OSError, RuntimeError):
+                self.start(step).follow(lambda _: None)
+        if left and self.lock:
+            self.lock.says(left[-1].name)  # what has left the step's group still holds the lock
+        self.tidy()
+        os._exit(0)
+
+    def tidy(self) -> None:
+        """Leaves no programs behind where they are of no use to the next task."""
+        if not self.folder.startswith(os.path.join(self.home, ".djdeploy", "")):
+            import shutil
+
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main(hello: Table, folder: str) -> None:
+    """Args: as for `Agent`."""
+    Agent(hello, folder, sys.stdin.buffer, sys.stdout.buffer).serve()

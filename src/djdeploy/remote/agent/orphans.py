@@ -1,0 +1,28 @@
+"""Ends processes that outlived their deploy and keep its lock: `orphans.py LOCK PID...`.
+
+Only those of the given ones that still hold it: a number may have been used again since somebody looked.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from ..processes import proc
+from .lock import pids_with
+
+GRACE = 8  # seconds between TERM and KILL
+
+
+def end(lock: str, pids: set[int]) -> None:
+    holding = [proc.process(pid) for pid in pids_with(lock) if pid in pids]
+    for found in filter(None, holding):
+        with proc.Handle(found) as orphan:
+            orphan.signal(signal.SIGTERM)
+            if not orphan.gone(GRACE):
+                orphan.signal(signal.SIGKILL)
+                orphan.gone(GRACE)
+        print(f"djdeploy: pid {found.pid} was ended")
+
+
+def main(words: list[str]) -> None:
+    end(words[0], {int(word) for word in words[1:]})

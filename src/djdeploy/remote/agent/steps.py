@@ -1,0 +1,155 @@
+"""Steps as they run: each in a shell and a process group of its own, some beside others."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .lock import parsed
+
+if TYPE_CHECKING:
+    Table = Mapping[str, Any]
+
+GRACE = 8  # seconds between TERM and KILL for a step that is ended
+LINGER = 0.3  # seconds for the last output of a step whose children keep its pipe open
+
+
+class Running:
+    """One step: its shell, in a process group of its own, and what it says.
+
+    Args:
+        company: for a step beside others, the end of a pipe that is closed when those have ended.
+    """
+
+    def __init__(self, step: Table, lock_fd: int | None, company: int | None = None) -> None:
+        self.name = step["name"]
+        self.why = ""  # why it was ended, if we ended it
+        self._kill: threading.Timer | None = None
+        self.started = time.monotonic()
+        self.timeout = step.get("timeout")
+        self.output, output = os.pipe()
+        self.data, data = os.pipe()
+        self.ended, self._wake = os.pipe()
+        environment = dict(os.environ, **step["env"])
+        environment["DJDEPLOY_OUTPUT_FD"] = str(data)
+        given = [input_fd(step["input"])] if step.get("input") else []
+        if given:
+            environment["DJDEPLOY_INPUT_FD"] = str(given[0])
+        if company is not None:
+            environment["DJDEPLOY_COMPANY_FD"] = str(company)
+        environment["PATH"] = os.pathsep.join([*step.get("path", []), environment.get("PATH", os.defpath)])
+        self.shell = subprocess.Popen(
+            ["/bin/sh"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=[data, *given, *(fd for fd in (lock_fd, company) if fd is not None)],
+        )
+        for fd in given:
+            os.close(fd)
+        os.close(output)
+        os.close(data)
+        # By standard input, since a command line is public and bounded. The braces make the shell read all of it first.
+        assert self.shell.stdin
+        with contextlib.suppress(BrokenPipeError), self.shell.stdin:
+            self.shell.stdin.write(("{{\nset -eu\n{}\n}} </dev/null\n".format(step["script"])).encode())
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        self.shell.wait()
+        os.close(self._wake)
+
+    def follow(self, say: Callable[[Table], object]) -> int:
+        """Says its output and data until it has ended; returns the exit status, negative for a signal."""
+        lines, text = b"", codecs.getincrementaldecoder("utf-8")("replace")
+        with selectors.DefaultSelector() as selector:
+            for fd in (self.output, self.data, self.ended):
+                selector.register(fd, selectors.EVENT_READ)
+            until = None if self.timeout is None else self.started + self.timeout
+            while selector.get_map():
+                ready = selector.select(None if until is None else max(0, until - time.monotonic()))
+                if not ready:
+                    if self.shell.poll() is not None:
+                        break  # a child that it left behind keeps the pipe open
+                    self.end("timeout")
+                    until = time.monotonic() + GRACE + 2
+                for key, _ in ready:
+                    chunk = os.read(key.fd, 32768)
+                    if not chunk:
+                        selector.unregister(key.fd)
+                    if key.fd == self.ended:
+                        until = time.monotonic() + LINGER
+                    elif key.fd == self.output and chunk:
+                        say({"out": text.decode(chunk)})
+                    elif chunk:
+                        *whole, lines = (lines + chunk).split(b"\n")
+                        for line in whole:
+                            say({"data": parsed(line)})
+        for fd in (self.output, self.data, self.ended):
+            os.close(fd)
+        return self.wait()
+
+    def end(self, why: str) -> None:
+        """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
+        self.why = self.why or why
+        self._signal(signal.SIGTERM)
+        if self._kill is None:
+            self._kill = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
+            self._kill.daemon = True
+            self._kill.start()
+
+    def wait(self) -> int:
+        """The shell's status; if we ended it, once its whole group is gone: what restores must not meet it at work."""
+        status = self.shell.wait()
+        until = time.monotonic() + GRACE + 2
+        while self.why and self._signal(0) and time.monotonic() < until:
+            time.sleep(0.02)
+        if self._kill:
+            self._kill.cancel()  # another group may get this number
+        return status
+
+    def _signal(self, number: int) -> bool:
+        """Whether there is somebody to signal."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.shell.pid, number)
+            return True
+        return False
+
+
+def input_fd(text: str) -> int:
+    """A descriptor that this text is read from: secrets, so it never touches a disk."""
+    fd = os.memfd_create("input")
+    os.write(fd, text.encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+class Beside:
+    """A step that runs beside those after it.
+
+    It is given a pipe that ends when it is alone (`tell.wait_for_others`).
+    """
+
+    def __init__(self, begin: Callable[[int], Running | None], follow: Callable[[Running], None]) -> None:
+        company, self._company = os.pipe()
+        running = begin(company)  # here and now, so that steps begin in their order
+        os.close(company)
+        self._thread = threading.Thread(target=follow, args=[running], daemon=True) if running else None
+        if self._thread:
+            self._thread.start()
+
+    def join(self) -> None:
+        os.close(self._company)
+        if self._thread:
+            self._thread.join()

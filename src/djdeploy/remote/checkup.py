@@ -1,0 +1,278 @@
+"""Tells what could make a deploy fail or lose requests, as facts: `doctor.py HOME`. Changes nothing.
+
+Others judge them: what is told here is what only the server can know.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import glob
+import importlib
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import launch
+from .agent.facts import tool
+from .emit import emit
+from .processes import proc, supervisorctl
+from .processes.instances import instances_of
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]
+
+CONFIGURATIONS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
+PROGRAMS = ("program:", "fcgi-program:")
+LONG = 10  # seconds in which files are looked at for their owners and modes
+
+
+def facts(home: str) -> Table:
+    """All that is told."""
+    home = os.path.realpath(home)
+    current = os.path.realpath(os.path.join(home, "current"))
+    environment = os.path.realpath(os.path.join(current, "virtualenv"))
+    return {
+        "gettext": shutil.which("msgfmt"),
+        "noexec": bool(os.statvfs(nearest(home)).f_flag & os.ST_NOEXEC),
+        "release": size(current),
+        "environment": size(environment) if environment != os.path.join(current, "virtualenv") else size(""),
+        "has_locale": has_locale(os.path.join(current, "repository")),
+        "home": {"path": home, "exists": os.path.isdir(home), "writable": os.access(nearest(home), os.W_OK | os.X_OK)},
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        **strangers(home),
+        "supervisor": supervisor(home),
+        "wrong_pid_files": wrong_pid_files(home, current),
+        "versions": versions(os.path.join(current, "virtualenv")),
+        "tools": tools(),
+        "django": django(home, current),
+    }
+
+
+def nearest(path: str) -> str:
+    """The path, or the directory in which it would be made."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def size(root: str) -> Table:
+    """Bytes and inodes below a directory. Links are not followed: a release's virtualenv is shared."""
+    found = {"bytes": 0, "inodes": 0}
+    for directory, directories, names in os.walk(root):
+        for name in directories + names:
+            with contextlib.suppress(OSError):
+                found["bytes"] += os.lstat(os.path.join(directory, name)).st_blocks * 512
+                found["inodes"] += 1
+    return found
+
+
+def has_locale(root: str) -> bool:
+    return any("locale" in directories for _, directories, _ in os.walk(root))
+
+
+def strangers(home: str) -> Table:
+    """What every account may write into, and what belongs to others: for each part of `home` the first, and how many.
+
+    What is shared comes last: millions of uploads must not keep anybody waiting.
+    """
+    until = time.monotonic() + LONG
+    releases = [name for name in listing(home) if is_release(home, name)]
+    own = [name for name in proc.NOT_RELEASES if name != "shared"]
+    found: Table = {"writable_by_all": {}, "foreign": {}}
+    for name in ["", *own, *releases, "shared"]:
+        root = os.path.join(home, name) if name else home
+        for path in everything_in(root, until) if name in [*releases, "shared"] else [root]:
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if stat.S_ISLNK(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+                    continue  # who may connect is another matter
+                for kind in kinds_of(status):
+                    found[kind].setdefault(root, {"root": root, "first": path, "count": 0})["count"] += 1
+    return {kind: list(of.values()) for kind, of in found.items()}
+
+
+def kinds_of(status: os.stat_result) -> Iterator[str]:
+    if is_writable_by_all(status):
+        yield "writable_by_all"
+    if status.st_uid != os.getuid():
+        yield "foreign"
+
+
+def everything_in(root: str, until: float) -> Iterator[str]:
+    """A directory and what is in it, as far as there is time."""
+    yield root
+    for directory, directories, names in os.walk(root):
+        if time.monotonic() > until:
+            return
+        yield from (os.path.join(directory, name) for name in directories + names)
+
+
+def is_writable_by_all(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+
+
+def is_release(home: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(home, name, "release.json"))
+
+
+def listing(path: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(os.listdir(path))
+    return []
+
+
+# --- Supervisor -------------------------------------------------------------------------------------------------------
+
+
+def supervisor(home: str) -> Table:
+    """The programs of the Supervisor that runs here, as its files have them now; or why nobody knows."""
+    running = supervisorctl.supervisors()
+    if not running:
+        return {"runs": False, "why": "no Supervisor runs"}
+    # If there are several, the one that runs our processes.
+    mine = [p for p in proc.everything() if proc.environment_of(p.pid).get("DJDEPLOY_HOME") == home]
+    parents = {p.parent for p in mine}
+    found = next((p for p in running if p.pid in parents), running[0])
+    path = configuration(proc.command_of(found.pid))
+    if path is None:
+        return {"runs": True, "why": "a Supervisor runs, and its configuration was not found"}
+    try:
+        known = programs(path)
+    except (OSError, configparser.Error, UnicodeDecodeError) as error:
+        return {"runs": True, "why": f"{path} cannot be read: {error}"}
+    ours = {section: values for section, values in known.items() if home in values.get("command", "")}
+    return {"runs": True, "path": path, "programs": known, "not_loaded": list(not_loaded(ours, mine))}
+
+
+def not_loaded(ours: Table, mine: list[proc.Process]) -> Iterator[str]:
+    """The sections that Supervisor runs otherwise than its files have them, as far as that can be known.
+
+    By its own word, where we may ask for it; else by the environment of what it has started.
+    """
+    ctl = supervisorctl.command(p.pid for p in mine)
+    for section, values in ours.items():
+        name = section.partition(":")[2]
+        last = int(values.get("numprocs") or 1) - 1
+        missing = any(supervisorctl.state(ctl, f"{name}:{name}_{number}") == "MISSING" for number in {0, last})
+        known = [proc.environment_of(p.pid) for p in mine]
+        started = [env for env in known if env.get("SUPERVISOR_GROUP_NAME") == name]
+        names = re.findall(r"(?:^|,)\s*(\w+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'", "", values.get("environment", "")))
+        if missing or any(variable not in env for env in started for variable in names):
+            yield section
+
+
+def configuration(words: list[str]) -> str | None:
+    """The file that a `supervisord` was started with."""
+    for place, word in enumerate(words):
+        if word in ("-c", "--configuration"):
+            return words[place + 1]
+        if word.startswith("--configuration="):
+            return word.partition("=")[2]
+    return next((path for path in CONFIGURATIONS if os.path.exists(path)), None)
+
+
+def programs(path: str) -> Table:
+    """The sections of programs, in this file and those that it includes."""
+    main = parsed(path)
+    files = [path]
+    if main.has_section("include"):
+        for pattern in main.get("include", "files", fallback="").split():
+            pattern = pattern.replace("%(here)s", os.path.dirname(path))
+            files += sorted(glob.glob(os.path.join(os.path.dirname(path), pattern)))
+    found: Table = {}
+    for file in files:
+        config = parsed(file)
+        found.update({s: dict(config.items(s)) for s in config.sections() if s.startswith(PROGRAMS)})
+    return found
+
+
+def parsed(path: str) -> configparser.RawConfigParser:
+    """As Supervisor reads it: a comment in a line begins with a space and a semicolon."""
+    config = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(" ;",))
+    with open(path, encoding="utf-8") as file:
+        config.read_file(file)
+    return config
+
+
+# --- processes and packages -------------------------------------------------------------------------------------------
+
+
+def wrong_pid_files(home: str, current: str) -> list[str]:
+    """Pid files that name nobody, or somebody else."""
+    runtime = launch.runtime_for(home, current) if os.path.isdir(current) else None
+    if runtime is None:
+        return []
+    release = os.path.basename(current)
+    claims = [claim for instance in instances_of(home, runtime) for claim in instance.find([release], scan=False)[1]]
+    return [claim for claim in claims if not claim.endswith("No such file or directory")]
+
+
+def tools() -> Table:
+    """The versions of what a deploy needs on the server, as far as it is there."""
+    asked = {"git": ["git", "--version"], "uv": [tool("uv") or "uv", "--version"], "Supervisor": ["supervisord", "-v"]}
+    answers = {name: re.search(r"\d+(\.\d+)+", said_by(command)) for name, command in asked.items()}
+    found = {name: answer[0] for name, answer in answers.items() if answer}
+    with contextlib.suppress(ImportError, OSError):
+        found["pip"] = importlib.import_module("ensurepip").version()
+    return {"Python": sys.version.split()[0], **found}
+
+
+def said_by(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def versions(virtualenv: str) -> Table:
+    """What is installed in a virtualenv, by normalised name."""
+    found = {}
+    for path in glob.glob(os.path.join(glob.escape(virtualenv), "lib/python3*/site-packages/*.dist-info")):
+        name, _, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
+        found[re.sub(r"[-_.]+", "-", name).lower()] = version
+    return found
+
+
+def django(home: str, current: str) -> Table:
+    """Some of the live release's own settings, as Django has them."""
+    runtime = launch.runtime_for(home, current) if os.path.isdir(current) else None
+    if runtime is None:
+        return {}
+    command = [os.path.join(current, "virtualenv/bin/python"), "manage.py", "diffsettings"]
+    directory = os.path.join(current, "repository", runtime.get("source_dir") or ".")
+    try:
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    found = {}
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(" = ")
+        if name in ("DEBUG", "MEDIA_ROOT"):
+            quoted = re.search(r"'(.*)'|\"(.*)\"", value)  # also in PosixPath('...')
+            found[name] = next(filter(None, quoted.groups()), "") if quoted else value.partition("  ###")[0]
+        elif name == "DATABASES":
+            names = re.findall(r"'NAME': (?:\w+\()?'(/[^']*)'", value)
+            found["databases_in_release"] = [path for path in names if proc.release_in(os.path.realpath(path), home)]
+    return found
+
+
+def main(words: list[str]) -> None:
+    emit({"checkup": facts(words[0])})

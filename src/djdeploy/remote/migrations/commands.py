@@ -1,0 +1,459 @@
+"""What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
+
+    migrations.py plan [--refuse] [-- WORDS...]...           what `migrate` would apply now, judged
+    migrations.py applied [-- WORDS...]...                   what is applied now
+    migrations.py back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
+                                                             what lies between an older release and the databases
+    migrations.py COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
+                                                             under a lock timeout on PostgreSQL, tried again
+
+`-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
+database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
+a reason to refuse. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost.
+Only `back --run` and COMMAND change anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, ManagementUtility, call_command
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
+
+from ..emit import emit, wait_for_others
+from .databases import OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
+from .lock_timeouts import impatient_locks, lock_timeout, patiently
+from .verdicts import KINDS, Judge
+
+if TYPE_CHECKING:
+    Key = tuple[str, str]  # app, name
+    Table = dict[str, Any]
+    Applied = dict[str, dict[str, list[str]]]  # database: app: names
+
+
+# --- inside manage.py -------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """Takes the place of a management command; remembers how it ended."""
+
+    def __init__(self, work: Callable[[Callable[[], object]], int]) -> None:
+        self.work = work
+        self.status: int | None = None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        fetch = ManagementUtility.fetch_command
+
+        def fetch_command(utility: Any, name: str) -> StandIn:
+            self.real = lambda: fetch(utility, name).run_from_argv(utility.argv)
+            return self
+
+        ManagementUtility.fetch_command = fetch_command
+        try:
+            yield
+        finally:
+            ManagementUtility.fetch_command = fetch
+
+    def run_from_argv(self, _: Sequence[str]) -> None:
+        _ = settings.INSTALLED_APPS  # raises what Django has kept for the command
+        self.status = self.work(self.real)
+
+
+def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int]) -> int | None:
+    """Does the work where `manage.py WORDS` would do its command's, whatever it does before to find its settings.
+
+    None if manage.py came to its end without it.
+
+    Args:
+        work: gets a function that runs the real command, and returns an exit status.
+    """
+    manage = os.path.realpath("manage.py")
+    if not os.path.exists(manage):
+        raise Failed(f"there is no {manage} (settings: source_dir)")
+    sys.path[0] = os.path.dirname(manage)  # as `python manage.py` has it
+    sys.argv = ["manage.py", *words]
+    stand_in = StandIn(work)
+    with stand_in.installed():
+        try:
+            runpy.run_path(manage, run_name="__main__")
+        except SystemExit:
+            if stand_in.status is None:
+                raise
+    return stand_in.status
+
+
+# --- what is applied, and what would be -------------------------------------------------------------------------------
+
+
+def applied_names(connection: Any) -> dict[str, list[str]]:
+    with explained(connection.alias):
+        rows = sorted(MigrationRecorder(connection).applied_migrations())
+    return {app: [name for of, name in rows if of == app] for app in sorted({app for app, _ in rows})}
+
+
+def judged(executor: Any, chosen: set[Key], there: set[Key]) -> Iterator[Table]:
+    """The chosen migrations, judged, in the order in which they run.
+
+    Args:
+        there: the migrations that have made the schema on which the chosen ones work.
+    """
+    loader = executor.loader
+    judge, state = Judge(executor.connection), ProjectState(real_apps=loader.unmigrated_apps)
+    for migration, _ in executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True):
+        if (migration.app_label, migration.name) in chosen:
+            yield as_table(executor.connection.alias, migration, judge, state)
+        elif (migration.app_label, migration.name) in there:
+            migration.mutate_state(state, preserve=False)
+
+
+def as_table(alias: str, migration: Any, judge: Judge, state: Any) -> Table:
+    operations = [
+        {
+            "describe": operation.describe(),
+            "class": verdict.kind,
+            "why": verdict.why,
+            "reversible": bool(operation.reversible),
+        }
+        for operation, verdict in judge.operations(migration, state)
+    ]
+    return migration_table(alias, (migration.app_label, migration.name), operations)
+
+
+def migration_table(alias: str, key: Key, operations: list[Table]) -> Table:
+    return {
+        "database": alias,
+        "app": key[0],
+        "name": key[1],
+        "class": max((operation["class"] for operation in operations), key=KINDS.index, default="additive"),
+        "reversible": all(operation["reversible"] for operation in operations),
+        "operations": operations,
+    }
+
+
+def to_apply(connection: Any, commands: Sequence[Any] = ()) -> list[Table]:
+    """What these `migrate` commands would apply, judged; without any, all that is not applied."""
+    with explained(connection.alias):
+        executor = MigrationExecutor(connection)
+        executor.loader.check_consistent_history(connection)
+        there = set(executor.loader.applied_migrations)
+        conflicts = executor.loader.detect_conflicts()
+        if conflicts:
+            app, names = sorted(conflicts.items())[0]
+            raise Failed(f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge")
+        goals = [goal for command in commands for goal in goals_of(command, executor.loader)]
+        chosen = executor.migration_plan(goals or executor.loader.graph.leaf_nodes())
+        return list(judged(executor, {(one.app_label, one.name) for one, is_back in chosen if not is_back}, there))
+
+
+def goals_of(command: Any, loader: Any) -> list[Any]:
+    """The migrations up to which a `migrate` goes."""
+    name = getattr(command, "migration_name", None)
+    if name and name != "zero":
+        with contextlib.suppress(KeyError):  # `migrate` itself says what is wrong with the name
+            return [(command.app_label, loader.get_migration_by_prefix(command.app_label, name).name)]
+    found: list[Any] = loader.graph.leaf_nodes(command.app_label)
+    return found
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def title(migration: Table) -> str:
+    where = f" on {migration['database']}" if len(list(connections)) > 1 else ""
+    return f"{migration['app']}.{migration['name']}{where}"
+
+
+def gravest(migration: Table) -> Table:
+    return max(migration["operations"], key=lambda operation: KINDS.index(operation["class"]))
+
+
+def line(migration: Table) -> str:
+    """A migration in one line, with its gravest operation."""
+    text = f"{title(migration)}: {migration['class']}"
+    if migration["class"] == "additive":
+        return text
+    operation = gravest(migration)
+    return f"{text}: {operation['describe']}: {operation['why']}"
+
+
+def show_plan(alias: str, plan: Sequence[Table], is_empty: bool) -> None:
+    where = f" {alias!r}" if len(list(connections)) > 1 else ""
+    if plan and is_empty and all(migration["class"] != "destructive" for migration in plan):
+        print(f"djdeploy: {len(plan)} migrations make the database{where} from nothing")
+        return
+    for migration in plan:
+        print(f"djdeploy: to apply: {line(migration)}")
+
+
+def explain(migrations: Sequence[Table], grave: Callable[[Table], str]) -> bool:
+    """Names each grave operation, and why it is that; False if there is none."""
+    found = False
+    for migration in migrations:
+        for operation in migration["operations"]:
+            why = grave(operation)
+            if why:
+                found = True
+                print(f"{title(migration)}: {operation['describe']}: {why}")
+    return found
+
+
+def warn_of_files(files: Iterator[tuple[str, str]]) -> None:
+    for alias, path in files:
+        print(f"djdeploy: warning: the database {alias!r} is a file inside the release: {path}")
+        print("djdeploy: the site loses its data with each deploy: fab explain database-in-release")
+
+
+# --- the subcommands --------------------------------------------------------------------------------------------------
+
+
+def plan(options: argparse.Namespace) -> int:
+    targets = migrated(options.commands)
+    warn_of_files(databases_in_release(connections))
+    everything: list[Table] = []
+    now: Applied = {}
+    for alias, commands in targets.items():
+        connection = opened(alias)
+        now[alias] = applied_names(connection)
+        here = to_apply(connection, commands)
+        show_plan(alias, here, is_empty=not now[alias])
+        everything += here
+    ask_others(targets, partial(show_other, now))
+    emit({"migrations": {"plan": everything, "applied": now}})
+    if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
+        print(
+            "The old code serves while migrations run, and comes back with a rollback. Deploy in two steps: first the"
+        )
+        print("code that works with both schemas, and with the next deploy the migration. Or: --allow-destructive")
+        return 1
+    return 0
+
+
+def show_other(now: Applied, connection: Any) -> None:
+    """Says what is not applied to a database that no step migrates, of the apps that it has."""
+    names = applied_names(connection)
+    if names:
+        now[connection.alias] = names
+    for migration in to_apply(connection) if names else ():
+        if migration["app"] in names:
+            print(f"djdeploy: not applied, and no step migrates {connection.alias!r}: {line(migration)}")
+
+
+def applied(options: argparse.Namespace) -> int:
+    targets = migrated(options.commands)
+    emit({"migrations": {"applied": all_applied(targets)}})
+    return 0
+
+
+def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
+    """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
+    with impatient_locks(lock_timeout()):
+        patiently(real)
+    with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
+        applied(argparse.Namespace(commands=commands))
+    return 0
+
+
+def all_applied(targets: Collection[str]) -> Applied:
+    """What is applied to these databases, and to others as far as they can be asked."""
+    found = {alias: applied_names(opened(alias)) for alias in targets}
+    others: Applied = {}
+    with contextlib.redirect_stdout(None):  # the plan has named those that do not answer
+        ask_others(targets, lambda other: others.update({other.alias: applied_names(other)}))
+    return {**found, **{alias: names for alias, names in others.items() if names}}
+
+
+def back(options: argparse.Namespace) -> int:
+    record, had = recorded(options.to_json), files_of(options.to_json)
+    if record is None and had is None:
+        print("djdeploy: the older release does not say which migrations it had: they are not compared")
+        emit({"migrations": {"back": None}})
+        return 0
+    if options.run and any(words[0] == OF_TENANTS for words in options.commands):
+        raise Failed(f"{OF_TENANTS}: the schemas of tenants cannot be migrated back")
+    targets = migrated(options.commands)
+    between: list[Table] = []
+    for alias in targets:
+        if record is None or alias in record:  # else the older code does not know this database
+            between += lying_between(opened(alias), (record or {}).get(alias, {}), had)
+    for migration in between:
+        print(f"djdeploy: applied since: {line(migration)}")
+    if options.run:
+        migrate_back(between)
+    emit({"migrations": {"back": between}})
+    if options.refuse and explain(between, why_no_code_goes_back):
+        print("The older code would meet a schema that it does not know. Repair it with a new deploy; or migrate back")
+        print("first, where every operation is reversible: --migrate-back. Or: --allow-destructive")
+        return 1
+    return 0
+
+
+def recorded(text: str) -> Applied | None:
+    """What a release's manifest says about migrations: the manifest's path, or JSON, of it or of its `applied`."""
+    if not text.lstrip().startswith("{"):
+        with open(text, encoding="utf-8") as file:
+            text = file.read()
+    said = json.loads(text)
+    said = said.get("migrations", said if "name" not in said else {})
+    found: Applied | None = said.get("applied")
+    return found
+
+
+def files_of(manifest: str) -> Callable[[Any], bool] | None:
+    """Tells whether the release of a manifest has a migration's file; None where its files are not beside it.
+
+    A release that was not migrated by us, or when it was deployed, has no record of it, or one that is too short.
+    """
+    older = os.path.dirname(os.path.realpath(manifest))
+    if not os.path.isdir(os.path.join(older, "repository")):
+        return None
+    code = re.compile(re.escape(os.path.join(os.path.dirname(older), "")) + "[^/]+/repository/")
+
+    def has(migration: Any) -> bool:
+        path = os.path.realpath(str(sys.modules[migration.__module__].__file__))
+        environment = os.path.join(os.path.realpath(sys.prefix), "")
+        if code.match(path):
+            return os.path.exists(os.path.join(older, "repository", code.sub("", path, count=1)))
+        if path.startswith(environment):  # perhaps of another version of Python
+            inside = re.sub("^lib/python3[^/]*", "lib/python3*", glob.escape(path[len(environment) :]))
+            return bool(glob.glob(os.path.join(glob.escape(older), "virtualenv", inside)))
+        return True  # the system's packages are every release's
+
+    return has
+
+
+def lying_between(
+    connection: Any, record: Mapping[str, Sequence[str]], had: Callable[[Any], bool] | None = None
+) -> list[Table]:
+    """The migrations that are applied, and that the older code does not know: by its record, nor by its files."""
+    with explained(connection.alias):
+        executor = MigrationExecutor(connection)
+        rows: set[Key] = set(executor.recorder.applied_migrations())
+        loader = executor.loader
+        nodes: set[Key] = set(loader.graph.nodes)
+        known = {(app, name) for app in record for name in record[app]}
+        known |= {key for key, migration in loader.disk_migrations.items() if had and had(migration)}
+        new = rows - with_squashed(known, loader.disk_migrations)
+        tables = list(judged(executor, new & nodes, set(loader.applied_migrations) - new))
+    unknown = sorted(new - nodes - set(loader.disk_migrations))
+    why = "the release that is live does not have this migration"
+    lost = {"describe": "Unknown migration", "class": "opaque", "why": why, "reversible": False}
+    return tables + [migration_table(connection.alias, key, [lost]) for key in unknown]
+
+
+def with_squashed(keys: set[Key], migrations: Mapping[Key, Any]) -> set[Key]:
+    """With what these migrations replace, and with those that replace nothing but these."""
+    found = set(keys)
+    for key, migration in migrations.items():
+        replaced = set(migration.replaces)
+        if key in keys:
+            found |= replaced
+        elif replaced and replaced <= keys:
+            found.add(key)
+    return found
+
+
+def why_no_code_goes_back(operation: Table) -> str:
+    if operation["class"] == "destructive":
+        return str(operation["why"])
+    return "" if operation["reversible"] else f"it has no way back, and {operation['why']}"
+
+
+def migrate_back(between: Sequence[Table]) -> None:
+    """Unapplies exactly these migrations; all is checked before anything changes."""
+    if explain(between, lambda operation: "" if operation["reversible"] else "it has no way back"):
+        raise Failed("Nothing was migrated back.")
+    targets = [target for alias in {one["database"]: None for one in between} for target in backwards(alias, between)]
+    for alias, app, name in targets:
+        print(f"djdeploy: manage.py migrate {app} {name} --database {alias}")
+        with impatient_locks(lock_timeout()):
+            patiently(partial(call_command, "migrate", app, name, database=alias, interactive=False))
+
+
+def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]]:
+    """(database, app, name) of each `migrate` that unapplies them, the latest first."""
+    executor = MigrationExecutor(connections[alias])
+    graph, rows = executor.loader.graph, set(executor.loader.applied_migrations)
+    gone = [(one["app"], one["name"]) for one in between if one["database"] == alias]
+    order = [(one.app_label, one.name) for one, _ in executor.migration_plan(graph.leaf_nodes(), clean_start=True)]
+    apps = {app: None for app, _ in reversed(gone)}
+    last = {app: [name for of, name in order if of == app and (of, name) in rows - set(gone)][-1:] for app in apps}
+    planned = executor.migration_plan([(app, *(last[app] or [None])) for app in apps])
+    if {(one.app_label, one.name) for one, is_back in planned if is_back} != set(gone):
+        raise Failed(f"the migrations of {alias!r} since then cannot be unapplied alone: others depend on them")
+    return [(alias, app, *(last[app] or ["zero"])) for app in apps]
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back}
+
+
+def options_of(words: Sequence[str]) -> argparse.Namespace:
+    """Our own options, and `commands`: the words of each `migrate`."""
+    own, *commands = split(words)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("subcommand", choices=SUBCOMMANDS)
+    parser.add_argument("--refuse", action="store_true")
+    parser.add_argument("--to-json", default="{}")
+    parser.add_argument("--run", action="store_true")
+    parser.set_defaults(commands=[command for command in commands if command])
+    return parser.parse_args(own)
+
+
+def split(words: Sequence[str]) -> list[list[str]]:
+    """The words between each `--`."""
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word == "--":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
+
+
+@contextlib.contextmanager
+def errors_heard_last() -> Iterator[None]:
+    """Of what is wrong with the project, `manage.py check` has the better words, if it runs at the same time."""
+    try:
+        yield
+    except BaseException:
+        wait_for_others()
+        raise
+
+
+def run(words: Sequence[str]) -> int:
+    if words[0] not in SUBCOMMANDS:
+        return in_manage(words, partial(manage, [words])) or 0
+    options = options_of(words)
+    first = options.commands[0][1:] if options.commands else []
+    # A command that changes nothing, should an unusual manage.py run it and not us.
+    with errors_heard_last():
+        status = in_manage(["showmigrations", *first], lambda _: SUBCOMMANDS[options.subcommand](options))
+    if status is None:
+        raise Failed("manage.py ran no management command in Django's way, so its settings are not known")
+    return status
+
+
+def main(words: Sequence[str]) -> int:
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return run(words)
+    except (Failed, ImproperlyConfigured, CommandError) as failed:
+        print(str(failed) or type(failed).__name__)
+        return 1

@@ -1,0 +1,22 @@
+"""The program `migrations`: judges, applies and unapplies migrations with a release's own Django (see `commands`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+QUESTIONS = ("plan", "applied", "back")
+
+
+def main(words: Sequence[str]) -> int:
+    if find_spec("django"):
+        from . import commands
+
+        return commands.main(words)
+    if words[0] in QUESTIONS:
+        print("djdeploy: there is no Django in the virtualenv, so migrations are not judged")
+        return 0
+    # Some other project that has a manage.py: it is run as it is.
+    return os.execv(sys.executable, [sys.executable, "manage.py", *words])

@@ -1,0 +1,22 @@
+"""Ends what runs a release after a failed first deploy, when there is no old one to go back to: `end.py HOME RELEASE`.
+
+Only what our launcher started: it starts again, and waits for a release without bothering Supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import launch
+from .instances import instances_of
+from .rolling_restart import end, graceful_seconds, note
+
+
+def main(words: list[str]) -> None:
+    home, release = os.path.realpath(words[0]), words[1]
+    runtime = launch.runtime_of(os.path.join(home, release))
+    for instance in instances_of(home, runtime) if runtime else []:
+        found, _ = instance.find([release])
+        if runtime and found and found.release == release and instance.is_launched(found):
+            end(instance, found, graceful_seconds(runtime, instance))
+            note(f"{instance.label}: pid {found.pid} was ended; it waits for a release")

@@ -1,0 +1,194 @@
+"""One instance of a process: which files are its own, which process it is, and what it said last."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import launch
+from . import health, proc
+from .proc import Identity, Process
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]
+
+RECENT = 120  # seconds: an instance that was started within them is being kept alive by someone
+
+
+class Found(NamedTuple):
+    """The process that is an instance, and the release that it runs."""
+
+    process: Process
+    release: str | None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.release})"
+
+
+class Instance(NamedTuple):
+    """An instance of a process, as the release's `runtime.json` describes it."""
+
+    home: str
+    project: str
+    process: Table
+    number: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.process['name']} {self.number}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.process['name']}-{self.number}"
+
+    @property
+    def who(self) -> Identity:
+        return Identity(self.home, self.project, self.process["name"], self.number)
+
+    @property
+    def supervisor_name(self) -> str:
+        """As in the configuration that we print: group and name."""
+        group = f"{self.project}-{self.process['name']}"
+        return f"{group}:{group}_{self.number}"
+
+    def pid_files(self, releases: list[str]) -> list[str]:
+        """Where its pid may be: in each of these releases, if the setting begins with `current/`."""
+        roots = [os.path.join(self.home, release) for release in releases]
+        paths = [launch.pid_file(self.home, root, self.process, self.number) for root in roots]
+        return list(dict.fromkeys(paths))
+
+    def find(self, releases: list[str], scan: bool = True) -> tuple[Found | None, list[str]]:
+        """The process that is this instance now, and what was wrong with its pid files."""
+        wrong: list[str] = []
+        for path in self.pid_files(releases):
+            claim = proc.claim(path, self.who)
+            if claim.process:
+                return self.found(claim.process), wrong
+            wrong.append(claim.why)
+        named = proc.masters(self.who) if scan else []
+        return (self.found(max(named, key=lambda p: p.started)) if named else None), wrong
+
+    def found(self, process: Process) -> Found:
+        return Found(process, proc.release_of(process.pid, self.home))
+
+    def launcher(self) -> Process | None:
+        """Our launcher while it waits: Supervisor has the program, and it runs when there is a release for it."""
+        tail = [self.process["name"], str(self.number)]
+        for found in proc.everything():
+            words = proc.command_of(found.pid)
+            if words[-2:] == tail and any(self.is_launcher(word) for word in words[:-2]):
+                return found
+        return None
+
+    def is_launcher(self, word: str) -> bool:
+        name = os.path.basename(word)
+        return name.startswith("djdeploy-launch-") and os.path.realpath(word) == os.path.realpath(
+            os.path.join(self.home, "bin", name)
+        )
+
+    def is_launched(self, found: Found) -> bool:
+        """Whether our launcher started it, so that it has a private health socket if it is Gunicorn."""
+        return proc.says(found.pid, self.who) is True
+
+    def being_launched(self, found: Found) -> bool:
+        """Whether it is still the launcher, about to become the server."""
+        return any(self.is_launcher(word) for word in proc.command_of(found.pid)[1:-2])
+
+    def address(self, found: Found) -> health.Address | None:
+        """Where to ask this instance: its own socket, or else the one that it shares with the others."""
+        bind = self.process.get("bind")
+        if not bind:
+            return None
+        if self.is_launched(found) and launch.runs_gunicorn(proc.command_of(found.pid)):
+            return health.Address("", 0, os.path.join(self.home, "run", f"{self.name}.health"))
+        return health.address(bind)
+
+    def ask(self, found: Found, timeout: float | None = None) -> health.Answer | None:
+        """Its own answer to the health question; None if there is nothing to ask."""
+        where = self.address(found)
+        if where is None:
+            return None
+        answer = health.ask(where, health.question(self.process), timeout)
+        if where.path.endswith(".health") and answer.pid is not None and not self.listens(found, answer.pid):
+            return answer._replace(ok=False, status=None, why="its own socket still belongs to its predecessor")
+        return answer
+
+    def listens(self, found: Found, pid: int) -> bool:
+        """Whether this is the process or a worker of it: an asyncio worker listens once more by itself."""
+        listener = proc.process(pid)
+        return listener is not None and found.pid in (listener.pid, listener.parent)
+
+    def starts(self, release: str) -> int:
+        """How often in a row a release has died young here, by our launcher's count."""
+        path = os.path.join(self.home, "run", f"{self.name}.starts")
+        return max(0, launch.counted(path, os.path.join(self.home, release)))
+
+    def last_sign(self) -> float:
+        """Seconds since this instance was started, or wrote to its log; infinite if it never was."""
+        times = [0.0]
+        for path in (os.path.join(self.home, "run", f"{self.name}.starts"), *self.pid_files(["current"]), *self.logs()):
+            with contextlib.suppress(OSError):
+                times.append(os.stat(path).st_mtime)
+        return time.time() - max(times) if max(times) else float("inf")
+
+    def is_kept_alive(self) -> bool:
+        return self.last_sign() < RECENT
+
+    def logs(self) -> list[str]:
+        """Its log, or the logs that look like it."""
+        directory = glob.escape(os.path.join(self.home, "log"))
+        for pattern in (f"{self.name}.log", f"{self.process['name']}.log", f"*{self.process['name']}*.log"):
+            paths = sorted(glob.glob(os.path.join(directory, pattern)))
+            if paths:
+                return paths
+        return []
+
+    def log_size(self) -> int:
+        sizes = [0]
+        with contextlib.suppress(OSError):
+            sizes += [os.path.getsize(path) for path in self.logs()[:1]]
+        return sizes[-1]
+
+    def log_tail(self, since: int, lines: int = 12) -> list[str]:
+        """The last lines that it logged since its log had this size."""
+        for path in self.logs()[:1]:
+            try:
+                with open(path, "rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    file.seek(max(size - 8192, since if since <= size else 0))
+                    return file.read().decode("utf-8", "replace").splitlines()[-lines:]
+            except OSError as error:
+                return [f"({path}: {error.strerror})"]
+        return []
+
+
+def instances_of(home: str, runtime: Table) -> list[Instance]:
+    """All that a release wants to have running, in the order in which they are renewed.
+
+    Supervisor may run more of a process than the settings say now: those must not keep the old release either.
+    """
+    home, project = os.path.realpath(home), runtime["project"]
+    running = running_numbers(home, project)
+    return [
+        Instance(home, project, process, number)
+        for process in runtime["processes"]
+        for number in sorted(set(range(process.get("instances") or 1)) | running.get(process["name"], set()))
+    ]
+
+
+def running_numbers(home: str, project: str) -> dict[str, set[int]]:
+    """Which instances say that they run, by the names of their processes."""
+    numbers: dict[str, set[int]] = {}
+    for found in proc.everything():
+        known = proc.environment_of(found.pid) if found.group == found.pid else {}
+        name, number = known.get("DJDEPLOY_PROCESS", ""), known.get("DJDEPLOY_INSTANCE", "")
+        if known.get("DJDEPLOY_HOME") == home and name.startswith(f"{project}-") and number.isdigit():
+            numbers.setdefault(name[len(project) + 1 :], set()).add(int(number))
+    return numbers

@@ -1,0 +1,35 @@
+"""The programs that steps run on the server, by name; every other module here is a library of theirs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+PROGRAMS = {
+    "bytecode": "release.bytecode",  # shares bytecode between environments
+    "checkup": "checkup",  # reports what could make a deploy fail
+    "diff": "release.diff",  # compares two commits
+    "emit": "emit",  # sends what a step has found out to the client
+    "end": "processes.end",  # ends the processes of a failed first release
+    "manifest": "release.manifest",  # changes a release's manifest
+    "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
+    "orphans": "agent.orphans",  # ends what outlived its deploy
+    "remove": "release.remove",  # removes old releases
+    "requirements": "release.requirements",  # checks pins, and names the environment
+    "rolling_restart": "processes.rolling_restart",  # makes every process run a release, one instance at a time
+    "secret_files": "release.secret_files",  # installs secret files
+    "smoke_test": "processes.smoke_test",  # tries a release's own server on a private socket
+    "static_overlay": "release.static_overlay",  # keeps the previous release's static files reachable
+    "status": "processes.status",  # reports what each process really runs
+}
+"""Names to modules of this package, each with a `main` that takes the words of its command line."""
+
+
+def main(words: list[str]) -> None:
+    """Runs a program.
+
+    Args:
+        words: its name, and its command line.
+    """
+    name, *rest = words
+    sys.exit(import_module("." + PROGRAMS[name], __package__).main(rest))

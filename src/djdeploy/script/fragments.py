@@ -1,0 +1,191 @@
+"""What the steps of a recipe are made of: pieces of shell, and what is written into a release. Values only."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..project.settings import Process
+from ..server.shell import Shell, sh
+from .plan import Deployment, Step
+
+
+def kept(d: Deployment) -> PurePosixPath:
+    """Where this run keeps what it replaces, until it is done."""
+    return d.layout.private / f"replaced-{d.token}"
+
+
+def manifest(d: Deployment) -> Mapping[str, Any]:
+    """What `release.json` says when the release begins."""
+    return {
+        "name": d.release,
+        "project": d.settings.project,
+        "number": d.snapshot.next_number,
+        "state": "building",
+        "commit": d.commit,
+        "ref": d.ref,
+        "subject": d.subject,
+        "author": d.author,
+        "by": d.by,
+        "at": d.at,
+        "token": d.token,
+        "python": d.snapshot.facts.get("python"),
+        "installer": d.installer.name,
+    }
+
+
+def runtime(d: Deployment) -> Mapping[str, Any]:
+    """What the release's processes need to start: it travels with the release, so a rollback brings it back."""
+    return {
+        "project": d.settings.project,
+        "release": d.release,
+        "commit": d.commit,
+        "source_dir": d.settings.source_dir,
+        "env": d.settings.env,
+        "processes": [asdict(process) for process in d.settings.processes],
+        "probe": asdict(d.settings.probe) if d.settings.probe else None,
+    }
+
+
+def synced(path: PurePosixPath | Shell) -> Shell:
+    """Whatever was written there is on the disk."""
+    return sh("sync -f {path} 2>/dev/null || sync", path=path)
+
+
+def make_parents(d: Deployment, name: str) -> Sequence[Shell]:
+    """The directories above a path of the repository, which must not leave it by a link: what is there is not ours."""
+    template = """\
+mkdir -p {parent}
+case $(readlink -f {parent})/ in
+    "$(readlink -f {repository})"/*) ;;
+    *) echo {refusal}; exit 1 ;;
+esac"""
+    refusal = f"{name} cannot be shared: a link of the repository leads out of the release there"
+    parents = [d.target.repository / parent for parent in reversed(PurePosixPath(name).parents)][1:]
+    return [sh(template, parent=parent, repository=d.target.repository, refusal=refusal) for parent in parents]
+
+
+def seed_shared(d: Deployment, name: str) -> Shell:
+    """An empty shared directory gets what the checkout has.
+
+    Itself, since it may be a link to a volume, or one, with a `lost+found`. The mark makes an interrupted copy be done
+    again.
+    """
+    target = d.layout.shared / name
+    return sh(
+        """\
+mkdir -p {target}
+if [ -d {path} ] && [ ! -L {path} ] && {{ [ -e {mark} ] || [ -z "$(ls -A {target} | grep -vxF lost+found)" ]; }}; then
+    : > {mark}
+    find {path} -mindepth 1 -maxdepth 1 -exec cp -a -t {target} {{}} +
+    {synced}
+    rm -f {mark}
+fi""",
+        path=d.target.repository / name,
+        target=target,
+        mark=target / ".djdeploy-seeding",
+        synced=synced(target),
+    )
+
+
+def link_to_shared(d: Deployment, name: str) -> Shell:
+    path, target = d.target.repository / name, d.layout.shared / name
+    return sh("rm -rf {path}\nln -s {target} {path}", path=path, target=target)
+
+
+def link_virtualenv_of_original_layout(d: Deployment) -> Sequence[Shell]:
+    """The post's Supervisor program runs `current/repository/virtualenv/bin/gunicorn`."""
+    if not any(runs_inside_the_release(process) for process in d.settings.processes):
+        return []
+    return [sh("[ -e {path} ] || ln -s ../virtualenv {path}", path=d.target.repository / "virtualenv")]
+
+
+def runs_inside_the_release(process: Process) -> bool:
+    return process.pid_file.startswith("current/")
+
+
+def is_migrate(command: str) -> bool:
+    """Whether this management command changes the database's schema, and so is run once, on one host."""
+    return shlex.split(command)[0] in ("migrate", "migrate_schemas", "createcachetable")
+
+
+def migrate_commands(d: Deployment) -> Sequence[Sequence[str]]:
+    """The words of each management command that migrates databases: a project may have one for each."""
+    commands = map(shlex.split, d.settings.manage_steps)
+    return [words for words in commands if words[0] in ("migrate", "migrate_schemas")]
+
+
+def migrate_words(d: Deployment) -> Sequence[str]:
+    """The same as `migrations.py` takes them: `--` before each."""
+    return [word for words in migrate_commands(d) for word in ("--", *words)]
+
+
+def before_migrate(commands: Sequence[str]) -> Sequence[str]:
+    place = next((i for i, command in enumerate(commands) if is_migrate(command)), len(commands))
+    return commands[:place]
+
+
+STEP_NAMES = {
+    "check": "check_project",
+    "collectstatic": "collect_static",
+    "compilemessages": "compile_messages",
+    "migrate": "migrate_database",
+}
+
+
+def manage_step(d: Deployment, command: str) -> Step:
+    """A management command as a step of its own."""
+    words = shlex.split(command)
+    run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
+    if words[0] == "compilemessages":
+        run = compile_messages(d, run)
+    return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,))
+
+
+def compile_messages(d: Deployment, run: Shell) -> Shell:
+    """Compiles where there is something to compile, and something to compile with; else says why not."""
+    return sh(
+        """\
+if [ -z "$(find -H {project} -type d -name locale -print -quit)" ]; then
+    echo 'djdeploy: skipped, the project has no locale directory'
+elif ! command -v msgfmt >/dev/null; then
+    echo 'djdeploy: skipped, the server has no gettext (as root: apt-get install gettext)'
+else
+    {run}
+fi""",
+        project=d.target.project,
+        run=run,
+    )
+
+
+def set_link(d: Deployment, name: str, target: str) -> Shell:
+    """Replaces a link by a rename, at no instant of which it is missing, and reads it back.
+
+    The new link's name is unique to this run: a leftover of a crashed one must not be renamed into place.
+    """
+    return sh(
+        """\
+ln -sfn -- {target} {beside}
+mv -fT {beside} {link}
+[ "$(readlink {link})" = {target} ]""",
+        target=target,
+        beside=d.layout.home / f".{name}-{d.token}",
+        link=d.layout.home / name,
+    )
+
+
+def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
+    """Makes every instance of every process run a release, one instance at a time."""
+    options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
+    for option, names in (("verified", d.verified), ("smoke_tested", d.outputs.get("smoke_tested", ()))):
+        options += [f"--{option}={process.name}" for process in d.settings.processes if process.name in names]
+    return sh(
+        "{renew} {home} {release} {options}",
+        renew=d.program("rolling_restart"),
+        home=d.layout.home,
+        release=release,
+        options=[option for option in options if option],
+    )
