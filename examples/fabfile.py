@@ -56,11 +56,11 @@ recipe = DEPLOY.after(migrate_database, warm_cache).after(record, tell_chat)
 
 
 @task
-def lock(c):
+def compile_requirements(c):
     """Compile the pinned requirements (on this machine)"""
     c.run("pip-compile --generate-hashes --output-file requirements/production.txt requirements/production.in")
 
 
 ns = collection(production, recipe=recipe)  # fab deploy
 ns.add_collection(collection(staging, "staging", recipe=recipe))  # fab staging.deploy
-ns.add_task(lock)
+ns.add_task(compile_requirements)

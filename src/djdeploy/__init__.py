@@ -9,6 +9,8 @@ from .recipe import DEPLOY, ROLLBACK
 from .script.plan import Deployment, Recipe, Step, once
 from .server.shell import Shell, sh
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from .tasks import collection
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, sh
-from djdeploy.engine import changes, queries
+from djdeploy.engine import changes, on_hosts
 from djdeploy.errors.kinds import DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.server.snapshot import Snapshot
@@ -67,7 +67,7 @@ class Site:
 
     @property
     def seen(self) -> Snapshot:
-        return queries.look_around([local_remote(self.settings)], self.settings)["here"]
+        return on_hosts.snapshots([local_remote(self.settings)], self.settings)["here"]
 
     def states(self) -> dict[str, str]:
         seen = self.seen

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy import DEPLOY, Deployment, Recipe, Shell, sh
-from djdeploy.engine import changes, queries
+from djdeploy.engine import changes, on_hosts, queries
 from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
 from djdeploy.recipe import switch_links
 from djdeploy.ssh.remote import Remote
@@ -276,7 +276,7 @@ def test_what_other_hosts_say_is_shown_though_one_is_dead(live: LocalFleet) -> N
             raise TimeoutError
 
     remotes = [*live.remotes("host1", "host2"), Remote(Dead(), live.settings, "host3")]
-    answers = queries.look_around(remotes, live.settings)
+    answers = on_hosts.snapshots(remotes, live.settings)
     assert {host: seen.current for host, seen in answers.items()} == dict(
         zip(live.names[:2], live.links(), strict=False)
     )
@@ -288,4 +288,4 @@ def test_two_names_of_one_server_are_told_without_its_lock_too(live: LocalFleet)
     (one,) = live.remotes("host1")
     other = Remote(one.connection, one.settings, "another")
     with pytest.raises(SettingsError, match="another and host1 are the same server"):
-        queries.check([one, other], live.settings, report=quiet_report(), who=who())
+        queries.checkups([one, other], live.settings, report=quiet_report(), who=who())

@@ -139,11 +139,11 @@ def test_a_second_deploy_is_told_who_deploys_since_when_and_at_which_step(site: 
         assert second.returncode == 3
         assert re.search(held, second.stdout + second.stderr)
         assert "Nothing was changed." in second.stdout + second.stderr
-        assert re.search(held, site.fab("unlock"))
+        assert re.search(held, site.fab("lock"))
         client.end()
         site.wait_for_the_lock(3)
     assert sleeping(site) == []
-    assert "nobody holds the lock" in site.fab("unlock")
+    assert "nobody holds the lock" in site.fab("lock")
 
 
 def test_a_step_that_outlives_its_client_keeps_the_next_deploy_out_until_it_ends(site: FaultySite) -> None:
@@ -155,7 +155,7 @@ def test_a_step_that_outlives_its_client_keeps_the_next_deploy_out_until_it_ends
     wait_until("the agent to be gone", lambda: not site.agents())
     (orphan,) = sleeping(site)
     refused = site.server.fab("deploy", check=False)
-    explained = site.fab("unlock")
+    explained = site.fab("lock")
     send(signal.SIGKILL, [orphan])
     site.wait_for_the_lock(3)
     site.fab("deploy")

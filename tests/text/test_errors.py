@@ -116,7 +116,7 @@ def test_of_several_errors_each_says_once_what_to_type() -> None:
         "Try: ssh -p 2222 web1",
         "More: fab explain host-unreachable",
         "web2: ann holds the lock",
-        "Wait, or: fab deploy --wait=600. Who it is: fab unlock",
+        "Wait, or: fab deploy --wait=600. Who it is: fab lock",
         "More: fab explain locked",
     ]
 

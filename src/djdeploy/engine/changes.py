@@ -19,10 +19,10 @@ from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .fleet import Fleet, Snapshots
 from .preflight import (
+    check_servers,
     check_servers_are_distinct,
     known_skips,
     live_releases,
-    refuse,
     rollback_target,
     warn_of_clocks,
     would_remove,
@@ -72,7 +72,7 @@ def deploy(
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     opening = access("deploy", settings, who, changes=not dry_run)
     with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as seen:
-        refuse(seen, needs=("git",), files=settings.shared_files)
+        check_servers(seen, needs=("git",), files=settings.shared_files)
         check_servers_are_distinct(seen)
         warn_of_clocks(seen, report)
         told = resolve(fleet, seen, ref, report, peek=dry_run)
@@ -130,7 +130,7 @@ def rollback(
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
-        refuse(seen)
+        check_servers(seen)
         target = rollback_target(seen, to, report)
         elsewhere = {remote: target for remote, snapshot in seen.items() if snapshot.current != target.name}
         deployments = {
@@ -150,7 +150,7 @@ def restart(
     """Restarts the processes of the current release, as a deploy does."""
     fleet = Fleet(remotes, settings.parallel, report.say)
     with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
-        refuse(seen)
+        check_servers(seen)
         live = live_releases(seen)
         deployments = on_release(live, seen, who, "restart")
         run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
@@ -180,7 +180,7 @@ def cleanup(
     with working(
         fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look={"in_use": dry_run}
     ) as seen:
-        refuse(seen)
+        check_servers(seen)
         if dry_run:  # else the server looks which releases processes run in when it removes the others
             removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
         else:

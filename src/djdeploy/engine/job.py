@@ -56,15 +56,10 @@ class Job:
             for host, connection in self.connections.items()
         ]
 
-    def refuse_dry(self) -> None:
+    def raise_if_dry(self) -> None:
         """For tasks that change something and cannot show what they would do. `fab --dry` must not let them do it."""
         if self.dry:
             raise SettingsError("--dry", ["only deploy, rollback and cleanup can show what they would do"])
-
-    @property
-    def common(self) -> Mapping[str, Any]:
-        """What most functions of the engine take."""
-        return {"report": self.report(), "who": self.who}
 
 
 class DeployTask(Task):  # type: ignore[misc]
@@ -195,3 +190,11 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
         return DeployTask(body, **options)
 
     return make
+
+
+def whole_number(value: object, option: str) -> int | None:
+    """A whole number from an option; a task called from Python may give one, `fab` gives a string."""
+    try:
+        return None if value is None else int(str(value))
+    except ValueError:
+        raise SettingsError(f"--{option}", [f"must be a whole number, not {value!r}"]) from None

@@ -1,4 +1,4 @@
-"""What a task decides from what it sees: whether it may begin, which release it is about, what it leaves out."""
+"""Preflight checks: whether a task may begin, which release it is about, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..terminal.progress import Report
 from .fleet import Snapshots
 
 
-def refuse(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
-    """Refuses hosts on which the task could only fail: all problems of all hosts at once."""
+def check_servers(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+    """Raises all problems of all hosts at once, where the task could only fail."""
     errors = [
         DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
         for remote, snapshot in seen.items()
@@ -27,7 +27,7 @@ def refuse(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()
 
 
 def check_servers_are_distinct(seen: Snapshots) -> None:
-    """Refuses two names of one server. Whoever takes the locks meets that by itself."""
+    """Raises an error for two names of one server. A task that takes the locks meets that by itself."""
     hosts: dict[str, str] = {}
     for remote, snapshot in seen.items():
         place = snapshot.facts["place"]
@@ -68,7 +68,7 @@ def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
     """The release to go back to: it must be there on every host."""
     if to:
         return named_target(seen, to, report)
-    refuse_different(seen)
+    check_same_release(seen)
     first = next(iter(seen.values()))
     everywhere = [
         release
@@ -85,7 +85,7 @@ def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
     return everywhere[0]
 
 
-def refuse_different(seen: Snapshots) -> None:
+def check_same_release(seen: Snapshots) -> None:
     """Hosts that run different releases, as after a deploy to some of them, have no one release before them."""
     if len({snapshot.current for snapshot in seen.values()}) > 1:
         runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in seen.items())

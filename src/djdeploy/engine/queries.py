@@ -1,67 +1,147 @@
-"""Tasks that look, or do one thing on the current release: check, diff, releases, status, locks, manage."""
+"""The tasks that only look: releases, status, check, diff, logs, lock, version, explain and supervisor-conf."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version as installed
+from typing import Any
 
-from ..errors.catalogue import remedy_for
-from ..errors.kinds import DeployError, together
+from ..errors import DeployError, Interrupted, SettingsError
+from ..errors.catalogue import KNOWN, remedy_for
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
-from ..project.settings import Settings
+from ..project.settings import Settings, nearest
+from ..project.supervisor_conf import supervisor_conf as conf_of
 from ..script.plan import Deployment, Step, step_environment
 from ..server.shell import sh
-from ..server.snapshot import Snapshot
-from ..ssh.remote import Remote, StepRun
+from ..ssh.remote import Remote
+from ..terminal import tables
 from ..terminal.progress import SILENT, Report
 from .fleet import Fleet
-from .preflight import check_servers_are_distinct, live_releases, refuse
+from .job import Job
+from .on_hosts import Answers, run_on_hosts, snapshots
+from .preflight import check_servers, check_servers_are_distinct, live_releases
 from .run import raise_failure
 from .session import Who, access, find_commit, needed, resolve, working
 
-T = TypeVar("T")
+# --- what is there ----------------------------------------------------------------------------------------------------
 
 
-class Answers(dict[str, T]):
-    """What each host said, by its name; `errors` has why the others said nothing."""
+def releases(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
+    """The releases on each host, the newest first."""
+    found = snapshots(job.remotes, job.settings, sizes=True)
+    rows = [
+        {
+            "host": host,
+            "name": release.name,
+            "state": snapshot.state(release),
+            "commit": release.commit,
+            "ref": release.ref,
+            "by": release.by,
+            "at": release.at,
+            "size": release.size,
+            "subject": str(release.manifest.get("subject", "")),
+        }
+        for host, snapshot in found.items()
+        for release in reversed(snapshot.releases)
+    ]
+    if json:
+        tables.print_json([*rows, *error_rows(found)])
+    else:
+        tables.print_releases(rows)
+    found.raise_errors()
+    return rows
 
-    def __init__(self, answers: Mapping[Remote, T], errors: Mapping[Remote, DeployError]) -> None:
-        super().__init__({remote.host: answer for remote, answer in answers.items()})
-        self.errors = {remote.host: error for remote, error in errors.items()}
 
-    def raise_errors(self) -> None:
-        """Raises the errors, if there are any: what could be shown was shown."""
-        if self.errors:
-            raise together(list(self.errors.values()))
+def status(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
+    """What each process really runs."""
+    answers = run_on_hosts(job.remotes, job.settings, steps_of_status, report=SILENT, partly=True)
+    rows = [
+        {
+            "host": host,
+            "current": snapshot.current,
+            "commit": snapshot.live.commit if snapshot.live else "",
+            "processes": run.outputs.get("processes", []),
+        }
+        for host, (snapshot, run) in answers.items()
+    ]
+    if json:
+        tables.print_json([*rows, *error_rows(answers)])
+    else:
+        tables.print_status(rows)
+    answers.raise_errors()
+    return rows
 
 
-def look_around(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = False) -> Answers[Snapshot]:
-    """What is on each host that can be reached. Changes nothing and needs no lock."""
+def steps_of_status(d: Deployment) -> Sequence[Step]:
+    command = sh("{status} {home}", status=d.program("status"), home=d.layout.home)
+    return [Step("status", "Ask the processes", (command,), d.settings.step_timeout)]
+
+
+def logs(job: Job, *, follow: bool, lines: int) -> None:
+    """The end of the processes' logs."""
+    options = ["-F"] if follow else []
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        template = 'set -- {log}/*.log\nif [ -e "$1" ]; then tail {options} -n {count} "$@"; fi'
+        return [Step("logs", "Show the logs", (sh(template, log=d.layout.log, options=options, count=lines),))]
+
+    with suppress(Interrupted):  # the way to end --follow
+        report = tables.Printer(names=len(job.connections) > 1)
+        run_on_hosts(job.remotes, job.settings, steps, report=report, partly=True).raise_errors()
+
+
+def lock(job: Job) -> Mapping[str, Mapping[str, Any]]:
+    """Who holds the lock of each host. Takes no lock, not even for a moment."""
+    found = locks(job.remotes, job.settings)
+    tables.print_locks(found)
+    found.raise_errors()
+    return found
+
+
+def locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str, Any]]:
+    """For each host whether its lock is `held`, and the `holder`."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(look={"sizes": sizes}, partly=True) as seen:
-        return Answers(seen, fleet.missing)
+    with fleet.opened(look={"lock": True}, partly=True) as found:
+        return Answers({remote: snapshot.facts["lock"] for remote, snapshot in found.items()}, fleet.missing)
 
 
-def look_at_locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str, Any]]:
-    """For each host whether its lock is `held`, and the `holder`. Takes no lock, not even for a moment."""
-    fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(look={"lock": True}, partly=True) as seen:
-        return Answers({remote: snapshot.facts["lock"] for remote, snapshot in seen.items()}, fleet.missing)
+# --- before a deploy --------------------------------------------------------------------------------------------------
 
 
-def check(
+def check(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Checkup]:
+    """What would make a deploy fail, with the remedies.
+
+    Raises:
+        DeployError: a deploy would fail.
+    """
+    found = checkups(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    unknown = {host: Checkup({}, [Finding(error.what, error.advice)]) for host, error in found.errors.items()}
+    tables.print_checkups({**found, **unknown}, json=json)
+    found.raise_errors()
+    fatal = sum(finding.fatal for one in found.values() for finding in one.findings)
+    if fatal:
+        problems = f"{fatal} problem{'s' if fatal > 1 else ''}"
+        raise DeployError(f"a deploy would fail: {problems}", site="Nothing was changed.")
+    return found
+
+
+def checkups(
     remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
 ) -> Answers[Checkup]:
     """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     ref = ref or settings.branch
-    opening = {"look": needed(settings), "partly": True}
-    with working(fleet, report, f"check {ref}", **opening) as seen:
-        check_servers_are_distinct(seen)
+    with working(fleet, report, f"check {ref}", look=needed(settings), partly=True) as found:
+        check_servers_are_distinct(found)
 
         def examine(remote: Remote) -> Checkup:
             d = Deployment(
-                settings=remote.settings, host=remote.host, snapshot=seen[remote], release=seen[remote].current or ""
+                settings=remote.settings,
+                host=remote.host,
+                snapshot=found[remote],
+                release=found[remote].current or "",
             )
             facts = [sh("{p} {home}", p=d.program(name), home=settings.home) for name in ("checkup", "status")]
             steps = [Step("examine", "Look at the server", tuple(facts), settings.step_timeout)]
@@ -69,38 +149,48 @@ def check(
                 steps += [find_commit(d, ref, peek=True)]
             runs = remote.run(steps, step_environment(d.settings), report)
             raise_failure(remote.host, runs[:1])
-            told = runs[0].outputs
-            found = [*secret_sources(settings), *findings(d.settings, d.snapshot, told, who.at.timestamp())]
+            outputs = runs[0].outputs
+            problems = [*secret_sources(settings), *findings(d.settings, d.snapshot, outputs, who.at.timestamp())]
             if not runs[-1].ok:
                 output = [line for line in runs[-1].tail if line.strip()]
                 what = f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}"
-                found.append(Finding(what, remedy_for(output)))
-            return Checkup(versions_of(told["checkup"]), found)
+                problems.append(Finding(what, remedy_for(output)))
+            return Checkup(versions_of(outputs["checkup"]), problems)
 
-        found, errors = fleet.attempt(examine)
-        return Answers(found, {**fleet.missing, **errors})
+        answers, errors = fleet.attempt(examine)
+        return Answers(answers, {**fleet.missing, **errors})
 
 
 TEMPLATES = (".example", ".template", ".dist", ".sample")
 """Endings by which projects name the templates of their settings files."""
 
 
-def diff(
+def diff(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Any]:
+    """What differs between the live release of the first host and what would be deployed."""
+    found = difference(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    if json:
+        tables.print_json(found)
+    else:
+        tables.print_diff(found)
+    return found
+
+
+def difference(
     remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
 ) -> Mapping[str, Any]:
-    """What differs between the live release of the first host and what would be deployed.
+    """Compares two commits on the first host.
 
     Returns:
-        `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`.
+        `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`.
     """
     fleet = Fleet(remotes[:1], settings.parallel)
     ref = ref or settings.branch
     # It brings the mirror up to date, and so needs the lock.
-    with working(fleet, report, f"diff {ref}", **access("diff", settings, who), look=needed(settings)) as seen:
-        refuse(seen, needs=("git",))
-        ((remote, live),) = live_releases(seen).items()
-        commit = resolve(fleet, seen, ref, report, peek=False)["commit"]
-        d = Deployment(settings=remote.settings, host=remote.host, snapshot=seen[remote], release=live.name)
+    with working(fleet, report, f"diff {ref}", **access("diff", settings, who), look=needed(settings)) as found:
+        check_servers(found, needs=("git",))
+        ((remote, live),) = live_releases(found).items()
+        commit = resolve(fleet, found, ref, report, peek=False)["commit"]
+        d = Deployment(settings=remote.settings, host=remote.host, snapshot=found[remote], release=live.name)
         templates = [name + ending for name in settings.linked_files for ending in TEMPLATES]
         command = sh(
             "{diff} {mirror} {old} {new} {requirements} {templates}",
@@ -117,64 +207,55 @@ def diff(
         return {"release": live.name, "from": live.commit, "to": commit, **run.outputs["diff"]}
 
 
-def end_orphans(remotes: Sequence[Remote], settings: Settings, orphans: Mapping[str, Sequence[int]]) -> None:
-    """Ends processes that outlived their deploy and hold the lock of a host. Takes no lock: they have it."""
-    chosen = [remote for remote in remotes if orphans.get(remote.host)]
-    lock = settings.layout.private / "lock"
+# --- what needs no server ---------------------------------------------------------------------------------------------
+
+
+def version(job: Job, *, json: bool) -> Mapping[str, Mapping[str, str]]:
+    """The versions of djdeploy, of what it runs on, and of the tools on each server."""
+    here = {name: installed(name) for name in ("djdeploy", "fabric", "invoke", "paramiko")}
+    here["Python"] = platform.python_version()
 
     def steps(d: Deployment) -> Sequence[Step]:
-        pids = [str(pid) for pid in orphans[d.host]]
-        command = sh("{orphans} {lock} {pids}", orphans=d.program("orphans"), lock=lock, pids=pids)
-        return [Step("end_orphans", "End what still runs", (command,), settings.step_timeout)]
+        command = sh("{versions}", versions=d.program("versions"))
+        return [Step("versions", "Ask the tools for their versions", (command,), d.settings.step_timeout)]
 
-    ask(chosen, settings, steps, report=SILENT)
+    remotes = job.remotes if job.connections else []
+    answers = run_on_hosts(remotes, job.settings, steps, report=SILENT, partly=True) if remotes else Answers({}, {})
+    found = {"here": here, **{host: answer.run.outputs["versions"] for host, answer in answers.items()}}
+    if json:
+        tables.print_json({**found, **{host: {"error": error.what} for host, error in answers.errors.items()}})
+    else:
+        tables.print_versions(found)
+    answers.raise_errors()
+    return found
 
 
-class Answered(NamedTuple):
-    """What a host said to steps that a task of its own needs."""
+def explain(code: str) -> None:
+    """Explains an error by its code; `all` lists the codes."""
+    codes = {known.code: known for known in KNOWN}
+    if code == "all":
+        tables.say("\n".join(codes))
+    elif code in codes:
+        tables.say(f"{codes[code].why}\n\n{codes[code].remedy}")
+    else:
+        raise SettingsError("explain", [f"{code!r} is no error's code{nearest(code, list(codes))}"])
 
-    seen: Snapshot
-    run: StepRun
+
+def supervisor_conf(job: Job) -> str:
+    """The Supervisor programs of these settings, once where all hosts need the same."""
+    texts: dict[str, list[str]] = {}
+    for host, connection in job.connections.items():
+        texts.setdefault(conf_of(job.settings.on(host), user=connection.user), []).append(host.name)
+    if not texts:
+        texts[conf_of(job.settings)] = []
+    parts = [f"; On {', '.join(names)}:\n{text}" if len(texts) > 1 else text for text, names in texts.items()]
+    if len(parts) > 1:
+        parts.insert(0, "; The hosts differ. What one of them needs: fab supervisor-conf --only=HOST\n")
+    text = "\n".join(parts)
+    tables.print_text(text)
+    return text
 
 
-def ask(
-    remotes: Sequence[Remote],
-    settings: Settings,
-    steps: Callable[[Deployment], Sequence[Step]],
-    *,
-    report: Report,
-    changes: tuple[str, Who] | None = None,
-    partly: bool = False,
-) -> Answers[Answered]:
-    """Runs steps that a task of its own needs on the current release of each host.
-
-    Args:
-        steps: makes the steps; the last of them is what is asked for.
-        changes: the task's name and who runs it, if it changes something and so needs the lock and the directories.
-        partly: whether hosts that fail may be left out.
-    """
-    fleet = Fleet(remotes, settings.parallel, report.say)
-    name, who = changes or ("", None)
-    opening = access(name, settings, who) if who else {}
-    with fleet.opened(**opening, look={}, partly=partly) as seen:
-        if changes:
-            refuse(seen)
-
-        def work(remote: Remote) -> Answered:
-            live = seen[remote].live
-            d = Deployment(
-                settings=remote.settings,
-                host=remote.host,
-                snapshot=seen[remote],
-                release=seen[remote].current or "",
-                commit=live.commit if live else "",
-                runs_once_steps=remote is fleet.remotes[0],
-            )
-            runs = remote.run(steps(d), d.environment, report)
-            raise_failure(remote.host, runs)
-            return Answered(seen[remote], runs[-1])
-
-        answers, errors = fleet.attempt(work)
-        if errors and not partly:
-            raise together(list(errors.values()))
-        return Answers(answers, {**fleet.missing, **errors})
+def error_rows(answers: Answers[Any]) -> Sequence[Mapping[str, str]]:
+    """The hosts that did not answer, for JSON."""
+    return [{"host": host, "error": error.what} for host, error in answers.errors.items()]

@@ -72,7 +72,7 @@ KNOWN: tuple[Known, ...] = (
         r"holds the lock|left this running",
         "One deploy at a time: somebody deploys now, or a step outlived its deploy. The lock is a kernel lock that "
         "ends with the processes that hold it; no file has to be removed.",
-        "Wait, or: fab deploy --wait=600. Who it is: fab unlock",
+        "Wait, or: fab deploy --wait=600. Who it is: fab lock",
     ),
     Known(
         "same-server",

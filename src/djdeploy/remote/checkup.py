@@ -8,23 +8,21 @@ from __future__ import annotations
 import configparser
 import contextlib
 import glob
-import importlib
 import os
 import pwd
 import re
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import launch
-from .agent.facts import tool
 from .emit import emit
 from .processes import proc, supervisorctl
 from .processes.instances import instances_of
+from .versions import tools
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -213,26 +211,6 @@ def wrong_pid_files(home: str, current: str) -> list[str]:
     release = os.path.basename(current)
     claims = [claim for instance in instances_of(home, runtime) for claim in instance.find([release], scan=False)[1]]
     return [claim for claim in claims if not claim.endswith("No such file or directory")]
-
-
-def tools() -> Table:
-    """The versions of what a deploy needs on the server, as far as it is there."""
-    asked = {"git": ["git", "--version"], "uv": [tool("uv") or "uv", "--version"], "Supervisor": ["supervisord", "-v"]}
-    answers = {name: re.search(r"\d+(\.\d+)+", said_by(command)) for name, command in asked.items()}
-    found = {name: answer[0] for name, answer in answers.items() if answer}
-    with contextlib.suppress(ImportError, OSError):
-        found["pip"] = importlib.import_module("ensurepip").version()
-    return {"Python": sys.version.split()[0], **found}
-
-
-def said_by(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace")
 
 
 def versions(virtualenv: str) -> Table:

@@ -20,6 +20,7 @@ PROGRAMS = {
     "secret_files": "release.secret_files",  # installs secret files
     "smoke_test": "processes.smoke_test",  # tries a release's own server on a private socket
     "static_overlay": "release.static_overlay",  # keeps the previous release's static files reachable
+    "versions": "versions",  # reports the versions of the server's tools
     "status": "processes.status",  # reports what each process really runs
 }
 """Names to modules of this package, each with a `main` that takes the words of its command line."""

@@ -1,15 +1,16 @@
-"""What tasks print that only look: tables, lines and JSON."""
+"""What tasks print: tables, lines and JSON, and the one question they ask."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import IO, Any, cast
 
 from ..errors.redaction import printable
 from ..project.checkup import Checkup
-from ..ssh.remote import StepRun
+from ..ssh.remote import StepRun, describe_holder
 from .progress import Output, Report
 
 
@@ -28,8 +29,8 @@ class Printer(Report):
 
 
 def say(line: str) -> None:
-    """Prints a line, which commands no terminal whatever a server has put into it."""
-    Report().write(printable(line))
+    """Prints whole lines, which command no terminal whatever a server has put into them."""
+    Report().write(line)
 
 
 def print_json(value: Any) -> None:
@@ -54,6 +55,50 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ho
     for line in [list(columns), *cells]:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     return None
+
+
+def print_text(text: str) -> None:
+    """Text that is to be copied or piped as it is, such as a configuration file."""
+    Report().out.write(f"{text}\n")
+
+
+def confirm(question: str) -> bool:
+    """Whether the user agrees, if there is one to ask."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def print_releases(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each release on each host."""
+    shown = [{**row, "commit": str(row["commit"])[:12], "size": human(row["size"])} for row in rows]
+    print_table(shown, ["name", "state", "commit", "ref", "by", "at", "size"], hosts=len({r["host"] for r in rows}) > 1)
+
+
+def print_locks(locks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Who holds the lock of each host."""
+    for host, lock in locks.items():
+        if not lock["held"]:
+            say(f"{host}: nobody holds the lock.")
+            continue
+        say(f"{host}: {describe_holder(lock['holder'])}.")
+        say("  It is free as soon as that deploy, or the step that it left running, has ended.")
+        if lock["holder"].get("orphans"):
+            say("  To end what is left running: fab unlock")
+
+
+def print_versions(found: Mapping[str, Mapping[str, str]]) -> None:
+    """A line for this machine, and one for each server."""
+    for where, versions in found.items():
+        say(f"{where}: {', '.join(f'{name} {version}' for name, version in versions.items())}")
+
+
+def print_checkups(found: Mapping[str, Checkup], *, json: bool) -> None:
+    """What is wrong with each host, with the remedies."""
+    if json:
+        print_json(
+            {host: {"versions": c.versions, "findings": [asdict(f) for f in c.findings]} for host, c in found.items()}
+        )
+    else:
+        print_findings(found)
 
 
 def print_findings(found: Mapping[str, Checkup]) -> None:

@@ -1,0 +1,109 @@
+"""The tasks that change something beside releases: setup, secrets, manage and unlock."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from secrets import token_hex
+
+from ..errors import DeployError
+from ..project.secret_files import as_input, read_secrets
+from ..project.settings import Settings
+from ..recipe import SECRETS, SETUP
+from ..script.plan import Deployment, Step
+from ..server.shell import sh
+from ..ssh.remote import Remote
+from ..terminal import tables
+from ..terminal.progress import SILENT
+from .job import Job
+from .on_hosts import run_on_hosts
+from .queries import locks
+
+
+def setup(job: Job) -> None:
+    """Makes the directories on each server, and installs the launcher."""
+    job.raise_if_dry()
+    report = job.report()
+    done = run_on_hosts(
+        job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
+    )
+    for host in done:
+        report.say(f"{host}: {job.settings.home} is ready")
+    if job.settings.processes:
+        report.say("next, once: what `fab supervisor-conf` prints belongs into /etc/supervisor/conf.d of the server")
+
+
+def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]:
+    """Installs the secret files that are missing or differ, or only says which those are.
+
+    Raises:
+        DeployError: some are missing or differ.
+    """
+    if not check:
+        job.raise_if_dry()
+    contents = read_secrets(job.settings)
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        command = sh("{secret} {shared} --check", secret=d.program("secret_files"), shared=d.layout.shared)
+        title = "Compare the secret files"
+        compare = Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
+        d = replace(d, secrets=contents, token=token_hex(8))
+        return [compare] if check else [*SECRETS.plan("build", d), compare]
+
+    changes = None if check else ("secrets", job.who)
+    answers = run_on_hosts(job.remotes, job.settings, steps, report=job.report(json), changes=changes)
+    rows = [
+        {"host": host, "file": name, "state": state}
+        for host, (_, run) in answers.items()
+        for name, state in run.outputs["secrets"].items()
+    ]
+    if json:
+        tables.print_json(rows)
+    else:
+        tables.print_table(rows, ["file", "state"], hosts=len(answers) > 1)
+    if any(row["state"] != "same" for row in rows):
+        raise DeployError("some secret files are missing or differ")
+    return rows
+
+
+def manage(job: Job, command: str, *, all_hosts: bool) -> None:
+    """Runs a management command in the live release, on the first host or on all."""
+    job.raise_if_dry()
+    words = shlex.split(command)
+    remotes = job.remotes if all_hosts else job.remotes[:1]
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        if not d.release:
+            raise DeployError("no release is live", host=d.host)
+        return [Step("manage", f"manage.py {command}", (d.manage(*words),))]  # no timeout: somebody sits before it
+
+    run_on_hosts(remotes, job.settings, steps, report=tables.Printer(names=len(remotes) > 1))
+
+
+def unlock(job: Job, *, yes: bool) -> None:
+    """Ends what a deploy that is gone has left running, and with it the lock, after asking."""
+    found = locks(job.remotes, job.settings)
+    tables.print_locks(found)
+    orphans = {
+        host: [orphan["pid"] for orphan in lock["holder"].get("orphans", ())]
+        for host, lock in found.items()
+        if lock["held"]
+    }
+    if any(orphans.values()) and not job.dry and (yes or tables.confirm("End what is left running?")):
+        end_orphans(job.remotes, job.settings, orphans)
+        tables.say("It was ended; the next `fab deploy` clears up after it.")
+    found.raise_errors()
+
+
+def end_orphans(remotes: Sequence[Remote], settings: Settings, orphans: Mapping[str, Sequence[int]]) -> None:
+    """Ends processes that outlived their deploy and hold the lock of a host. Takes no lock: they have it."""
+    chosen = [remote for remote in remotes if orphans.get(remote.host)]
+    lock = settings.layout.private / "lock"
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        pids = [str(pid) for pid in orphans[d.host]]
+        command = sh("{orphans} {lock} {pids}", orphans=d.program("orphans"), lock=lock, pids=pids)
+        return [Step("end_orphans", "End what still runs", (command,), settings.step_timeout)]
+
+    run_on_hosts(chosen, settings, steps, report=SILENT)
