@@ -204,7 +204,7 @@ def supervisor_conf(job: Job) -> str:
 
 @task(help={"json": JSON})
 def version(job: Job, json: bool = False) -> Mapping[str, Mapping[str, str]]:
-    """Show the versions of djdeploy and the servers' tools"""
+    """Show the versions of djdeploy and its servers"""
     return queries.version(job, json=json)
 
 

@@ -28,7 +28,7 @@ FLOORS = (
 )
 """The rooms and the modules beside them, from the ground up. One imports only from floors below its own."""
 
-PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks", "djdeploy.testing"}
+PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks"}
 """What users import. All else may change."""
 
 FOR_BOTH_SIDES = {"launch", "wire"}
