@@ -28,7 +28,7 @@ from .script.fragments import (
     set_link,
     synced,
 )
-from .script.plan import Deployment, Recipe, Step, background, join, once
+from .script.plan import Deployment, Recipe, Step, background, join, once, runs
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -95,11 +95,13 @@ fi"""
     return [sh(template, launcher=d.layout.launcher, source=source, token=d.token)]
 
 
+@runs("git", "ssh")
 def fetch_code(d: Deployment) -> Sequence[Shell]:
     """Fetch the code of the commit"""
     return d.source.export(d.commit, d.target.repository)
 
 
+@runs("pip", "uv", "python")
 def create_virtualenv(d: Deployment) -> Sequence[Shell]:
     """Create the virtualenv, or find the one of the same requirements"""
     # A virtualenv cannot be moved, so it is built where it will live; and it is named by what will be in it.
@@ -129,6 +131,7 @@ fi""",
     ]
 
 
+@runs("pip", "uv", "python")
 def install_requirements(d: Deployment) -> Sequence[Shell]:
     """Install the pinned requirements"""
     environment = Shell('"$environment"')
@@ -196,6 +199,7 @@ def run_build_steps(d: Deployment) -> Sequence[Step]:
 
 @background
 @once
+@runs("django", "python")
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
     words = migrate_words(d)
@@ -250,6 +254,7 @@ def migrate_database(d: Deployment) -> Sequence[Step]:
 
 
 @once
+@runs("django", "python")
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that lie between"""
     # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
@@ -259,6 +264,7 @@ def guard_rollback(d: Deployment) -> Sequence[Shell]:
 
 
 @once
+@runs("django", "python")
 def migrate_back(d: Deployment) -> Sequence[Shell]:
     """Unapply the migrations that lie between"""
     if not d.departing or not d.migrate_back:

@@ -62,9 +62,9 @@ def needed(settings: Settings) -> Mapping[str, Any]:
 def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
     """The step that finds out which commit a ref is; a peek only asks the repository."""
     find = d.source.peek if peek else d.source.resolve
-    return Step(
-        "resolve", f"Find {ref} in the repository", tuple(find(ref, d.program("emit"))), d.settings.step_timeout
-    )
+    commands = tuple(find(ref, d.program("emit")))
+    title = f"Find {ref} in the repository"
+    return Step("resolve", title, commands, d.settings.step_timeout, programs=("git", "ssh"))
 
 
 def resolve(fleet: Fleet, seen: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:

@@ -76,7 +76,9 @@ def manage(job: Job, command: str, *, all_hosts: bool) -> None:
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
             raise DeployError("no release is live", host=d.host)
-        return [Step("manage", f"manage.py {command}", (d.manage(*words),))]  # no timeout: somebody sits before it
+        return [
+            Step("manage", f"manage.py {command}", (d.manage(*words),), programs=("django", "python"))
+        ]  # no timeout: somebody sits before it
 
     run_on_hosts(remotes, job.settings, steps, report=tables.Printer(names=len(remotes) > 1))
 

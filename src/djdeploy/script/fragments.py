@@ -142,7 +142,7 @@ def manage_step(d: Deployment, command: str) -> Step:
     run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
     if words[0] == "compilemessages":
         run = compile_messages(d, run)
-    return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,))
+    return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,), programs=("django", "python"))
 
 
 def compile_messages(d: Deployment, run: Shell) -> Shell:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import SettingsError
 from ..project.settings import Settings, nearest
@@ -154,6 +154,8 @@ class Step:
         input: what its program reads from the descriptor `DJDEPLOY_INPUT_FD`; never shown.
         background: whether the steps after it begin while it runs. The end of the stage waits for it.
         join: whether it waits for the steps that run beside others.
+        programs: the foreign programs that it runs, of `git`, `ssh`, `pip`, `uv`, `python` and `django`: their errors
+            are recognised in its output. Those of the kernel, such as a full disk, are in every step's.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Step:
     input: str = field(default="", repr=False)
     background: bool = False
     join: bool = False
+    programs: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:
@@ -170,6 +173,7 @@ class Step:
 
 
 StepFunction: TypeAlias = Callable[[Deployment], "Sequence[Shell] | Sequence[Step]"]
+F = TypeVar("F", bound=StepFunction)
 
 
 def once(step: StepFunction) -> StepFunction:
@@ -188,6 +192,16 @@ def join(step: StepFunction) -> StepFunction:
     """Marks a step that waits for those that run beside others."""
     step.join = True  # type: ignore[attr-defined]
     return step
+
+
+def runs(*programs: str) -> Callable[[F], F]:
+    """Marks a step with the foreign programs that it runs: see `Step.programs`."""
+
+    def mark(step: F) -> F:
+        step.programs = programs  # type: ignore[attr-defined]
+        return step
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -264,6 +278,7 @@ def steps_of(function: StepFunction, d: Deployment) -> Sequence[Step]:
             timeout=step.timeout or d.settings.step_timeout,
             background=step.background or getattr(function, "background", False),
             join=step.join or getattr(function, "join", False),
+            programs=step.programs or getattr(function, "programs", ()),
         )
         for step in named
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
 from .fragments import kept, migrate_commands, renew, set_link
-from .plan import Deployment, Recipe, Step, once
+from .plan import Deployment, Recipe, Step, once, runs
 
 
 def discard_release(d: Deployment) -> Sequence[Shell]:
@@ -53,6 +53,7 @@ def restart_old(d: Deployment) -> Sequence[Shell]:
 
 
 @once
+@runs("django", "python")
 def migrate_forward_again(d: Deployment) -> Sequence[Step]:
     """Apply the migrations again"""
     if not d.departing or not d.migrate_back:
