@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.docker_target import DockerTarget, wait_until
+from tests.docker_target import DockerTarget
 
 from benchmarks.containers import containers
 from benchmarks.delay import Delay
+from djdeploy.rehearsal.waiting import wait_until
 
 OPENED = "server_input_channel_open: ctype session"
 COUNT = f"cat /var/log/supervisor/sshd-std* | grep -c '{OPENED}' || true"

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.docker_target import DockerTarget, wait_until
+from tests.docker_target import DockerTarget
 from tests.ssh.site import HOME, Site
 
 from benchmarks.containers import containers
 from benchmarks.windows import Window
 from djdeploy import Health, Process
 from djdeploy.rehearsal.load import Load
+from djdeploy.rehearsal.waiting import wait_until
 
 __all__ = ["HOME", "BenchSite", "Deploy", "beginning_of", "bench_site", "wait_until"]
 

@@ -11,26 +11,18 @@ import shlex
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from djdeploy.rehearsal.waiting import wait_until
+
 IMAGE = "djdeploy-test-target:latest"
 LABEL = "djdeploy.owner"
 BUILD = Path(__file__).parent.parent / "docker/test-target/build"
 CA_BUNDLE = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
-
-
-def wait_until(what: str, ready: Callable[[], Any], seconds: float = 30) -> Any:
-    """Waits for a condition, and names it if it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
-    return found
 
 
 class DockerTarget:

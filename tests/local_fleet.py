@@ -22,11 +22,11 @@ from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, sh
 from djdeploy.engine import changes
 from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.plan import StepFunction
 from djdeploy.script.undo import UNDO
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
-from tests.docker_target import wait_until
 from tests.local_host import LocalConnection, commit, who
 
 ROOT = Path(__file__).parent.parent

@@ -8,27 +8,21 @@ import functools
 import http.client
 import json
 import os
-import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from djdeploy import Health, Process, Settings
 from djdeploy.project.supervisor_conf import supervisor_conf
 from djdeploy.server.layout import STARTER
 from djdeploy.ssh import programs
-
-T = TypeVar("T")
 
 REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
 VIRTUALENV = Path(sys.prefix)
@@ -59,24 +53,6 @@ def starter() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     programs.write_to(folder)
     return folder / STARTER
-
-
-def until(condition: Callable[[], T], what: str, within: float = 30) -> T:
-    """Waits for a condition, and says what it waited for when it never came."""
-    deadline = time.monotonic() + within
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within:g} s for {what}")
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -313,58 +289,3 @@ def answers(port: int) -> str | None:
         return get(port)
     except (OSError, http.client.HTTPException):
         return None
-
-
-class Load:
-    """Open-loop load from threads: new connections, and clients that keep theirs."""
-
-    def __init__(self, port: int, rate: float = 50, keep_alive: int = 2) -> None:
-        self.port, self.rate, self.keep_alive = port, rate, keep_alive
-        self.ended = threading.Event()
-        self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self.changing = threading.Lock()
-
-    def __enter__(self) -> Load:
-        self.threads = [threading.Thread(target=self._new_connections)]
-        self.threads += [threading.Thread(target=self._kept_connection) for _ in range(self.keep_alive)]
-        self.requests: list[threading.Thread] = []
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        for thread in [*self.threads, *self.requests]:
-            thread.join(timeout=15)
-
-    def _new_connections(self) -> None:
-        began, number = time.monotonic(), 0
-        while not self.ended.wait(max(0.0, began + number / self.rate - time.monotonic())):
-            number += 1
-            request = threading.Thread(target=self._count, args=(lambda: get(self.port),))
-            self.requests.append(request)
-            request.start()
-
-    def _kept_connection(self) -> None:
-        """A client that keeps its connection, and opens another when the server says that it closes it, or has done so.
-
-        Like urllib3 and browsers it looks before it writes: on a busy machine it may sleep through the last seconds of
-        a server, and find its connection closed.
-        """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        while not self.ended.wait(0.05):
-            if connection.sock and select.select([connection.sock], [], [], 0)[0]:
-                connection.close()
-            self._count(lambda: get(self.port, connection))
-        connection.close()
-
-    def _count(self, request: Callable[[], str]) -> None:
-        try:
-            answer = request()
-        except (OSError, http.client.HTTPException) as error:
-            answer = f"failed: {error!r}"
-        with self.changing:
-            self.answers[answer] += 1
-            if answer.startswith(("failed", "HTTP")):
-                self.failures.append(answer)

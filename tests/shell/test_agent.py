@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.ssh.programs import agent_command, digest, packed
-from tests.docker_target import wait_until
 
 
 class Client:

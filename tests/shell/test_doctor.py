@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from .homes import Home, a_home, answers, free_port, until, web
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.waiting import wait_until
+
+from .homes import Home, a_home, answers, web
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_what_supervisor_has_not_loaded_is_told_by_its_own_word_or_by_what_it_st
     home.release("r1", process)
     home.switch("r1")
     home.supervise_printed(process, control=control)
-    until(lambda: answers(port) == "r1", "the site")
+    wait_until("the site", lambda: answers(port) == "r1")
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     assert facts(home, **path)["supervisor"]["not_loaded"] == []
     config = home.root / "supervisord.conf"

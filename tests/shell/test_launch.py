@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 
 from djdeploy import Process
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.waiting import wait_until
 
-from .homes import Home, a_home, answers, free_port, until, web
+from .homes import Home, a_home, answers, web
 
 PRINT = """
 import json, os, socket, stat, sys
@@ -126,7 +128,7 @@ def test_gunicorn_gets_a_private_health_socket_besides(home: Home) -> None:
     home.release("r1", web(port))
     home.switch("r1")
     with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "1", stdin=listener):
-        until(lambda: answers(port) == "r1", "the server")
+        wait_until("the server", lambda: answers(port) == "r1")
         path = home.path / "run/web-1.health"
         status = path.stat()
         assert stat.S_ISSOCK(status.st_mode)
@@ -159,7 +161,7 @@ def test_one_instance_binds_its_address_itself(home: Home, bind: str) -> None:
     if address.startswith("unix:"):
         Path(address[5:]).touch()  # of the server before, or of somebody's mistake
     with launched(home, "web", "0"):
-        until(lambda: connects(address), "the server to listen")
+        wait_until("the server to listen", lambda: connects(address))
         if address.startswith("unix:"):
             assert stat.S_IMODE(Path(address[5:]).stat().st_mode) == 0o666
 
@@ -184,7 +186,7 @@ def test_an_address_that_is_still_in_use_is_waited_for(home: Home) -> None:
         time.sleep(1)  # there is nothing to wait for: it must go on trying
         assert started.poll() is None
         other.close()
-        until(lambda: answers(port) == "r1", "the server")
+        wait_until("the server", lambda: answers(port) == "r1")
 
 
 def test_a_long_home_does_not_matter_to_the_health_socket(home: Home) -> None:
@@ -196,7 +198,7 @@ def test_a_long_home_does_not_matter_to_the_health_socket(home: Home) -> None:
     home.release("r1", web(port))
     home.switch("r1")
     with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "0", stdin=listener):
-        until(lambda: answers(port) == "r1", "the server")
+        wait_until("the server", lambda: answers(port) == "r1")
         assert home.run("status").outputs["processes"][0]["healthy"] is True
 
 
@@ -282,6 +284,6 @@ def test_home_may_be_a_link(home: Home) -> None:
     shutil.copy(home.path / "bin/djdeploy-launch-1", home.root / "x")
     home.name = "link"
     with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "0", stdin=listener):
-        until(lambda: answers(port) == "r1", "the server")
+        wait_until("the server", lambda: answers(port) == "r1")
         row = home.run("status").outputs["processes"][0]
         assert (row["release"], row["healthy"]) == ("r1", True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy.rehearsal.load import Answer, Load, Summary
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nX-Release: r1\r\nX-Pid: 7\r\nContent-Length: 2\r\n\r\nok"
 CLOSING = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

@@ -23,7 +23,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from .homes import starter, until
+from djdeploy.rehearsal.waiting import wait_until
+
+from .homes import starter
 
 MANAGE = """\
 import os, sys
@@ -980,7 +982,7 @@ def held(project: Project, seconds: float) -> Iterator[None]:
 
     def release() -> None:
         with connected(project) as looking:
-            until(lambda: looking.execute(waiting).fetchall(), "somebody who waits for the lock", 60)
+            wait_until("somebody who waits for the lock", lambda: looking.execute(waiting).fetchall(), seconds=60)
         time.sleep(seconds)
         holder.execute("COMMIT")
 

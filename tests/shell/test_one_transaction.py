@@ -13,9 +13,9 @@ from djdeploy import DEPLOY, Deployment, Recipe, Shell, sh
 from djdeploy.engine import changes, on_hosts, queries
 from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
 from djdeploy.recipe import switch_links
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
-from tests.docker_target import wait_until
 from tests.local_fleet import Client, LocalFleet
 from tests.local_host import LocalConnection, commit, quiet_report, who
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.processes import proc
 from djdeploy.remote.processes.proc import Identity
 
-from .homes import Home, a_home, until
+from .homes import Home, a_home
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 def sleeper(started: list[subprocess.Popen[bytes]], cwd: Path, **env: str) -> int:
     process = subprocess.Popen(["sleep", "600"], cwd=cwd, env={**os.environ, **env})
     started.append(process)
-    until(lambda: proc.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
+    wait_until("sleep to run", lambda: proc.command_of(process.pid)[:1] == ["sleep"])
     return process.pid
 
 
@@ -79,7 +80,7 @@ def test_a_missing_file_claims_nothing(home: Home) -> None:
 def test_a_pid_that_is_gone_is_stale(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
     pid = sleeper(started, home.path / "r1")
     started[0].kill()
-    until(lambda: proc.process(pid) is None, "a zombie, which has ended")
+    wait_until("a zombie, which has ended", lambda: proc.process(pid) is None)
     assert "is stale: pid" in claimed(home, pid).why
     started[0].wait()
     assert "is stale: pid" in claimed(home, pid).why
@@ -104,7 +105,7 @@ def test_a_process_of_another_user_is_not_touched(home: Home, started: list[subp
     (home.root).chmod(0o755)
     process = subprocess.Popen(["sleep", "600"], cwd=home.path / "r1", user="nobody")
     started.append(process)
-    until(lambda: proc.command_of(process.pid)[:1] == ["sleep"], "sleep to run")
+    wait_until("sleep to run", lambda: proc.command_of(process.pid)[:1] == ["sleep"])
     assert "belongs to another user; not touched" in claimed(home, process.pid).why
 
 
@@ -135,7 +136,7 @@ def test_a_name_with_spaces_and_parentheses_is_read_right(home: Home, started: l
     shutil.copy(shutil.which("sleep") or "/bin/sleep", odd)
     started.append(subprocess.Popen([odd, "600"]))
     pid = started[0].pid
-    until(lambda: "a) (b" in Path(f"/proc/{pid}/stat").read_text(), "the name")
+    wait_until("the name", lambda: "a) (b" in Path(f"/proc/{pid}/stat").read_text())
     found = proc.process(pid)
     assert found
     assert found.parent == os.getpid()
@@ -155,7 +156,7 @@ def test_releases_are_in_use_by_directory_environment_and_command(
     argument = str(home.path / "by-command/virtualenv/bin/python")
     started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", argument]))
     names = {"by-directory", "by-environment", "by-command"}
-    until(lambda: proc.releases_in_use(str(home.path)) == names, "the three", within=5)
+    wait_until("the three", lambda: proc.releases_in_use(str(home.path)) == names, seconds=5)
 
 
 def test_a_release_is_in_use_although_its_directory_was_removed_and_made_anew(

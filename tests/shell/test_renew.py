@@ -15,8 +15,12 @@ import pytest
 
 from djdeploy import Health, Process
 from djdeploy.project.supervisor_conf import supervisor_conf
+from djdeploy.rehearsal.load import Load
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.traffic import Traffic
+from djdeploy.rehearsal.waiting import wait_until
 
-from .homes import Home, Load, a_home, answers, free_port, get, until, web
+from .homes import Home, a_home, answers, get, web
 
 WORKER = """
 import pathlib, time, sys
@@ -41,9 +45,13 @@ def serving(home: Home, process: Process, *others: Process, **more: Any) -> int:
         home.release(name, process, *others, **more)
     home.switch("r1")
     home.supervise_printed(process, *others)
-    until(lambda: answers(port) == "r1", "r1 to serve")
+    wait_until("r1 to serve", lambda: answers(port) == "r1")
     assert home.renew("r1").status == 0  # both instances, not only the first
     return port
+
+
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/"
 
 
 def releases(port: int) -> set[str | None]:
@@ -53,21 +61,21 @@ def releases(port: int) -> set[str | None]:
 @pytest.mark.parametrize("options", ["", "--worker-class gthread --threads 4", "--workers 2"])
 def test_a_renewal_under_load_loses_no_request(home: Home, options: str) -> None:
     port = serving(home, web(free_port(), options))
-    with Load(port) as load:
+    with Traffic(url(port)) as load:
         renewed = home.deploy("r2")
-        until(lambda: load.answers["r2"] > 20, "answers of r2")
+        wait_until("answers of r2", lambda: load.releases["r2"] > 20)
     assert renewed.status == 0
-    assert load.failures == []
-    assert load.answers["r1"] > 20
+    assert load.failures == {}
+    assert load.releases["r1"] > 20
     assert releases(port) == {"r2"}
     assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
 
 
 def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
     port = serving(home, web(free_port(), command="gunicorn site_of:asgi -k asgi --graceful-timeout 5"))
-    with Load(port) as load:
+    with Traffic(url(port)) as load:
         assert home.deploy("r2").status == 0
-    assert load.failures == []
+    assert load.failures == {}
     assert releases(port) == {"r2"}
 
 
@@ -82,9 +90,9 @@ def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
 def test_other_servers_are_renewed_without_loss_of_new_connections(home: Home, command: str, needs: str) -> None:
     pytest.importorskip(needs)
     port = serving(home, web(free_port(), command=command))
-    with Load(port, keep_alive=0) as load:
+    with Load(url(port), rate=50) as load:
         assert home.deploy("r2").status == 0
-    assert load.failures == []
+    assert load.summary().failures == {}
     assert releases(port) == {"r2"}
 
 
@@ -94,7 +102,7 @@ def test_an_instance_is_touched_only_when_the_one_before_it_serves(home: Home) -
     home.switch("r2")
     with home.starting("rolling_restart", "r2", "--old", "r1") as (process, _):
         first = home.pid("web-0")
-        until(lambda: home.pid("web-0") != first, "the first instance to be another")
+        wait_until("the first instance to be another", lambda: home.pid("web-0") != first)
         assert Path(f"/proc/{second}").exists()
         assert process.wait(timeout=60) == 0
     assert releases(port) == {"r2"}
@@ -128,12 +136,12 @@ def test_what_serves_the_release_already_is_left_alone(home: Home) -> None:
 def test_force_renews_what_serves_the_release_already(home: Home) -> None:
     port = serving(home, web(free_port()))
     pids = home.pid("web-0"), home.pid("web-1")
-    with Load(port) as load:
+    with Traffic(url(port)) as load:
         renewed = home.renew("r1", "--force")
     assert renewed.status == 0, renewed.output
     assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
     assert not {home.pid("web-0"), home.pid("web-1")} & set(pids)
-    assert load.failures == []
+    assert load.failures == {}
 
 
 # --- broken releases --------------------------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals
     process = web(free_port())
     port = serving(home, process)
     home.release("broken", process, more=more)
-    with Load(port) as load:
+    with Traffic(url(port)) as load:
         failed = home.deploy("broken")
         assert failed.status == 1
         assert failed.seconds < 15
@@ -165,8 +173,8 @@ def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals
     assert healed.status == 0, healed.output
     assert healed.seconds < 10
     assert healed.instances()["web 1"] == "kept"
-    assert load.failures == []
-    assert set(load.answers) == {"r1"}
+    assert load.failures == {}
+    assert set(load.releases) == {"r1"}
 
 
 def test_a_release_with_a_missing_program_is_noticed(home: Home) -> None:
@@ -252,7 +260,7 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
         (home.path / name / "repository/stubborn.py").write_text(conf)
     home.switch("r1")
     home.supervise_printed(process)
-    until(lambda: (home.path / "run/web-1.pid").exists(), "both instances")
+    wait_until("both instances", lambda: (home.path / "run/web-1.pid").exists())
     assert home.renew("r1").status == 0
     renewed = home.deploy("r2")
     assert renewed.status == 0
@@ -308,7 +316,7 @@ def test_two_projects_with_the_same_process_names_do_not_touch_each_other(home: 
 def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) -> None:
     process = web(free_port())
     home.supervise_printed(process)
-    until(lambda: "nothing has been deployed yet" in home.log("web-1"), "the launchers to wait")
+    wait_until("the launchers to wait", lambda: "nothing has been deployed yet" in home.log("web-1"))
     home.release("r1", process)
     renewed = home.deploy("r1")
     assert renewed.status == 0
@@ -329,7 +337,7 @@ def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
 def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
     process = web(free_port())
     home.supervise_printed(process)
-    until(lambda: "nothing has been deployed yet" in home.log("web-0"), "the launchers to wait")
+    wait_until("the launchers to wait", lambda: "nothing has been deployed yet" in home.log("web-0"))
     home.release("r1", process, more="import missing_module")
     assert home.deploy("r1").status == 1
 
@@ -341,7 +349,7 @@ def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None
         home.release(name, process)
     home.switch("r1")
     home.supervise_printed(process, control=True)
-    assert home.renew("r1").status == 0 or until(lambda: answers(port), "r1")
+    assert home.renew("r1").status == 0 or wait_until("r1", lambda: answers(port))
     ctl = [str(Path(sys.prefix) / "bin/supervisorctl"), "-c", str(home.root / "supervisord.conf")]
     subprocess.run([*ctl, "stop", "demo-web:demo-web_1"], check=True, stdout=subprocess.DEVNULL)
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
@@ -370,7 +378,7 @@ def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
     home.switch("broken")
     text = supervisor_conf(home.settings(process)).replace("startretries=1000", "startretries=3")
     home.supervise(text)
-    until(lambda: home.log("web-0").count("starts broken") >= 5, "five starts")
+    wait_until("five starts", lambda: home.log("web-0").count("starts broken") >= 5)
     assert "FATAL" not in (home.root / "supervisord.log").read_text()
     renewed = home.deploy("r2")
     assert renewed.status == 0
@@ -396,7 +404,7 @@ def test_a_worker_is_renewed_when_it_lives_in_the_new_release(home: Home) -> Non
     with_worker(home, "r2", process)
     home.switch("r1")
     home.supervise_printed(process)
-    until(lambda: all("works" in home.log(f"worker-{number}") for number in range(2)), "the workers")
+    wait_until("the workers", lambda: all("works" in home.log(f"worker-{number}") for number in range(2)))
     renewed = home.deploy("r2")
     assert renewed.status == 0
     assert renewed.instances() == {"worker 0": "renewed", "worker 1": "renewed"}
@@ -409,7 +417,7 @@ def test_a_worker_that_dies_at_once_is_noticed(home: Home) -> None:
     with_worker(home, "r2", process, body="raise RuntimeError('no queue')")
     home.switch("r1")
     home.supervise_printed(process)
-    until(lambda: "works" in home.log("worker-0"), "the worker")
+    wait_until("the worker", lambda: "works" in home.log("worker-0"))
     failed = home.deploy("r2")
     assert failed.status == 1
     assert "no queue" in failed.output
@@ -426,13 +434,13 @@ def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) 
     home.release("r2", both[0])
     home.switch("r1")
     home.supervise_printed(*both)
-    until(lambda: "works" in home.log("worker-0") and answers(port), "both")
+    wait_until("both", lambda: "works" in home.log("worker-0") and answers(port))
     old = home.pid("worker-0")
     renewed = home.deploy("r2")
     assert renewed.status == 0
     assert "worker 0 is ended: r2 has no such process" in renewed.output
     assert not Path(f"/proc/{old}").exists()
-    until(lambda: "r2 has no process 'worker'" in home.log("worker-0"), "the launcher to wait")
+    wait_until("the launcher to wait", lambda: "r2 has no process 'worker'" in home.log("worker-0"))
     home.switch("r1")
     assert home.renew("r1", "--old", "r2").outputs["instances"][2]["release"] == "r1"
 
@@ -467,7 +475,7 @@ def test_the_posts_own_layout_is_renewed(home: Home) -> None:
         )
     home.switch("r1")
     home.supervise(POST.format(home=home.path, port=port))
-    until(lambda: answers(port) == "r1", "r1 to serve")
+    wait_until("r1 to serve", lambda: answers(port) == "r1")
     old = int((home.path / "r1/repository/demo.pid").read_text())
     renewed = home.deploy("r2")
     assert renewed.status == 0
@@ -488,8 +496,8 @@ def test_a_successor_without_a_pid_file_is_known_by_its_supervisor_and_its_relea
     home.switch("r1")
     text = POST.replace("--pid {home}/current/repository/demo.pid", "")
     home.supervise(text.format(home=home.path, port=port))
-    pid = until(lambda: next(iter(sorted(home.left())), None), "the server")
-    until(lambda: answers(port), "r1 to serve")
+    pid = wait_until("the server", lambda: next(iter(sorted(home.left())), None))
+    wait_until("r1 to serve", lambda: answers(port))
     (home.path / "r1/repository/demo.pid").write_text(f"{pid}\n")
     renewed = home.deploy("r2")
     assert renewed.status == 0
@@ -504,7 +512,7 @@ def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home)
     home.switch("r1")
     text = POST.replace("autorestart=true", "autorestart=unexpected\nstartsecs=0")
     home.supervise(text.format(home=home.path, port=port))
-    until(lambda: answers(port), "r1 to serve")
+    wait_until("r1 to serve", lambda: answers(port))
     failed = home.deploy("r2")
     assert failed.status == 1
     assert "autorestart=true" in failed.output
@@ -558,7 +566,7 @@ def test_term_ends_the_renewal_promptly_and_it_says_what_was_touched(home: Home)
     first = home.pid("web-0")
     home.switch("slow")
     with home.starting("rolling_restart", "slow", "--old", "r1") as (restart, told):
-        until(lambda: home.pid("web-0") != first, "the first instance to be touched")
+        wait_until("the first instance to be touched", lambda: home.pid("web-0") != first)
         restart.send_signal(signal.SIGTERM)
         began = time.monotonic()
         output, _ = restart.communicate(timeout=20)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from djdeploy import Health, Process
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.waiting import wait_until
 
-from .homes import Home, Renewed, a_home, free_port, until, web
+from .homes import Home, Renewed, a_home, web
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def tried_in_company(home: Home, then: Callable[[], object]) -> Renewed:
     company, others = os.pipe()
     with ThreadPoolExecutor() as pool:
         running = pool.submit(lambda: home.run("smoke_test", "new", fds=[company], DJDEPLOY_COMPANY_FD=str(company)))
-        until(lambda: asked.exists() or running.done(), "the first question")
+        wait_until("the first question", lambda: asked.exists() or running.done())
         then()
         os.close(others)
         done = running.result()
@@ -153,10 +155,10 @@ def test_a_pid_file_in_the_command_is_not_written(home: Home) -> None:
 def test_nothing_stays_behind_when_it_is_ended(home: Home, number: signal.Signals) -> None:
     home.release("new", web(free_port()), more="time.sleep(30)")
     with home.starting("smoke_test", "new") as (process, _):
-        until(lambda: len(home.left()) >= 2, "the server and its worker")
+        wait_until("the server and its worker", lambda: len(home.left()) >= 2)
         process.send_signal(number)
         process.wait(timeout=5)
-    until(lambda: home.left() == [], "the end of the server", within=5)
+    wait_until("the end of the server", lambda: home.left() == [], seconds=5)
 
 
 def test_a_program_that_the_site_has_started_does_not_stay_behind(home: Home) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from djdeploy import Process
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.waiting import wait_until
 
-from .homes import Home, a_home, answers, free_port, until, web
+from .homes import Home, a_home, answers, web
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_a_worker_has_no_health(home: Home) -> None:
     home.release("r1", process)
     home.switch("r1")
     home.supervise_printed(process)
-    until(lambda: (home.path / "run/worker-0.pid").exists(), "the worker")
+    wait_until("the worker", lambda: (home.path / "run/worker-0.pid").exists())
     row = status(home)["worker 0"]
     assert (row["healthy"], row["release"]) == (None, "r1")
 
@@ -67,7 +69,7 @@ def test_more_instances_than_the_settings_have_are_shown(home: Home) -> None:
     home.release("r1", web(port, instances=2))
     home.switch("r1")
     home.supervise_printed(web(port, instances=3))
-    until(lambda: (home.path / "run/web-2.pid").exists() and answers(port), "three instances")
+    wait_until("three instances", lambda: (home.path / "run/web-2.pid").exists() and answers(port))
     assert list(status(home)) == ["web 0", "web 1", "web 2"]
     home.release("r2", web(port, instances=2))
     assert list(home.deploy("r2").instances()) == ["web 0", "web 1", "web 2"]

@@ -21,10 +21,11 @@ from typing import IO, Any
 from djdeploy import DEPLOY, ROLLBACK, Deployment, Process, Recipe, Settings, Step
 from djdeploy.rehearsal import guard
 from djdeploy.rehearsal.fabfile import fabfile
-from djdeploy.rehearsal.target import Rehearsal, free_port
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.target import Rehearsal
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.plan import STAGES
 from djdeploy.server.snapshot import Snapshot
-from tests.docker_target import wait_until
 from tests.local_host import commit
 
 MANAGE = """\

@@ -16,7 +16,8 @@ import pytest
 
 from djdeploy import Process, Settings
 from djdeploy.rehearsal.repository import SampleRepository
-from tests.docker_target import DockerTarget, wait_until
+from djdeploy.rehearsal.waiting import wait_until
+from tests.docker_target import DockerTarget
 
 Targets = Callable[..., DockerTarget]
 HOME = "/srv/www/demo"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from djdeploy.rehearsal import guard
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 
 def test_the_demonstration_loses_no_request_and_leaves_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from djdeploy import Process
 from djdeploy.rehearsal.load import Load
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 from .site import FAB, HOME, Site, Targets
 

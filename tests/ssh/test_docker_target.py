@@ -11,7 +11,8 @@ from typing import Any
 import paramiko
 import pytest
 
-from tests.docker_target import LABEL, DockerTarget, owner, remove_containers, wait_until
+from djdeploy.rehearsal.waiting import wait_until
+from tests.docker_target import LABEL, DockerTarget, owner, remove_containers
 
 Targets = Callable[..., DockerTarget]
 

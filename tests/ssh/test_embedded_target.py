@@ -23,7 +23,7 @@ from djdeploy import Health, Process, Settings
 from djdeploy.rehearsal import guard
 from djdeploy.rehearsal.fabfile import fabfile
 from djdeploy.rehearsal.target import Rehearsal
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 MEGABYTE = 1 << 20
 

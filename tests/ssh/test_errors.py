@@ -13,7 +13,8 @@ import pytest
 
 from djdeploy import Probe, Secret
 from djdeploy.errors.catalogue import KNOWN
-from tests.docker_target import DockerTarget, wait_until
+from djdeploy.rehearsal.waiting import wait_until
+from tests.docker_target import DockerTarget
 
 from .site import HOME, Site
 

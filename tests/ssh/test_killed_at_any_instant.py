@@ -15,7 +15,7 @@ import pytest
 
 from djdeploy import Step
 from djdeploy.rehearsal.target import Rehearsal
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 from .faults import BOUNDARIES, FAULTS, LONG, Client, FaultySite, Watch, answering, command_of, random_instant, send
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy.rehearsal.load import Load
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 from .faults import Client
 from .site import HOME, Site, Targets

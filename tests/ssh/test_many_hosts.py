@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from djdeploy import Settings
-from tests.docker_target import IMAGE, LABEL, owner, wait_until
+from djdeploy.rehearsal.waiting import wait_until
+from tests.docker_target import IMAGE, LABEL, owner
 from tests.local_host import commit
 
 from .site import FAB, HOME

@@ -18,7 +18,7 @@ import pytest
 
 from djdeploy import Process
 from djdeploy.rehearsal.load import Load
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 from tests.ssh.site import HOME, Site, Targets
 
 DOCUMENT = Path(__file__).parents[2] / "docs/zero-downtime.md"

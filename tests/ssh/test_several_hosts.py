@@ -11,7 +11,7 @@ import pytest
 from djdeploy import Host, Process
 from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.repository import WSGI
-from tests.docker_target import wait_until
+from djdeploy.rehearsal.waiting import wait_until
 
 from .site import HOME, Site, Targets
 

@@ -26,6 +26,8 @@ from types import TracebackType
 from typing import NamedTuple, TextIO
 from urllib.parse import unquote, urlsplit
 
+from .waiting import wait_until
+
 TIMEOUT = 10.0
 """Seconds after which a request has failed."""
 
@@ -337,7 +339,7 @@ class Load:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
-            self._wait_for_first_answer()
+            wait_until("the load's first answer", self._has_begun, TIMEOUT + 20)
         except BaseException:
             self._process.kill()
             self.stop()
@@ -370,12 +372,10 @@ class Load:
                 if line.endswith("\n"):  # else it is being written
                     yield Answer(**json.loads(line))
 
-    def _wait_for_first_answer(self) -> None:
-        until = time.monotonic() + TIMEOUT + 20
-        while not self.answers():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the load did not begin")
-            time.sleep(0.02)
+    def _has_begun(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError("the load ended before it began")
+        return bool(self.answers())
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from djdeploy import Process, Settings
 
 from . import guard, session
 from .fabfile import fabfile
+from .ports import free_port
 from .repository import SampleRepository
 from .sshd import Config
 from .supervisord import Supervisor
@@ -281,24 +280,6 @@ def write_key(path: Path) -> str:
     public = key.export_public_key().decode()
     path.with_name(f"{path.name}.pub").write_text(public)
     return public
-
-
-def free_port() -> int:
-    """A port that nobody listens on, outside the range from which the kernel takes ports for outgoing connections.
-
-    It stays free until the site binds it, some minutes later, while a load opens thousands of connections.
-    """
-    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    outside: list[int] = [*range(10_000, first), *range(last + 1, 65_536)]
-    for port in random.sample(outside, len(outside)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise RuntimeError("no port is free")
 
 
 def our_environment() -> Mapping[str, str]:
