@@ -7,6 +7,7 @@ from .errors import DeployError
 from .project.settings import Health, Host, Probe, Process, Secret, Settings
 from .recipe import DEPLOY, ROLLBACK
 from .script.plan import Deployment, Recipe, Step, once
+from .server.protocols import Installer, Server, Source
 from .server.shell import Shell, sh
 
 __version__ = "0.1.0"
@@ -21,12 +22,15 @@ __all__ = [
     "Deployment",
     "Health",
     "Host",
+    "Installer",
     "Probe",
     "Process",
     "Recipe",
     "Secret",
+    "Server",
     "Settings",
     "Shell",
+    "Source",
     "Step",
     "collection",
     "once",

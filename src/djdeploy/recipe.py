@@ -98,7 +98,7 @@ fi"""
 @runs("git", "ssh")
 def fetch_code(d: Deployment) -> Sequence[Shell]:
     """Fetch the code of the commit"""
-    return d.source.export(d.commit, d.target.repository)
+    return d.source.export(d.commit, d.target.repository, d.server)
 
 
 @runs("pip", "uv", "python")
@@ -125,7 +125,7 @@ fi""",
             files=[d.target.repository / name for name in d.settings.requirements],
             virtualenvs=d.layout.virtualenvs,
             link=d.target.virtualenv,
-            create=d.installer.create(environment, d.settings.python, d.settings.system_site_packages),
+            create=d.installer.create(environment, d.settings.system_site_packages, d.server),
         ),
         *link_virtualenv_of_original_layout(d),
     ]
@@ -153,8 +153,10 @@ if [ ! -e "$environment/.complete" ]; then
 fi""",
             virtualenv=d.target.virtualenv,
             files=files,
-            install=d.installer.install(environment, locked) if files else Shell(":"),
-            install_extra=d.installer.install(environment, sh("{extra}", extra=extra)) if extra else Shell(":"),
+            install=d.installer.install(environment, locked, d.server) if files else Shell(":"),
+            install_extra=d.installer.install(environment, sh("{extra}", extra=extra), d.server)
+            if extra
+            else Shell(":"),
             bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.departing.virtualenv, new=environment)
             if d.departing and d.installer.name == "uv"
             else Shell(":"),

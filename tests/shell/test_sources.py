@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from djdeploy.rehearsal.target import Rehearsal
+from djdeploy.server import protocols
 from djdeploy.server.git import Git, ssh_words
+from djdeploy.server.layout import Layout
 from djdeploy.server.shell import Shell
 from tests.local_host import commit, git
 
-TELL = Shell("echo told")
 ANEW = "made anew"
 
 
@@ -29,6 +30,10 @@ class Server:
         self.head = commit(self.repository, {"page.html": "one"})
         self.url = str(self.repository)
         self.env = dict(os.environ)
+
+    @property
+    def told(self) -> protocols.Server:
+        return protocols.Server(Layout(PurePosixPath(self.private.parent)), Shell("echo told"))
 
     @property
     def source(self) -> Git:
@@ -51,14 +56,14 @@ class Server:
         return done.stdout
 
     def resolve(self, ref: str = "main", code: int = 0, hold: Sequence[int] = ()) -> str:
-        return self.run(self.source.resolve(ref, TELL), code, hold)
+        return self.run(self.source.resolve(ref, self.told), code, hold)
 
     def peek(self, ref: str = "main", code: int = 0) -> str:
-        return self.run(self.source.peek(ref, TELL), code)
+        return self.run(self.source.peek(ref, self.told), code)
 
     def export(self, name: str = "new", code: int = 0, hold: Sequence[int] = ()) -> str:
         newest = git(self.repository, "rev-parse", "HEAD")
-        return self.run(self.source.export(newest, PurePosixPath(self.root / name)), code, hold)
+        return self.run(self.source.export(newest, PurePosixPath(self.root / name), self.told), code, hold)
 
     def configure(self, **values: str) -> None:
         """Git's configuration on the server."""

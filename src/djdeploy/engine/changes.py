@@ -9,6 +9,7 @@ from secrets import token_hex
 
 from ..errors import SettingsError
 from ..errors.redaction import values_to_hide
+from ..project.checkup import required_tools
 from ..project.secret_files import read_secrets
 from ..project.settings import Settings, is_ref
 from ..recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
@@ -72,7 +73,7 @@ def deploy(
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     opening = access("deploy", settings, who, changes=not dry_run)
     with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as seen:
-        check_servers(seen, needs=("git",), files=settings.shared_files)
+        check_servers(seen, needs=required_tools(settings), files=settings.shared_files)
         check_servers_are_distinct(seen)
         warn_of_clocks(seen, report)
         told = resolve(fleet, seen, ref, report, peek=dry_run)

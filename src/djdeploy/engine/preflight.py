@@ -15,7 +15,7 @@ from ..terminal.progress import Report
 from .fleet import Snapshots
 
 
-def check_servers(seen: Snapshots, needs: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+def check_servers(seen: Snapshots, needs: Sequence[str] | None = None, files: Sequence[str] = ()) -> None:
     """Raises all problems of all hosts at once, where the task could only fail."""
     errors = [
         DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)

@@ -145,7 +145,7 @@ def checkups(
             )
             facts = [sh("{p} {home}", p=d.program(name), home=settings.home) for name in ("checkup", "status")]
             steps = [Step("examine", "Look at the server", tuple(facts), settings.step_timeout)]
-            if d.snapshot.facts["tools"]["git"]:
+            if d.snapshot.facts["tools"]["git"] or not settings.pulls:
                 steps += [find_commit(d, ref, peek=True)]
             runs = remote.run(steps, step_environment(d.settings), report)
             raise_failure(remote.host, runs[:1])
@@ -153,7 +153,8 @@ def checkups(
             problems = [*secret_sources(settings), *findings(d.settings, d.snapshot, outputs, who.at.timestamp())]
             if not runs[-1].ok:
                 output = [line for line in runs[-1].tail if line.strip()]
-                what = f"{ref} cannot be read from {settings.repository}: {' '.join(output[-2:])}"
+                where = settings.repository if settings.pulls else "the project's own source"
+                what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
                 problems.append(Finding(what, remedy_for(output)))
             return Checkup(versions_of(outputs["checkup"]), problems)
 
@@ -183,6 +184,8 @@ def difference(
     Returns:
         `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`.
     """
+    if not settings.pulls:
+        raise SettingsError("diff", ["only commits of a Git repository can be compared, not those of another `source`"])
     fleet = Fleet(remotes[:1], settings.parallel)
     ref = ref or settings.branch
     # It brings the mirror up to date, and so needs the lock.

@@ -62,7 +62,7 @@ def needed(settings: Settings) -> Mapping[str, Any]:
 def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
     """The step that finds out which commit a ref is; a peek only asks the repository."""
     find = d.source.peek if peek else d.source.resolve
-    commands = tuple(find(ref, d.program("emit")))
+    commands = tuple(find(ref, d.server))
     title = f"Find {ref} in the repository"
     return Step("resolve", title, commands, d.settings.step_timeout, programs=("git", "ssh"))
 

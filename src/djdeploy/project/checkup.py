@@ -62,12 +62,12 @@ class Checkup(NamedTuple):
 
 
 def obstacles(
-    seen: Snapshot, settings: Settings, needs: Sequence[str] = (), files: Sequence[str] = ()
+    seen: Snapshot, settings: Settings, needs: Sequence[str] | None = None, files: Sequence[str] = ()
 ) -> Iterator[Finding]:
     """What keeps a task from beginning on a host.
 
     Args:
-        needs: the tools that it needs.
+        needs: the tools that it needs to build a release; None: it builds none.
         files: the shared files that must be there.
     """
     layout, facts = settings.layout, seen.facts
@@ -80,9 +80,9 @@ def obstacles(
     if foreign:
         what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
         yield Finding(what, "Give each project a home of its own.")
-    if needs:
+    if needs is not None:
         yield from lacking(settings, facts)
-    for tool in needs:
+    for tool in needs or ():
         if tool in facts["tools"] and not facts["tools"][tool]:
             yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
     for file in files:
@@ -92,10 +92,15 @@ def obstacles(
             yield Finding(f"{target} is missing (settings: shared_files)", remedy)
 
 
+def required_tools(settings: Settings) -> Sequence[str]:
+    """The tools that a deploy cannot do without; what a source of the project's own needs, only it knows."""
+    return ("git",) if settings.pulls else ()
+
+
 def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """What no deploy can do without."""
     uv = settings.installer != "pip" and facts["tools"].get("uv")
-    if not facts["venv"] and not uv:
+    if isinstance(settings.installer, str) and not facts["venv"] and not uv:
         but = "" if settings.installer == "pip" else ", and there is no uv"
         yield Finding(
             f"{settings.python} of the server has no venv{but}", "As root on the server: apt-get install python3-venv"
@@ -112,7 +117,7 @@ def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Ite
         now: our own clock, in seconds since the epoch.
     """
     facts = told["checkup"]
-    yield from obstacles(seen, settings, ("git",), settings.shared_files)
+    yield from obstacles(seen, settings, required_tools(settings), settings.shared_files)
     yield from tools(settings, seen, facts)
     yield from too_old(facts["tools"])
     yield from room(seen, facts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import SettingsError
 from ..server.layout import Layout
+from ..server.protocols import Installer, Source
 
 T = TypeVar("T")
 
@@ -248,7 +249,7 @@ class Settings(metaclass=_Checked):
     source_dir: str = "."
     requirements: Sequence[str] = ("requirements.txt",)
     python: str = "python3"
-    installer: Literal["auto", "uv", "pip"] = "auto"
+    installer: Literal["auto", "uv", "pip"] | Installer = "auto"
     system_site_packages: bool = False
     extra_requirements: Sequence[str] = ()
     build_steps: Sequence[str] = ()
@@ -261,6 +262,7 @@ class Settings(metaclass=_Checked):
     release_name: str = "{date}"
     # Beyond the contract's table:
     secret_files: Mapping[str, Secret] = field(default_factory=dict)
+    source: Literal["pull"] | Source = "pull"
     static_dir: str | None = None
     smoke_test: bool = True
     probe: Probe | None = field(default_factory=Probe)
@@ -323,6 +325,11 @@ class Settings(metaclass=_Checked):
     def linked_files(self) -> Sequence[str]:
         """The files that live in `shared` and are linked into each release."""
         return [*self.shared_files, *self.secret_files]
+
+    @property
+    def pulls(self) -> bool:
+        """Whether the servers fetch the code from `repository` by Git."""
+        return self.source == "pull"
 
     @property
     def layout(self) -> Layout:
@@ -428,9 +435,12 @@ class Settings(metaclass=_Checked):
         for name in ("system_site_packages", "forward_agent", "smoke_test"):
             if not isinstance(getattr(self, name), bool):
                 yield f"`{name}` is {getattr(self, name)!r}; it is True or False"
-        for name, allowed in (("installer", ("auto", "uv", "pip")), ("host_keys", ("strict", "accept-new"))):
-            if getattr(self, name) not in allowed:
-                yield f"`{name}` is {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
+        if self.host_keys not in ("strict", "accept-new"):
+            yield f"`host_keys` is {self.host_keys!r}; it is one of strict, accept-new"
+        if self.installer not in ("auto", "uv", "pip") and not isinstance(self.installer, Installer):
+            yield f"`installer` is {self.installer!r}; it is one of auto, uv, pip, or an object that is an Installer"
+        if self.source != "pull" and not isinstance(self.source, Source):
+            yield f"`source` is {self.source!r}; it is pull, or an object that is a Source"
 
     def _release_name_problems(self) -> Iterator[str]:
         try:

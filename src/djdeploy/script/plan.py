@@ -11,9 +11,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..errors import SettingsError
 from ..project.settings import Settings, nearest
-from ..server.git import Git, Source
-from ..server.installers import Installer, OwnUv, Pip, Uv
+from ..server.git import Git
+from ..server.installers import OwnUv, Pip, Uv
 from ..server.layout import STARTER, Layout, ReleasePaths
+from ..server.protocols import Installer, Server, Source
 from ..server.shell import Shell, sh
 from ..server.snapshot import Snapshot
 
@@ -79,11 +80,23 @@ class Deployment:
         return self.layout.release(self.snapshot.current) if self.snapshot.current else None
 
     @property
+    def server(self) -> Server:
+        """What a source or an installer may know of this host."""
+        tools = self.snapshot.facts.get("tools", {})
+        return Server(self.layout, self.program("emit"), self.settings.python, tools)
+
+    @property
     def source(self) -> Source:
+        """Where the code comes from."""
+        if not isinstance(self.settings.source, str):
+            return self.settings.source
         return Git(self.settings.repository, self.layout.mirror, self.layout.private / "submodules")
 
     @property
     def installer(self) -> Installer:
+        """What installs the requirements here."""
+        if not isinstance(self.settings.installer, str):
+            return self.settings.installer
         uv = self.snapshot.facts.get("tools", {}).get("uv")
         if self.settings.installer == "pip" or (self.settings.installer == "auto" and not uv):
             return Pip()

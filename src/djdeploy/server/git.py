@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
 
+from .protocols import Server
 from .shell import Shell, sh
 
 GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false")
@@ -19,19 +19,6 @@ SSH_URL = re.compile(
     r"|((?:[\w.-]+@)?\w[\w.-]*):(?!//)",
     re.ASCII,
 )
-
-
-class Source(Protocol):
-    """Where the code of a project comes from."""
-
-    def resolve(self, ref: str, tell: Shell) -> Sequence[Shell]:
-        """Shell that finds the commit of a ref, and tells `commit`, `subject` and `author` by the `tell` program."""
-
-    def peek(self, ref: str, tell: Shell) -> Sequence[Shell]:
-        """The same, changing nothing on the server."""
-
-    def export(self, commit: str, into: PurePosixPath) -> Sequence[Shell]:
-        """Shell that puts the files of a commit into a directory that does not exist yet."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,7 @@ said=$(git ls-remote -q {url} {names} 2>&1) || {{
             show_key=show_host_key(self.url),
         )
 
-    def resolve(self, ref: str, tell: Shell) -> Sequence[Shell]:
+    def resolve(self, ref: str, server: Server) -> Sequence[Shell]:
         find = sh(
             """\
 commit=
@@ -110,18 +97,18 @@ if [ -z "$commit" ]; then
     printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
     exit 1
 fi
-{tell} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
+{emit} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
     subject="$({git} log -1 --format=%s "$commit")\"""",
             heads=f"refs/heads/{ref}",
             tags=f"refs/tags/{ref}",
             ref=ref,
             git=self.git,
             url=self.url,
-            tell=tell,
+            emit=server.emit,
         )
         return [self.functions, Shell("update"), find]
 
-    def peek(self, ref: str, tell: Shell) -> Sequence[Shell]:
+    def peek(self, ref: str, server: Server) -> Sequence[Shell]:
         names = [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]  # `^{}`: of an annotated tag
         find = sh(
             """\
@@ -135,12 +122,12 @@ if [ -z "$commit" ]; then
     printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
     exit 1
 fi
-{tell} commit="$commit\"""",
+{emit} commit="$commit\"""",
             names=names,
             take=self.take_as_commit(ref) if COMMIT.fullmatch(ref) else Shell(":"),
             url=self.url,
             ref=ref,
-            tell=tell,
+            emit=server.emit,
         )
         return [self.ask(*names), find]
 
@@ -157,7 +144,7 @@ fi
             ref=ref,
         )
 
-    def export(self, commit: str, into: PurePosixPath) -> Sequence[Shell]:
+    def export(self, commit: str, into: PurePosixPath, server: Server) -> Sequence[Shell]:
         # Through a file: in a pipe, the failure of `git archive` would be hidden by the success of `tar`. What fails
         # without the file, too, fails for the mirror, not for the disk.
         code = sh(

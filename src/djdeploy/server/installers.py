@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
 
+from .protocols import Server
 from .shell import Shell, sh
-
-
-class Installer(Protocol):
-    """Makes virtualenvs and installs pinned requirements into them."""
-
-    @property
-    def name(self) -> str:
-        """Part of the environment's digest: another installer makes another environment."""
-
-    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
-        """Shell that makes an empty virtualenv where it will live."""
-
-    def install(self, virtualenv: Shell, words: Shell) -> Shell:
-        """Shell that installs what the words, written as for pip, ask for."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +20,12 @@ class Uv:
     program: str
     name: str = "uv"
 
-    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+    def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         options = Shell("--system-site-packages" if system_site_packages else "")
         template = "{uv} venv -q --no-project --python {python} {options} {virtualenv}"
-        return sh(template, uv=self.program, python=python, options=options, virtualenv=virtualenv)
+        return sh(template, uv=self.program, python=server.python, options=options, virtualenv=virtualenv)
 
-    def install(self, virtualenv: Shell, words: Shell) -> Shell:
+    def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
         template = """\
 {uv} pip install -q --offline --python {virtualenv}/bin/python {words} 2>/dev/null ||
@@ -56,7 +42,7 @@ class OwnUv(Uv):
         program: its path in that virtualenv.
     """
 
-    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+    def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         template = """\
 if ! {uv} --version >/dev/null 2>&1; then
     echo 'djdeploy: the server has no uv, it is installed once (settings: installer)'
@@ -65,9 +51,9 @@ if ! {uv} --version >/dev/null 2>&1; then
     {home}/bin/python -m pip install -q --no-input --disable-pip-version-check uv
 fi
 {create}"""
-        create = super().create(virtualenv, python, system_site_packages)
+        create = super().create(virtualenv, system_site_packages, server)
         home = PurePosixPath(self.program).parents[1]
-        return sh(template, uv=self.program, home=home, python=python, create=create)
+        return sh(template, uv=self.program, home=home, python=server.python, create=create)
 
 
 @dataclass(frozen=True)
@@ -76,10 +62,12 @@ class Pip:
 
     name: str = "pip"
 
-    def create(self, virtualenv: Shell, python: str, system_site_packages: bool) -> Shell:
+    def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         options = Shell("--system-site-packages" if system_site_packages else "")
-        return sh("{python} -m venv {options} {virtualenv}", python=python, options=options, virtualenv=virtualenv)
+        return sh(
+            "{python} -m venv {options} {virtualenv}", python=server.python, options=options, virtualenv=virtualenv
+        )
 
-    def install(self, virtualenv: Shell, words: Shell) -> Shell:
+    def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         template = "{virtualenv}/bin/python -m pip install --no-input --disable-pip-version-check {words}"
         return sh(template, virtualenv=virtualenv, words=words)
