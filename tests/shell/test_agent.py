@@ -16,15 +16,29 @@ from typing import Any
 import pytest
 
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.durations import USUAL, Durations
 from djdeploy.ssh.programs import agent_command, digest, packed
 
 
 class Client:
     """Speaks to an agent by hand."""
 
-    def __init__(self, home: Path, lock: dict[str, str] | None = None, look: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        lock: dict[str, str] | None = None,
+        look: dict[str, Any] | None = None,
+        durations: Durations = USUAL,
+    ) -> None:
         create = [".djdeploy"] if lock else None
-        hello = {"home": str(home), "programs": digest(), "lock": lock, "create": create, "look": look or {}}
+        hello = {
+            "home": str(home),
+            "programs": digest(),
+            "lock": lock,
+            "create": create,
+            "look": look or {},
+            "durations": durations.changed(),
+        }
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", agent_command(sys.executable, hello)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -217,6 +231,30 @@ def test_a_stage_that_was_done_is_undone_until_the_client_commits_or_goes_on(
     assert (tmp_path / "undone").exists() is undone
 
 
+def test_a_client_that_says_nothing_for_too_long_is_given_up(client: Callable[..., Client], tmp_path: Path) -> None:
+    ann = client(lock=ANN, durations=USUAL._replace(client_silence=0.5))
+    ann.run("sleep 1000", if_lost=f"echo > {tmp_path}/undone")
+    ann.process.wait(20)
+    assert (tmp_path / "undone").exists()
+
+
+def test_a_client_that_speaks_now_and_then_is_not_given_up(client: Callable[..., Client]) -> None:
+    ann = client(lock=ANN, durations=USUAL._replace(client_silence=1.5))
+    began = time.monotonic()
+    while time.monotonic() - began < 3:
+        ann.send({"do": "ping", "id": "1"})
+        assert ann.receive() == {"pong": "1"}
+        time.sleep(0.3)  # as a heart beats
+    ann.run("echo here")
+    assert ann.output() == "here\n"
+
+
+def test_the_programs_of_a_step_wait_as_long_as_the_client_says(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client(durations=USUAL._replace(poll=0.5))
+    agent.run('printf %s "$DJDEPLOY_DURATIONS"')
+    assert agent.output() == '{"poll": 0.5}'
+
+
 def test_a_client_that_quits_in_the_middle_of_a_stage_has_it_undone(
     client: Callable[..., Client], tmp_path: Path
 ) -> None:
@@ -364,13 +402,13 @@ def test_programs_that_were_damaged_are_sent_again(client: Callable[..., Client]
 
 
 def test_a_step_that_ignores_term_is_killed(client: Callable[..., Client], tmp_path: Path) -> None:
-    agent = client()
+    agent = client(durations=USUAL._replace(kill_after=0.5))
     agent.run(f"trap '' TERM; echo > {tmp_path}/began; while :; do sleep 1; done", timeout=600)
     wait_until("the step", (tmp_path / "began").exists)
     began = time.monotonic()
     agent.send({"do": "interrupt"})
     assert list(agent.answers())[-1]["status"] == -signal.SIGKILL
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
 
 
 def test_a_daemon_that_a_step_leaves_behind_does_not_hold_the_step(

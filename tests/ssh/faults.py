@@ -24,6 +24,7 @@ from djdeploy.rehearsal.fabfile import fabfile
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.target import Rehearsal
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.durations import USUAL, Durations
 from djdeploy.script.plan import STAGES
 from djdeploy.server.snapshot import Snapshot
 from tests.local_host import commit
@@ -74,27 +75,22 @@ while ended not in select.select([listener, ended], [], [])[0]:
 """
 """A server that starts at once, and ends on TERM without dropping anybody."""
 
-HURRIED = """\
-import json
-from djdeploy import programs
-def changed(programs, name, old, new):
-    files = json.loads(programs())
-    assert old in files[name], old
-    files[name] = files[name].replace(old, new)
-    text = json.dumps(files, sort_keys=True).encode()
-    return lambda: text
-programs.programs = changed(programs.programs, "renew.py", "Probation(2.4, 3)", "Probation(0.4, 3)")
-programs.programs = changed(programs.programs, "smoke.py", "HOLD = 2.4", "HOLD = 0.4")
-"""
-"""Ends a fabfile whose deploys trust a new process sooner: here it is the deploy that is on trial."""
+HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0.4)
+"""For deploys that trust a new process sooner: here it is the deploy that is tested."""
 
-IMPATIENT = """\
-from djdeploy import fleet, runner
+IMPATIENT = HURRIED._replace(heartbeat=0.5, agent_silence=12, client_silence=4)
+"""Where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
 
-fleet.HEARTBEAT, runner.SILENCE = 0.5, 12
-programs.programs = changed(programs.programs, "agent.py", "SILENCE = 45", "SILENCE = 4")
+
+def fabfile_with(settings: Settings, durations: Durations) -> str:
+    """A fabfile whose tasks wait as long as this says."""
+    return f"""\
+{fabfile(settings)}
+from djdeploy.remote.durations import Durations
+
+for each in ns.tasks.values():
+    each.durations = {durations!r}
 """
-"""Follows that where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
 
 
 class Switch:
@@ -198,7 +194,7 @@ class FaultySite:
             known.write(f"[127.0.0.1]:{self.switch.port} {host_key}")
         # The same, over the switch.
         through = replace(self.settings, hosts=[f"{server.user}@127.0.0.1:{self.switch.port}"])
-        (server.directory / "impatient.py").write_text(fabfile(through) + HURRIED + IMPATIENT)
+        (server.directory / "impatient.py").write_text(fabfile_with(through, IMPATIENT))
 
     def install(self) -> None:
         """Two releases, the newer one live: a rollback has somewhere to go."""
@@ -292,11 +288,11 @@ class FaultySite:
 
     def with_settings(self, name: str, **settings: Any) -> None:
         """A fabfile beside the others: `fab -c NAME`."""
-        (self.server.directory / f"{name}.py").write_text(fabfile(replace(self.settings, **settings)) + HURRIED)
+        (self.server.directory / f"{name}.py").write_text(fabfile_with(replace(self.settings, **settings), HURRIED))
 
     def agents(self) -> list[int]:
-        """The agents that run on the server, and the shells that are about to become one."""
-        return [pid for pid in guard.processes_of(self.server.root) if b"FILES=json" in command_of(pid)]
+        """The agents that run on the server, and the shells that are about to become one: what its sshd has started."""
+        return children(self.server.sshd.pid)
 
     def session(self) -> list[int]:
         """An agent and all that it has started."""
@@ -364,13 +360,20 @@ def command_of(pid: int) -> bytes:
     return b""
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, each of its threads, and that are not yet reaped."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
 def family(pid: int) -> Iterator[int]:
     """A process and all that descends from it."""
     yield pid
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from family(int(child))
+    for child in children(pid):
+        yield from family(child)
 
 
 def send(number: signal.Signals, pids: Sequence[int]) -> None:

@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed, together
+from ..remote.durations import USUAL
 from ..server.snapshot import Snapshot
-from ..ssh.remote import HEARTBEAT, Remote
-
-RETRY = 2.0
-"""Seconds between two tries to take the locks, about: two who wait for each other must not keep step."""
+from ..ssh.remote import Remote
 
 TICK = 0.1
 """Seconds after which a wait looks whether Ctrl-C came."""
@@ -46,6 +44,7 @@ class Fleet:
 
     def __init__(self, remotes: Sequence[Remote], parallel: int, say: Callable[[str], None] = unheard) -> None:
         self.remotes, self.parallel, self.say = list(remotes), parallel, say
+        self.durations = self.remotes[0].durations if self.remotes else USUAL
         self.missing: dict[Remote, DeployError] = {}
         self._signals = 0
 
@@ -156,7 +155,7 @@ class Fleet:
             wait: seconds to wait for others who hold a lock.
             partly: whether hosts that fail may be left out; `missing` then says why. If all fail, that is an error.
         """
-        with self._counting_signals(), heart(self.remotes):
+        with self._counting_signals(), heart(self.remotes, self.durations.heartbeat):
             try:
                 yield self._open(lock, create, look, wait, partly)
             except Interrupted as error:
@@ -210,7 +209,7 @@ class Fleet:
                     self.say(f"waiting: {error.message.splitlines()[0]}")
                 told = True
                 self.each(Remote.leave)
-                self._pause(min(RETRY * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311
+                self._pause(min(self.durations.lock_retry * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -242,12 +241,12 @@ class Fleet:
 
 
 @contextmanager
-def heart(remotes: Sequence[Remote]) -> Iterator[None]:
+def heart(remotes: Sequence[Remote], seconds: float) -> Iterator[None]:
     """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
     stopped = threading.Event()
 
     def beat() -> None:
-        while not stopped.wait(HEARTBEAT):
+        while not stopped.wait(seconds):
             for remote in remotes:
                 remote.ping()
 

@@ -18,6 +18,7 @@ from invoke.config import DataProxy
 
 from ..errors import SettingsError
 from ..project.settings import Host, Settings, duplicates, nearest
+from ..remote.durations import USUAL, Durations
 from ..script.plan import Recipe
 from ..ssh.remote import Remote
 from ..terminal.progress import Report, make_report
@@ -34,6 +35,7 @@ class Job:
     Args:
         connections: the hosts, each with its connection.
         recipe: what the task does, where the fabfile has one of its own.
+        durations: how long client and servers wait for each other.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Job:
     echo: bool
     dry: bool
     recipe: Recipe | None = None
+    durations: Durations = USUAL
 
     def report(self, json: bool = False) -> Report:
         """Where people are told; standard output is for JSON alone if there is any."""
@@ -52,7 +55,7 @@ class Job:
         if not self.connections:
             raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
         return [
-            Remote(connection, self.settings.on(host), host.name, host.skip)
+            Remote(connection, self.settings.on(host), host.name, host.skip, self.durations)
             for host, connection in self.connections.items()
         ]
 
@@ -67,7 +70,12 @@ class DeployTask(Task):  # type: ignore[misc]
 
     Fabric runs a task with `-H a,b` once for each host, one after the other. A deploy of several hosts is one thing, so
     the first of these calls works on all of them, and the others have nothing left to do.
+
+    Attributes:
+        durations: how long client and servers wait for each other. A test that cannot wait as long sets its own.
     """
+
+    durations: Durations = USUAL
 
     def __init__(
         self,
@@ -87,7 +95,8 @@ class DeployTask(Task):  # type: ignore[misc]
         settings = self.settings or settings_of(c)
         self.times_called += 1
         connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
-        job = Job(settings, connections, who_asks(), bool(c.config.run.echo), bool(c.config.run.dry), self.recipe)
+        echo, dry = bool(c.config.run.echo), bool(c.config.run.dry)
+        job = Job(settings, connections, who_asks(), echo, dry, self.recipe, self.durations)
         return self.body(job, *args, **kwargs)
 
     def _hosts_of_fab(self, c: Context) -> list[str]:

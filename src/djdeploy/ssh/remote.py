@@ -18,21 +18,13 @@ from ..errors.kinds import TAIL, ConnectionFailed, DeployError, Interrupted, Loc
 from ..errors.redaction import hidden, values_to_hide
 from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
+from ..remote.durations import USUAL, Durations
 from ..script.plan import Step
 from .hostkeys import check_host_keys, found_as
 from .programs import agent_command, digest, packed
 
 if TYPE_CHECKING:
     from fabric import Connection
-
-HEARTBEAT = 10.0
-"""Seconds between two words to an agent, which gives a client up after 45."""
-
-SILENCE = 60.0
-"""Seconds without a word from an agent, which answers each heartbeat, after which the host is given up."""
-
-ALIVE = 20.0
-"""The same where we ask only whether it lives."""
 
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
@@ -87,14 +79,23 @@ class Remote:
         settings: the project's settings, as they are on this host.
         host: the host as the user wrote it.
         skip: what a deploy leaves out on this host.
+        durations: how long each side waits for the other.
 
     Attributes:
         hide: what must never be shown, though a server may print it.
         lost: whether the connection broke, so that nothing can be restored by us.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, host: str, skip: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        host: str,
+        skip: Collection[str] = (),
+        durations: Durations = USUAL,
+    ) -> None:
         self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
+        self.durations = durations
         self.hide = values_to_hide(settings.env, secrets_at_hand(settings))
         self._sending = threading.Lock()
         self.lost = False
@@ -111,7 +112,7 @@ class Remote:
             if not self._was_connected:
                 check_host_keys(self.connection, self.settings)
                 self.connection.open()
-            self.connection.transport.set_keepalive(int(HEARTBEAT))
+            self.connection.transport.set_keepalive(max(1, int(self.durations.heartbeat)))
 
     def open(
         self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
@@ -132,9 +133,16 @@ class Remote:
         with self._as_connection_failed():
             # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
             self._channel = self.connection.create_session()
-            self._channel.settimeout(SILENCE)
+            self._channel.settimeout(self.durations.agent_silence)
             mine = lock and {**lock, "host": self.host}
-            hello = {"home": self.settings.home, "programs": digest(), "lock": mine, "create": create, "look": look}
+            hello = {
+                "home": self.settings.home,
+                "programs": digest(),
+                "lock": mine,
+                "create": create,
+                "look": look,
+                "durations": self.durations.changed(),
+            }
             self._channel.exec_command(agent_command(self.settings.python, hello))
             self._lines = self._channel.makefile("rb")
             answer = self._first_answer()
@@ -204,9 +212,9 @@ class Remote:
         with self._as_connection_failed():
             sign = secrets.token_hex(4)  # the heart's pings are answered too
             self._send({"do": "ping", "id": sign})
-            self._channel.settimeout(ALIVE)
+            self._channel.settimeout(self.durations.sign_of_life)
             next(answer for answer in self._answers() if answer.get("pong") == sign)
-            self._channel.settimeout(SILENCE)
+            self._channel.settimeout(self.durations.agent_silence)
 
     def interrupt(self) -> None:
         """Ends the running step, if there is one; no other begins, except to restore."""
@@ -239,7 +247,7 @@ class Remote:
         with contextlib.suppress(OSError, EOFError):
             if not self.lost:
                 self._send({"do": "quit"})
-                self._channel.settimeout(5)
+                self._channel.settimeout(self.durations.agent_exit)
                 self._lines.read()  # until the agent is gone: the lock is free when we return
             self._channel.close()
 

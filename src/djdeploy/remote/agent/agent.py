@@ -1,7 +1,7 @@
 """The one program of ours on a server while a task runs: it holds the lock, looks around, and runs steps.
 
 It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
-"look"}`; lives as long as that, and speaks JSON, one object a line:
+"look", "durations"}`; lives as long as that, and speaks JSON, one object a line:
 
     in   {"do": "run", "steps": [...], "if_lost": [...], "keep_going": bool}    a stage
          {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
@@ -9,7 +9,7 @@ It is started over one SSH channel, with its first orders as an argument, `{"hom
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
          {"pong": n}
 
-When the client vanishes (end of input, or no word for `SILENCE` seconds), the running step's process group is ended,
+When the client vanishes (end of input, or no word for too long), the running step's process group is ended,
 the `if_lost` steps restore what the stage had promised, and the lock falls with the last process that holds it. So it
 is with a stage that is done here, too, until the client commits it or begins the next: other hosts may still be at it.
 """
@@ -29,14 +29,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+from .. import durations
 from .facts import kind, look, owned, user
 from .lock import Lock, Refused
 from .steps import Beside, Running
 
 if TYPE_CHECKING:
     Table = Mapping[str, Any]
-
-SILENCE = 45  # seconds without a word from the client, who speaks every 10: the network is cut
 
 
 def create(home: str, directories: Sequence[str]) -> None:
@@ -107,7 +106,7 @@ class Agent:
 
     def __init__(self, hello: Table, folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self.hello, self.folder, self.stdin, self.stdout = hello, folder, stdin, stdout
-        self.home = hello["home"]
+        self.home, self.durations = hello["home"], durations.of(hello["durations"])
         self.saying = threading.Lock()
         self.changing = threading.RLock()
         self.work: queue.Queue[Table | None] = queue.Queue()
@@ -176,8 +175,8 @@ class Agent:
             self.work.put(message)
 
     def watch(self) -> None:
-        while time.monotonic() - self.heard < SILENCE:
-            time.sleep(1)
+        while (left := self.heard + self.durations.client_silence - time.monotonic()) > 0:
+            time.sleep(left)
         self.lose()
 
     def interrupt(self) -> None:
@@ -245,7 +244,7 @@ class Agent:
     def start(self, step: Table, company: int | None = None) -> Running:
         if self.lock:
             self.lock.says(step["name"])
-        return Running(step, self.lock.fd if self.lock else None, company)
+        return Running(step, self.durations, self.lock.fd if self.lock else None, company)
 
     def lose(self) -> None:
         """The client is gone: ends the running step, restores what its stage promised, and ends this program."""

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import signal
 
+from .. import durations
 from ..processes import proc
 from .lock import pids_with
 
-GRACE = 8  # seconds between TERM and KILL
 
-
-def end(lock: str, pids: set[int]) -> None:
+def end(lock: str, pids: set[int], grace: float) -> None:
+    """Args: grace: seconds between TERM and KILL."""
     holding = [proc.process(pid) for pid in pids_with(lock) if pid in pids]
     for found in filter(None, holding):
         with proc.Handle(found) as orphan:
             orphan.signal(signal.SIGTERM)
-            if not orphan.gone(GRACE):
+            if not orphan.gone(grace):
                 orphan.signal(signal.SIGKILL)
-                orphan.gone(GRACE)
+                orphan.gone(grace)
         print(f"djdeploy: pid {found.pid} was ended")
 
 
 def main(words: list[str]) -> None:
-    end(words[0], {int(word) for word in words[1:]})
+    end(words[0], {int(word) for word in words[1:]}, durations.of_environment().kill_after)

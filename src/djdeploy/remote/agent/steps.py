@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -13,13 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..durations import VARIABLE, Durations
 from .lock import parsed
 
 if TYPE_CHECKING:
     Table = Mapping[str, Any]
 
-GRACE = 8  # seconds between TERM and KILL for a step that is ended
-LINGER = 0.3  # seconds for the last output of a step whose children keep its pipe open
+SETTLING = 2  # seconds beyond `kill_after` in which the kernel removes what was killed
 
 
 class Running:
@@ -29,8 +30,8 @@ class Running:
         company: for a step beside others, the end of a pipe that is closed when those have ended.
     """
 
-    def __init__(self, step: Table, lock_fd: int | None, company: int | None = None) -> None:
-        self.name = step["name"]
+    def __init__(self, step: Table, durations: Durations, lock_fd: int | None, company: int | None = None) -> None:
+        self.name, self.durations = step["name"], durations
         self.why = ""  # why it was ended, if we ended it
         self._kill: threading.Timer | None = None
         self.started = time.monotonic()
@@ -39,6 +40,8 @@ class Running:
         self.data, data = os.pipe()
         self.ended, self._wake = os.pipe()
         environment = dict(os.environ, **step["env"])
+        if durations.changed():
+            environment[VARIABLE] = json.dumps(durations.changed())
         environment["DJDEPLOY_OUTPUT_FD"] = str(data)
         given = [input_fd(step["input"])] if step.get("input") else []
         if given:
@@ -83,13 +86,13 @@ class Running:
                     if self.shell.poll() is not None:
                         break  # a child that it left behind keeps the pipe open
                     self.end("timeout")
-                    until = time.monotonic() + GRACE + 2
+                    until = time.monotonic() + self.durations.kill_after + SETTLING
                 for key, _ in ready:
                     chunk = os.read(key.fd, 32768)
                     if not chunk:
                         selector.unregister(key.fd)
                     if key.fd == self.ended:
-                        until = time.monotonic() + LINGER
+                        until = time.monotonic() + self.durations.last_output
                     elif key.fd == self.output and chunk:
                         say({"out": text.decode(chunk)})
                     elif chunk:
@@ -101,18 +104,18 @@ class Running:
         return self.wait()
 
     def end(self, why: str) -> None:
-        """TERM to the whole group, and KILL to what is left of it after `GRACE`."""
+        """TERM to the whole group, and KILL to what is left of it after a while."""
         self.why = self.why or why
         self._signal(signal.SIGTERM)
         if self._kill is None:
-            self._kill = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
+            self._kill = threading.Timer(self.durations.kill_after, self._signal, [signal.SIGKILL])
             self._kill.daemon = True
             self._kill.start()
 
     def wait(self) -> int:
         """The shell's status; if we ended it, once its whole group is gone: what restores must not meet it at work."""
         status = self.shell.wait()
-        until = time.monotonic() + GRACE + 2
+        until = time.monotonic() + self.durations.kill_after + SETTLING
         while self.why and self._signal(0) and time.monotonic() < until:
             time.sleep(0.02)
         if self._kill:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 
-from .. import launch
+from .. import durations, launch
 from .instances import instances_of
 from .rolling_restart import end, graceful_seconds, note
 
 
 def main(words: list[str]) -> None:
+    waits = durations.of_environment()
     home, release = os.path.realpath(words[0]), words[1]
     runtime = launch.runtime_of(os.path.join(home, release))
     for instance in instances_of(home, runtime) if runtime else []:
         found, _ = instance.find([release])
         if runtime and found and found.release == release and instance.is_launched(found):
-            end(instance, found, graceful_seconds(runtime, instance))
+            end(instance, found, graceful_seconds(runtime, instance), waits)
             note(f"{instance.label}: pid {found.pid} was ended; it waits for a release")

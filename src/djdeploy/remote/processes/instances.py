@@ -15,8 +15,6 @@ from .proc import Identity, Process
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-RECENT = 120  # seconds: an instance that was started within them is being kept alive by someone
-
 
 class Found(NamedTuple):
     """The process that is an instance, and the release that it runs."""
@@ -138,8 +136,9 @@ class Instance(NamedTuple):
                 times.append(os.stat(path).st_mtime)
         return time.time() - max(times) if max(times) else float("inf")
 
-    def is_kept_alive(self) -> bool:
-        return self.last_sign() < RECENT
+    def is_kept_alive(self, lately: float) -> bool:
+        """Whether it was started within these seconds: somebody starts it, though it does not run now."""
+        return self.last_sign() < lately
 
     def logs(self) -> list[str]:
         """Its log, or the logs that look like it."""

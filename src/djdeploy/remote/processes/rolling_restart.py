@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import launch
+from ..durations import Durations, of_environment
 from ..emit import emit
 from . import health, proc, supervisorctl
 from .instances import Found, Instance, instances_of
@@ -27,19 +28,9 @@ from .successor import NotReady, Probation, Successor
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-POLL = 0.03
-WATCH = 0.15  # seconds between two looks at one that answers well, and is on trial: a busy server has other work
 GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
-MARGIN = 5  # seconds more before KILL
-LEAVING = 3  # seconds in which workers follow a server that is gone, by themselves and then after TERM
 ENDED = 128 + signal.SIGTERM  # as a shell says it
-UNASKED = 5  # seconds to wait for an instance that did not run and of which there is no sign
 AT_ONCE = Probation(0, 1)  # for what has served until now
-FIRST = Probation(2.4, 3)  # while it is on trial the others still serve the old release
-TRIED = Probation(
-    1.0, 3
-)  # its own server, on a private socket, has lived for longer: what is left is what differs here
-NEXT = Probation(0.3, 2)  # once the first has verified the release, or when somebody waits for the old one
 
 
 class Failed(Exception):
@@ -57,20 +48,15 @@ class Options(argparse.Namespace):
     force: bool
     quick: bool
     verified: list[str]
-    tried: list[str]
+    smoke_tested: list[str]
 
 
 class RollingRestart:
     """Renews the instances of one home."""
 
-    def __init__(self, options: Options, runtime: Table, before: Table, probe: Probe) -> None:
-        self.options, self.release, self.runtime, self.before, self.probe = (
-            options,
-            options.release,
-            runtime,
-            before,
-            probe,
-        )
+    def __init__(self, options: Options, runtime: Table, before: Table, probe: Probe, waits: Durations) -> None:
+        self.options, self.release, self.waits = options, options.release, waits
+        self.runtime, self.before, self.probe = runtime, before, probe
         self.results: list[Table] = []
         self.serving: list[tuple[Instance, Found]] = []
         self.places = [options.release, *([options.old] if options.old else [])]
@@ -100,7 +86,7 @@ class RollingRestart:
             now = self.bring_up(instance, wrong)
             result["state"] = "started" if now else "absent"
         elif found.release == self.release and not self.options.force:
-            now = self.wait(Successor(instance, self.release, None, AT_ONCE), instance.log_size())
+            now = self.wait(Successor(instance, self.release, None, AT_ONCE, self.waits), instance.log_size())
             result["state"] = "kept"
         else:
             now = self.replace(instance, found, result)
@@ -109,9 +95,9 @@ class RollingRestart:
 
     def replace(self, instance: Instance, found: Found, result: Table) -> Found:
         result["touched"] = True
-        successor = Successor(instance, self.release, found, self.probation(instance))
+        successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
         size = instance.log_size()
-        end(instance, found, graceful_seconds(self.before, instance))
+        end(instance, found, graceful_seconds(self.before, instance), self.waits)
         now = self.wait(successor, size)
         if now is None:
             raise Failed(
@@ -126,9 +112,11 @@ class RollingRestart:
         ctl = supervisorctl.command(p.pid for p in proc.everything() if proc.is_ours(p.pid))
         known = supervisorctl.state(ctl, instance.supervisor_name)
         supervisorctl.bring_up(ctl, instance.supervisor_name)
-        expected = instance.launcher() is not None or instance.is_kept_alive() or known not in (None, "MISSING")
-        seconds = patience(instance) if expected else UNASKED if known is None and supervisorctl.is_there() else 0
-        successor = Successor(instance, self.release, None, self.probation(instance))
+        is_started = instance.launcher() is not None or instance.is_kept_alive(self.waits.lately)
+        expected = is_started or known not in (None, "MISSING")
+        is_possible = known is None and supervisorctl.is_there()
+        seconds = patience(instance) if expected else self.waits.unexpected_start if is_possible else 0
+        successor = Successor(instance, self.release, None, self.probation(instance), self.waits)
         now = self.wait(successor, instance.log_size(), appears_within=seconds)
         if now is None:
             self.absent(instance, wrong, known if expected else None, expected)
@@ -153,8 +141,9 @@ class RollingRestart:
     def probation(self, instance: Instance) -> Probation:
         verified = any(other.process["name"] == instance.process["name"] for other, _ in self.serving)
         if self.options.quick or verified or instance.process["name"] in self.options.verified:
-            return NEXT
-        return TRIED if instance.process["name"] in self.options.smoke_tested else FIRST
+            return Probation(self.waits.next_probation, 2)
+        is_tested = instance.process["name"] in self.options.smoke_tested
+        return Probation(self.waits.tested_probation if is_tested else self.waits.first_probation, 3)
 
     def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
         """The new process once it serves; None if none appears."""
@@ -168,7 +157,7 @@ class RollingRestart:
                     return None
                 if time.monotonic() > until:
                     raise NotReady(f"not ready within {seconds:g} s: {successor.why or 'it is gone'}")
-                time.sleep(min(WATCH, max(POLL, successor.left)))
+                time.sleep(min(self.waits.probation_poll, max(self.waits.poll, successor.left)))
         except NotReady as error:
             show(successor.instance.log_tail(log_size))
             raise Failed(str(error)) from None
@@ -191,36 +180,41 @@ class RollingRestart:
         for instance in instances_of(self.options.home, dict(self.before, processes=gone)):
             found, _ = instance.find(self.places)
             if found and instance.is_launched(found):
-                end(instance, found, graceful_seconds(self.before, instance))
+                end(instance, found, graceful_seconds(self.before, instance), self.waits)
                 note(f"{instance.label} is ended: {self.release} has no such process")
 
 
 # --- one process ------------------------------------------------------------------------------------------------------
 
 
-def end(instance: Instance, found: Found, graceful: float) -> None:
+def end(instance: Instance, found: Found, graceful: float, waits: Durations) -> None:
     """TERM, time to finish, and KILL only for what stays; its workers too."""
     with proc.Handle(found.process) as server, Nudge(found.pid) as supervisor:
         workers = [proc.Handle(worker) for worker in proc.children(found.process)]
         server.signal(signal.SIGTERM)
-        if not server.gone(graceful + MARGIN):
-            note(f"{instance.label}: pid {found.pid} did not end within {graceful + MARGIN:g} s of TERM: killed")
+        seconds = graceful + waits.kill_margin
+        if not server.gone(seconds):
+            note(f"{instance.label}: pid {found.pid} did not end within {seconds:g} s of TERM: killed")
             server.signal(signal.SIGKILL)
-            if not server.gone(MARGIN):
+            if not server.gone(waits.kill_margin):
                 raise Failed(f"pid {found.pid} does not end, even after KILL")
         supervisor.say(f"djdeploy: pid {found.pid} ({found.release}) is replaced")
         for worker in workers:
-            dismiss(worker)
+            dismiss(worker, waits.worker_exit)
 
 
-def dismiss(worker: proc.Handle) -> None:
-    """A worker that outlives its server would answer with the old release for ever."""
+def dismiss(worker: proc.Handle, seconds: float) -> None:
+    """A worker that outlives its server would answer with the old release for ever.
+
+    Args:
+        seconds: that it has to end by itself, and then after TERM.
+    """
     with worker:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if worker.gone(LEAVING):
+            if worker.gone(seconds):
                 return
             worker.signal(number)
-        worker.gone(LEAVING)
+        worker.gone(seconds)
 
 
 def patience(instance: Instance) -> float:
@@ -293,14 +287,14 @@ def make_probe(options: Options, runtime: Table, instances: list[Instance]) -> P
     return Probe(list(questions.values()), float(wanted.get("rate") or 0), wanted.get("max_failures"))
 
 
-def renew(options: Options) -> int:
+def renew(options: Options, waits: Durations) -> int:
     runtime = launch.runtime_for(options.home, os.path.join(options.home, options.release))
     if runtime is None:
         raise Failed(f"{options.release} has no runtime.json: nothing says what it runs")
     before = launch.runtime_of(os.path.join(options.home, options.old)) if options.old else None
     instances = instances_of(options.home, runtime)
     with make_probe(options, runtime, instances) as probe:
-        restart = RollingRestart(options, runtime, before or runtime, probe)
+        restart = RollingRestart(options, runtime, before or runtime, probe, waits)
         try:
             restart.run(instances)
             restart.end_removed()
@@ -353,7 +347,7 @@ def main(words: list[str]) -> int:
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, on_term)
     try:
-        return renew(options)
+        return renew(options, of_environment())
     except Failed as failed:
         print(failed)
         return 1

@@ -17,6 +17,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from .. import launch
+from ..durations import Durations, of_environment
 from ..emit import emit, wait_for_others
 from . import health, proc
 
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     Table = dict[str, Any]
 
 ANSWERS = 3
-HOLD = 2.4  # seconds through which it must be well: a release that dies two seconds after its start is not rare
-WRONG = 2.0  # seconds of wrong answers
 WORKERS_LOST = 3
-LEAVING = 3  # seconds after TERM; nobody waits for an answer of it
 NICENESS = 10  # the site that serves meanwhile goes first
 PR_SET_PDEATHSIG = 1
 
@@ -47,8 +45,8 @@ class Ended(BaseException):
 class Server:
     """A release's server on a private socket. Use it in a `with`."""
 
-    def __init__(self, home: str, found: launch.Launch) -> None:
-        self.home, self.found = home, found
+    def __init__(self, home: str, found: launch.Launch, waits: Durations) -> None:
+        self.home, self.found, self.waits = home, found, waits
         self.number = f"smoke-{os.getpid()}"
         self.name = found.process["name"]
         self.path = os.path.join(home, "run", f".{self.name}-{self.number}")
@@ -109,7 +107,7 @@ class Server:
         """TERM, then KILL to its group and to what left that. It is reaped last: no other gets its number before."""
         if not self.hurry:
             self.signal(signal.SIGTERM)
-            until = time.monotonic() + LEAVING
+            until = time.monotonic() + self.waits.smoke_exit
             while self.lives() and time.monotonic() < until:
                 time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -174,7 +172,7 @@ class Try:
 
     def __init__(self, server: Server, process: Table) -> None:
         self.server, self.asked = server, health.question(process)
-        self.seconds = float(process.get("timeout") or 60)
+        self.seconds, self.hold = float(process.get("timeout") or 60), server.waits.smoke_hold
         self.right: list[health.Answer] = []
         self.right_since = self.wrong_since = 0.0
         self.why = "it does not answer"
@@ -182,7 +180,7 @@ class Try:
         self.lost = 0
 
     def run(self) -> health.Answer:
-        until = self.server.began + self.seconds + HOLD
+        until = self.server.began + self.seconds + self.hold
         while not self.is_well():
             if time.monotonic() > until:
                 raise Hangs(f"not healthy within {self.seconds:g} s: {self.why}")
@@ -196,9 +194,9 @@ class Try:
         self.look()
         if asking.answer:
             self.hear(asking.answer)
-        if len(self.right) >= ANSWERS and time.monotonic() - self.right_since >= HOLD:
+        if len(self.right) >= ANSWERS and time.monotonic() - self.right_since >= self.hold:
             return True
-        time.sleep(HOLD / ANSWERS / 2 if self.right else 0.05)
+        time.sleep(self.hold / ANSWERS / 2 if self.right else 0.05)
         return False
 
     def look(self) -> None:
@@ -221,11 +219,11 @@ class Try:
         self.right_since = 0.0
         if answer.status not in (None, 503):
             self.wrong_since = self.wrong_since or time.monotonic()
-            if time.monotonic() - self.wrong_since > WRONG:
+            if time.monotonic() - self.wrong_since > self.server.waits.smoke_wrong_answers:
                 raise Failed(answer.why)
 
 
-def smoke(home: str, release: str) -> int:
+def smoke(home: str, release: str, waits: Durations) -> int:
     root = os.path.join(home, release)
     runtime = launch.runtime_of(root)
     if runtime is None:
@@ -234,7 +232,7 @@ def smoke(home: str, release: str) -> int:
     well = []
     for process in runtime["processes"]:
         if process.get("health") and launch.is_gunicorn(shlex.split(process["command"])):
-            if not tried(home, launch.Launch(root, runtime, process)):
+            if not serves(home, launch.Launch(root, runtime, process), waits):
                 return 1
             well.append(process["name"])
         elif process.get("health"):
@@ -243,11 +241,11 @@ def smoke(home: str, release: str) -> int:
     return 0
 
 
-def tried(home: str, found: launch.Launch) -> bool:
+def serves(home: str, found: launch.Launch, waits: Durations) -> bool:
     name = found.process["name"]
     tail: list[str] = []
     try:
-        answer = answer_in_company(home, found, tail) or answer_of(home, found, tail)
+        answer = early_answer(home, found, tail, waits) or answer_of(home, found, tail, waits)
     except Failed as failed:
         print("\n".join([f"  {line}" for line in tail] + [f"{name} of the new release does not serve: {failed}"]))
         return False
@@ -257,13 +255,13 @@ def tried(home: str, found: launch.Launch) -> bool:
     return True
 
 
-def answer_in_company(home: str, found: launch.Launch, tail: list[str]) -> health.Answer | None:
+def early_answer(home: str, found: launch.Launch, tail: list[str], waits: Durations) -> health.Answer | None:
     """The answer of a server that starts while other steps of the deploy still run.
 
     It may want what they make, such as the manifest of static files. None: they are done, and it is to be tried again.
     """
     try:
-        return answer_of(home, found, tail)
+        return answer_of(home, found, tail, waits)
     except Hangs:
         raise
     except Failed:
@@ -273,9 +271,9 @@ def answer_in_company(home: str, found: launch.Launch, tail: list[str]) -> healt
         return None
 
 
-def answer_of(home: str, found: launch.Launch, tail: list[str]) -> health.Answer:
+def answer_of(home: str, found: launch.Launch, tail: list[str], waits: Durations) -> health.Answer:
     """The answer of a server that was well for long enough; else `tail` gets the end of what it has said."""
-    with Server(home, found) as server:
+    with Server(home, found, waits) as server:
         try:
             return Try(server, found.process).run()
         except Failed:
@@ -291,7 +289,7 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     try:
-        return smoke(os.path.realpath(words[0]), words[1])
+        return smoke(os.path.realpath(words[0]), words[1], of_environment())
     except Ended:
         return 143
 

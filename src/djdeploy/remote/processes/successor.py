@@ -7,15 +7,14 @@ import time
 from typing import NamedTuple
 
 from .. import launch
+from ..durations import Durations
 from . import health, proc
 from .instances import Found, Instance
 from .proc import Process
 
 STRIKES = 2  # deaths: one may be bad luck, such as a database that was busy
 WORKERS_LOST = 3  # workers that died before the first answer: Gunicorn itself goes on for ever
-WRONG = 1.0  # seconds of wrong answers: the socket is shared, so each of these may be a user's
 WARMING_UP = 503  # the one status that says so itself
-LOOK_AROUND = 0.25  # seconds between two looks at all processes, which are not free
 
 
 class NotReady(Exception):
@@ -32,8 +31,11 @@ class Probation(NamedTuple):
 class Successor:
     """Watches for the process that takes the place of another, and for its readiness."""
 
-    def __init__(self, instance: Instance, release: str, before: Found | None, trial: Probation) -> None:
-        self.instance, self.release, self.before, self.probation = instance, release, before, trial
+    def __init__(
+        self, instance: Instance, release: str, before: Found | None, probation: Probation, durations: Durations
+    ) -> None:
+        self.instance, self.release, self.before, self.probation = instance, release, before, probation
+        self.durations = durations
         self.now: Found | None = None
         self.seen: list[Process] = []
         self.deaths = 0
@@ -55,7 +57,7 @@ class Successor:
 
     def is_ready(self) -> bool:
         """One look. Raises NotReady as soon as waiting is in vain."""
-        look_around = time.monotonic() - self.looked > LOOK_AROUND
+        look_around = time.monotonic() - self.looked > self.durations.scan
         if look_around:
             self.looked = time.monotonic()
         self._find(look_around)
@@ -174,7 +176,7 @@ class Successor:
             self.wrong_since = None
             return
         self.wrong_since = self.wrong_since or time.monotonic()
-        if time.monotonic() - self.wrong_since > WRONG:
+        if time.monotonic() - self.wrong_since > self.durations.wrong_answers:
             raise NotReady(answer.why)
 
 
