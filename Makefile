@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KEEP
 
-.PHONY: help demo test check format tools docker-engine docker-image shell-target bench clean
+.PHONY: help demo test check format tools docs-generated docker-engine docker-image shell-target bench clean
 
 help:
 	@echo 'make demo           deploy a real Django project to this machine, with load running (KEEP=1 leaves it up)'
@@ -37,7 +37,7 @@ check: .venv/made
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy tests benchmarks docs
 	@tests/audit
 
 format: .venv/made
@@ -47,8 +47,9 @@ format: .venv/made
 tools:
 	@tests/tools
 
-docs/errors.md: src/djdeploy/errors/catalogue.py .venv/made
-	$(BIN)/python -c 'from djdeploy.errors.catalogue import as_markdown; print(as_markdown(), end="")' >$@
+# What the documents say about the code: tables of settings, tasks, steps and errors.
+docs-generated: .venv/made
+	$(BIN)/python docs/generate.py
 
 docker-engine:
 	@docker/engine

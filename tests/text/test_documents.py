@@ -90,6 +90,12 @@ def test_the_example_works_and_each_task_has_one_line() -> None:
     assert sorted(shown) == sorted(["compile-requirements", *names, *(f"staging.{name}" for name in names)])
 
 
+def test_what_is_generated_is_what_the_code_says() -> None:
+    words = [sys.executable, "docs/generate.py", "--check"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
 def test_links_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):

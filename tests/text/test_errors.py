@@ -176,4 +176,4 @@ def test_no_part_of_an_error_commands_the_users_terminal() -> None:
 
 
 def test_the_page_is_made_from_the_table() -> None:
-    assert PAGE.read_text() == as_markdown(), "make docs/errors.md"
+    assert PAGE.read_text() == as_markdown(), "make docs-generated"

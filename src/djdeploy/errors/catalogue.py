@@ -358,7 +358,7 @@ def as_markdown() -> str:
     lines = [
         "# Errors, and what to do about them",
         "",
-        "`fab explain CODE` says the same. `make docs` makes this page from `src/djdeploy/errors/catalogue.py`.",
+        "`fab explain CODE` says the same. Made by `make docs-generated` from `src/djdeploy/errors/catalogue.py`.",
     ]
     for known in KNOWN:
         lines += ["", f"## {known.code}", "", known.why, "", known.remedy]

@@ -1,0 +1,124 @@
+"""Writes what the documents say about the code: `python docs/generate.py`. `--check` compares, and writes nothing.
+
+A block of a document stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`; a page is a whole file.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from djdeploy.errors.catalogue import as_markdown
+from djdeploy.tasks import TASKS
+
+DOCS = Path(__file__).parent
+MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+VALUES = {
+    "branch": "REF",
+    "keep": "N",
+    "lines": "N",
+    "only": "LABEL_OR_HOST",
+    "skip": "STEP",
+    "to": "RELEASE",
+    "wait": "SECONDS",
+}
+"""What an option takes, where its own name does not say it."""
+
+
+def tasks() -> str:
+    """A table of all tasks, each with a link to its options."""
+    rows = [[f"[`fab {_words(task)}`](#fab-{_shown(task)})", _sentence(task.__doc__)] for task in TASKS]
+    return table(["task", "does"], rows)
+
+
+def options() -> str:
+    """A section for each task, with a table of its options."""
+    sections = []
+    for task in TASKS:
+        # Invoke takes the help out of a task when it first makes its arguments.
+        told = task.options["help"]
+        rows = [[f"`{_option(argument)}`", told[argument.attr_name or argument.name]] for argument in _named(task)]
+        sections.append(f"### fab {_shown(task)}\n\n{_sentence(task.__doc__)}.\n\n{table(['option', 'meaning'], rows)}")
+    return "\n\n".join(sections)
+
+
+def _shown(task: Any) -> str:
+    return str(task.name).replace("_", "-")
+
+
+def _words(task: Any) -> str:
+    """The task with what must follow it."""
+    needed = [a.name.upper() for a in task.get_arguments() if a.name in task.positional]
+    return " ".join([_shown(task), *needed])
+
+
+def _named(task: Any) -> Sequence[Any]:
+    return sorted((a for a in task.get_arguments() if a.name not in task.positional), key=lambda a: a.name == "only")
+
+
+def _option(argument: Any) -> str:
+    name = argument.name.replace("_", "-")
+    return f"--{name}" if argument.kind is bool else f"--{name}={VALUES.get(argument.name, argument.name.upper())}"
+
+
+def _sentence(docstring: str | None) -> str:
+    return (docstring or "").strip().splitlines()[0]
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "tasks": tasks,
+    "options": options,
+}
+"""What stands between the marks of this name, without the line break at its end."""
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "errors.md": as_markdown,
+}
+"""Whole files of `docs/`."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a line break or a bar in a cell cannot end it."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def filled(text: str) -> str:
+    """A document with all its blocks as they have to be.
+
+    Raises:
+        KeyError: it has a block of a name that is not in BLOCKS.
+    """
+    return MARKED.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    """Each document that has something generated, with the text that it must have."""
+    yield from ((DOCS / name, make()) for name, make in PAGES.items())
+    for path in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]:
+        if path.name not in PAGES and MARKED.search(text := path.read_text()):
+            yield path, filled(text)
+
+
+def main(words: Sequence[str]) -> int:
+    stale = [(path, text) for path, text in documents() if not path.exists() or path.read_text() != text]
+    for path, text in stale:
+        if "--check" in words:
+            print(f"{path.relative_to(DOCS.parent)} is not what the code says: make docs-generated")
+        else:
+            path.write_text(text)
+    return int(bool(stale) and "--check" in words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
