@@ -35,7 +35,7 @@ def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
     root("sh", "-c", f"mv {HOME}/previous {HOME}/x 2>/dev/null; mkdir {HOME}/previous")
     shown = live.fab("check", "--branch=nonsense", code=1, shared_files=[".env"])
     for found in (
-        f"every account may write into {HOME}/shared",
+        f"every account can write to {HOME}/shared",
         f"As root on the server: chown -R demo {HOME}/log",
         "[fcgi-program:demo-web] has autorestart=unexpected, and would be printed with true",
         f"{HOME}/run/web-0.pid: pid 1 belongs to another user; not touched",

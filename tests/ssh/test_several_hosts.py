@@ -179,7 +179,7 @@ def test_a_clock_that_is_a_day_behind_is_said(docker_target: Targets, tmp_path: 
     site = Site(docker_target(), tmp_path)
     site.target.put("/usr/local/bin/yesterday", YESTERDAY, 0o755)
     shown = site.fab("deploy", processes=[], python="/usr/local/bin/yesterday")
-    assert "warning: target: the server's clock is 86400 s behind ours" in shown
+    assert "warning: target: the server's clock is 86400 s behind this machine's" in shown
     assert "timedatectl set-ntp true" in shown
 
 

@@ -75,7 +75,7 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"tools": {"Python": "3.7.17"}}, True, "Python 3.7.17 of the server is too old: 3.8 is needed"),
         ({"noexec": True}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
-        ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of ours"),
+        ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of this machine's"),
         ({"django": {"DEBUG": "True"}}, False, "DEBUG is on"),
         ({"django": {"MEDIA_ROOT": "/srv/demo/r1/repository/media"}}, False, "inside a release"),
         ({"django": {"databases_in_release": ["/srv/demo/r1/repository/db"]}}, False, "inside a release"),
@@ -128,7 +128,7 @@ def test_many_files_of_others_are_counted_once() -> None:
     one = found(writable_by_all=many, foreign=many)
     assert [(finding.what, finding.remedy) for finding in one] == [
         (
-            "every account may write into /srv/demo/shared/media/a and 2 more in /srv/demo/shared",
+            "every account can write to /srv/demo/shared/media/a and 2 more in /srv/demo/shared",
             "chmod -R o-w /srv/demo/shared",
         ),
         (

@@ -54,14 +54,14 @@ def deploy(
         ref: branch, tag or commit; the settings' branch by default.
         skip: names of steps, or of management commands, to leave out.
         dry_run: prints what would run, and changes nothing.
-        wait: seconds to wait for others who deploy.
+        wait: seconds to wait for another deploy to end.
         allow_destructive: whether migrations may lose data or break the old code.
 
     Returns:
         The name of the release.
 
     Raises:
-        DeployError: nothing was lost; its exit code and text say how the site stands.
+        DeployError: nothing is lost; its exit code and message say how the site stands.
     """
     ref = ref or settings.branch
     if not is_ref(ref):
@@ -72,34 +72,34 @@ def deploy(
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     opening = access("deploy", settings, who, changes=not dry_run)
-    with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as seen:
-        check_servers(seen, needs=required_tools(settings), files=settings.shared_files)
-        check_servers_are_distinct(seen)
-        warn_of_clocks(seen, report)
-        told = resolve(fleet, seen, ref, report, peek=dry_run)
-        name = release_name(settings, ref, told["commit"], who, seen)
-        report.say(f"{name}: {told['commit'][:12]} {told.get('subject', '')}".rstrip())
+    with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as snapshots:
+        check_servers(snapshots, needs=required_tools(settings), files=settings.shared_files)
+        check_servers_are_distinct(snapshots)
+        warn_of_clocks(snapshots, report)
+        resolved = resolve(fleet, snapshots, ref, report, peek=dry_run)
+        name = release_name(settings, ref, resolved["commit"], who, snapshots)
+        report.say(f"{name}: {resolved['commit'][:12]} {resolved.get('subject', '')}".rstrip())
         task = Deployment(
             settings=settings,
             host="",
-            snapshot=seen[fleet.remotes[0]],
+            snapshot=snapshots[fleet.remotes[0]],
             release=name,
-            commit=told["commit"],
+            commit=resolved["commit"],
             ref=ref,
-            subject=told.get("subject", ""),
-            author=told.get("author", ""),
+            subject=resolved.get("subject", ""),
+            author=resolved.get("author", ""),
             by=who.name,
             at=who.stamp,
             token=token_hex(8),
             secrets=secrets,
             allow_destructive=allow_destructive,
         )
-        deployments = on_each(fleet.remotes, seen, task)
+        deployments = on_each(fleet.remotes, snapshots, task)
         skips = known_skips(recipe, deployments, skip)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
-        report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{verified(run)}")
+        report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{probe_summary(run)}")
     return name
 
 
@@ -130,18 +130,18 @@ def rollback(
     """
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
-    with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as seen:
-        check_servers(seen)
-        target = rollback_target(seen, to, report)
-        elsewhere = {remote: target for remote, snapshot in seen.items() if snapshot.current != target.name}
+    with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as snapshots:
+        check_servers(snapshots)
+        target = rollback_target(snapshots, to, report)
+        elsewhere = {remote: target for remote, snapshot in snapshots.items() if snapshot.current != target.name}
         deployments = {
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
-            for remote, d in on_release(elsewhere, seen, who, "rollback").items()
+            for remote, d in on_release(elsewhere, snapshots, who, "rollback").items()
         }
         run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
-        report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{verified(run)}")
+        report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{probe_summary(run)}")
     return target.name
 
 
@@ -150,14 +150,14 @@ def restart(
 ) -> str:
     """Restarts the processes of the current release, as a deploy does."""
     fleet = Fleet(remotes, settings.parallel, report.say)
-    with working(fleet, report, "restart", **access("restart", settings, who), look={}) as seen:
-        check_servers(seen)
-        live = live_releases(seen)
-        deployments = on_release(live, seen, who, "restart")
+    with working(fleet, report, "restart", **access("restart", settings, who), look={}) as snapshots:
+        check_servers(snapshots)
+        live = live_releases(snapshots)
+        deployments = on_release(live, snapshots, who, "restart")
         run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
         run.execute()
     names = ", ".join(sorted({release.name for release in live.values()}))
-    report.say(f"the processes of {names} were restarted, after {report.elapsed()}{verified(run)}")
+    report.say(f"restarted the processes of {names} in {report.elapsed()}{probe_summary(run)}")
     return names
 
 
@@ -180,13 +180,13 @@ def cleanup(
     fleet = Fleet(remotes, settings.parallel, report.say)
     with working(
         fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look={"in_use": dry_run}
-    ) as seen:
-        check_servers(seen)
-        if dry_run:  # else the server looks which releases processes run in when it removes the others
-            removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in seen.items()}
+    ) as snapshots:
+        check_servers(snapshots)
+        if dry_run:  # otherwise the server itself finds out which releases are in use, when it removes the others
+            removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in snapshots.items()}
         else:
-            live = {remote: snapshot.live for remote, snapshot in seen.items()}
-            deployments = on_release(live, seen, who, "cleanup")
+            live = {remote: snapshot.live for remote, snapshot in snapshots.items()}
+            deployments = on_release(live, snapshots, who, "cleanup")
             keeping = {
                 remote: replace(d, settings=replace(d.settings, keep_releases=settings.keep_releases))
                 for remote, d in deployments.items()
@@ -200,9 +200,9 @@ def cleanup(
     return {remote.host: names for remote, names in removed.items()}
 
 
-def on_each(remotes: Sequence[Remote], seen: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
-    """A task as each host knows it."""
-    # What is done once is done on the first host that migrates at all.
+def on_each(remotes: Sequence[Remote], snapshots: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
+    """The deployment of a task on each host."""
+    # Steps that run once run on the first host that migrates at all.
     once = next((remote for remote in remotes if not skips_migrate(remote)), remotes[0])
     first = remotes[0]
     served = [process.name for process in first.settings.processes]
@@ -211,7 +211,7 @@ def on_each(remotes: Sequence[Remote], seen: Snapshots, task: Deployment) -> dic
             task,
             settings=r.settings,
             host=r.host,
-            snapshot=seen[r],
+            snapshot=snapshots[r],
             runs_once_steps=r is once,
             verified=[] if r is first else served,
         )
@@ -224,14 +224,14 @@ def skips_migrate(remote: Remote) -> bool:
 
 
 def on_release(
-    releases: Mapping[Remote, Release | None], seen: Snapshots, who: Who, task: str
+    releases: Mapping[Remote, Release | None], snapshots: Snapshots, who: Who, task: str
 ) -> dict[Remote, Deployment]:
-    """A task on each of these hosts that makes no new release, but concerns one that is there."""
+    """The deployment on each host of a task that makes no new release, but targets an existing one."""
     first, *_ = remotes = list(releases)
     deployment = Deployment(
         settings=first.settings,
         host="",
-        snapshot=seen[first],
+        snapshot=snapshots[first],
         release="",
         by=who.name,
         at=who.stamp,
@@ -240,29 +240,29 @@ def on_release(
     )
     return {
         remote: replace(d, release=release.name, commit=release.commit, ref=release.ref) if release else d
-        for remote, d in on_each(remotes, seen, deployment).items()
+        for remote, d in on_each(remotes, snapshots, deployment).items()
         for release in [releases[remote]]
     }
 
 
 def hosts_of(remotes: Sequence[Remote]) -> str:
-    """The hosts, named as long as that can be read."""
+    """The hosts by name, or their number if there are many."""
     names = [remote.host for remote in remotes]
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} hosts"
 
 
-def verified(run: Run) -> str:
-    """What became of the requests that were sent while publishing, on all hosts."""
+def probe_summary(run: Run) -> str:
+    """How many of the probe's requests failed, on all hosts."""
     probes = [d.outputs["probe"] for d in run.deployments.values() if "probe" in d.outputs]
     sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
     return f"; {failed} of {sent} requests failed" if sent else ""
 
 
-def release_name(settings: Settings, ref: str, commit: str, who: Who, seen: Snapshots) -> str:
-    """The new release's name, the same on all hosts, and taken on none."""
+def release_name(settings: Settings, ref: str, commit: str, who: Who, snapshots: Snapshots) -> str:
+    """A name for the new release: the same on all hosts, and not taken on any."""
     short = re.sub(r"[^\w.+-]+", "-", ref).encode()[:LONGEST_REF].decode(errors="ignore")
     words = {"ref": short, "sha": commit[:12], "date": f"{who.at:%Y%m%d-%H%M%S}"}
-    # A name is a word of many commands, to which a dash would be an option; and a dot would hide it.
+    # The name is an argument of many commands: a leading dash would make it an option, a dot would hide the directory.
     name = re.sub(r"^[\W_]+", "", settings.release_name.format(**words))
-    taken = {release.name for snapshot in seen.values() for release in snapshot.releases}
+    taken = {release.name for snapshot in snapshots.values() for release in snapshot.releases}
     return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)

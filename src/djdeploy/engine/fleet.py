@@ -1,4 +1,4 @@
-"""The hosts of a task, worked on at once: connected, locked all or none, and interrupted together."""
+"""The hosts of a task, worked on in parallel: connected, locked all or none, and interrupted together."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from ..server.snapshot import Snapshot
 from ..ssh.remote import Remote
 
 TICK = 0.1
-"""Seconds after which a wait looks whether Ctrl-C came."""
+"""Seconds after which a wait checks for Ctrl-C."""
 
 T = TypeVar("T")
 Snapshots = Mapping[Remote, Snapshot]
 
 
-def unheard(_: str) -> None:
-    """Where nobody wants to be told."""
+def ignore(_: str) -> None:
+    """Where nobody needs to be told."""
 
 
 class Fleet:
     """The hosts of a task.
 
-    Ctrl-C and SIGTERM are counted while the fleet is open, and raise nothing by themselves: there is no place in our
-    own code at which they could break off what has to be done as a whole. The first one ends the running steps on all
-    hosts, but for those that restore; a second one gives up at once.
+    While the fleet is open, Ctrl-C and SIGTERM are counted and raise nothing, so nowhere can they break off what must
+    be done as a whole. The first stops the running steps on all hosts, except those of a rollback; the second leaves
+    everything to the servers.
 
     Args:
         remotes: the hosts, in the order in which they are published.
         parallel: how many are worked on at once.
-        say: is told, in a sentence, what the user waits for.
+        say: takes a sentence that tells the user what the task is waiting for.
     """
 
-    def __init__(self, remotes: Sequence[Remote], parallel: int, say: Callable[[str], None] = unheard) -> None:
+    def __init__(self, remotes: Sequence[Remote], parallel: int, say: Callable[[str], None] = ignore) -> None:
         self.remotes, self.parallel, self.say = list(remotes), parallel, say
         self.durations = self.remotes[0].durations if self.remotes else USUAL
         self.missing: dict[Remote, DeployError] = {}
@@ -58,11 +58,11 @@ class Fleet:
         restores: bool = False,
         all_or_none: bool = False,
     ) -> dict[Remote, T]:
-        """Does the work on all hosts at once and waits for all of them.
+        """Does the work on all hosts in parallel and waits for all of them.
 
         Args:
-            restores: whether the work restores what has failed: it goes on after a first Ctrl-C.
-            all_or_none: whether hosts that were not begun may be left out once another has failed.
+            restores: whether the work is a rollback, which goes on after the first Ctrl-C.
+            all_or_none: whether hosts that have not begun are left out once another has failed.
 
         Raises:
             DeployError: the errors of all hosts, together.
@@ -81,7 +81,7 @@ class Fleet:
         restores: bool = False,
         all_or_none: bool = False,
     ) -> tuple[dict[Remote, T], dict[Remote, DeployError]]:
-        """The same, but returns what came of it where it succeeded, and the errors of the other hosts.
+        """Like `each`, but returns the results of the hosts that succeeded and the errors of the others.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM.
@@ -120,9 +120,9 @@ class Fleet:
             if self._signals > interrupted:
                 interrupted = self._signals
                 if restores:
-                    self.say("what failed is being restored; Ctrl-C once more leaves that to the servers")
+                    self.say("Rolling back. Press Ctrl-C again to leave the rollback to the servers.")
                 else:
-                    for remote in self.remotes:  # none waits for another that does not answer
+                    for remote in self.remotes:  # in threads, so that no host waits for one that does not answer
                         threading.Thread(target=remote.interrupt, daemon=True).start()
 
     def _give_up(self) -> NoReturn:
@@ -130,8 +130,8 @@ class Fleet:
             remote.abandon()
         raise Interrupted(
             "interrupted twice: gave up at once",
-            site="What was begun, each server now undoes by itself.",
-            remedy="See how it stands: fab status; fab releases. The next `fab deploy` heals the rest.",
+            site="Each server now rolls back what it had begun.",
+            remedy="See how the site stands: fab status; fab releases. The next `fab deploy` repairs the rest.",
         )
 
     # --- opening
@@ -146,28 +146,28 @@ class Fleet:
         wait: float = 0,
         partly: bool = False,
     ) -> Iterator[Snapshots]:
-        """Connects to all hosts, takes all locks or none, and looks at each.
+        """Connects to all hosts, takes all locks or none, and takes a snapshot of each.
 
         Nothing begins on any host before all are connected.
 
         Args:
             look, lock, create: as for `Remote.open`; without a lock the task only looks.
-            wait: seconds to wait for others who hold a lock.
-            partly: whether hosts that fail may be left out; `missing` then says why. If all fail, that is an error.
+            wait: seconds to wait for another deploy that holds a lock.
+            partly: whether hosts that fail may be left out; `missing` then says why. It is an error if all fail.
         """
         with self._counting_signals(), heart(self.remotes, self.durations.heartbeat):
             try:
                 yield self._open(lock, create, look, wait, partly)
             except Interrupted as error:
-                error.site = error.site or "What was running was ended."
+                error.site = error.site or "The running steps were stopped."
                 raise
             except DeployError:
                 raise
-            except Exception as error:  # a fault of ours, or of a fabfile
+            except Exception as error:  # a bug of ours, or of a fabfile
                 for remote in self.remotes:
                     remote.abandon()
                 fault = as_deploy_error(error)
-                fault.site = "What was begun, each server undoes by itself."
+                fault.site = "Each server rolls back what it had begun."
                 raise fault from error
             finally:
                 self.attempt(Remote.close, [*self.remotes, *self.missing], restores=True)
@@ -187,9 +187,9 @@ class Fleet:
         try:
             if partly:
                 self._leave_out(self.attempt(Remote.connect)[1])
-                seen, errors = self.attempt(open_one)
+                snapshots, errors = self.attempt(open_one)
                 self._leave_out(errors)
-                return seen
+                return snapshots
             self.each(Remote.connect)
             return self._open_all(open_one, time.monotonic() + wait)
         except DeployError as error:
@@ -197,7 +197,7 @@ class Fleet:
             raise
 
     def _open_all(self, open_one: Callable[[Remote], Snapshot], until: float) -> Snapshots:
-        """All or none: whoever waits for a lock must not keep others out meanwhile."""
+        """All or none: a client that waits for one lock must not hold another."""
         told = False
         while True:
             try:
@@ -242,7 +242,7 @@ class Fleet:
 
 @contextmanager
 def heart(remotes: Sequence[Remote], seconds: float) -> Iterator[None]:
-    """Meanwhile no agent gives us up, however long its step says nothing. One thread, however many hosts there are."""
+    """Sends a heartbeat to every agent, so that none gives the client up while a step is silent. One thread for all."""
     stopped = threading.Event()
 
     def beat() -> None:
@@ -258,10 +258,12 @@ def heart(remotes: Sequence[Remote], seconds: float) -> Iterator[None]:
 
 
 def as_deploy_error(error: BaseException) -> DeployError:
-    """What went wrong, as an error after which is restored what was begun. `fab --debug` shows its traceback."""
+    """Any exception as an error that the engine can roll back from. `fab --debug` shows the traceback."""
     if isinstance(error, DeployError):
         return error
     logging.getLogger("djdeploy").debug("unexpected", exc_info=error)
     *_, place = traceback.extract_tb(error.__traceback__) or [None]
     where = f" ({place.filename}:{place.lineno})" if place else ""
-    return StepFailed(f"a fault in djdeploy, or in a step of the fabfile: {type(error).__name__}: {error}{where}")
+    return StepFailed(
+        f"an unexpected error in djdeploy, or in a step of your fabfile: {type(error).__name__}: {error}{where}"
+    )

@@ -1,4 +1,4 @@
-"""One run of a task: for which project, on which hosts, by whom; also where Fabric would run it once for each host."""
+"""One run of a task: its project, its hosts and who runs it; and one run for all hosts where Fabric would make several."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a task: the project, its hosts, and who asks.
+    """One run of a task: the project, its hosts, and who runs it.
 
     Args:
         connections: the hosts, each with its connection.
@@ -47,26 +47,26 @@ class Job:
     durations: Durations = USUAL
 
     def report(self, json: bool = False) -> Report:
-        """Where people are told; standard output is for JSON alone if there is any."""
+        """Shows progress: on standard error if standard output is for JSON."""
         return make_report(self.settings.project, echo=self.echo, out=sys.stderr if json else sys.stdout)
 
     @property
     def remotes(self) -> Sequence[Remote]:
         if not self.connections:
-            raise SettingsError("hosts", ["no host to work on: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
+            raise SettingsError("hosts", ["no hosts: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
         return [
             Remote(connection, self.settings.on(host), host.name, host.skip, self.durations)
             for host, connection in self.connections.items()
         ]
 
     def raise_if_dry(self) -> None:
-        """For tasks that change something and cannot show what they would do. `fab --dry` must not let them do it."""
+        """Raises an error under `fab --dry`, for tasks that change something and have no dry run."""
         if self.dry:
-            raise SettingsError("--dry", ["only deploy, rollback and cleanup can show what they would do"])
+            raise SettingsError("--dry", ["only deploy, rollback and cleanup have a dry run"])
 
 
 class DeployTask(Task):  # type: ignore[misc]
-    """A Fabric task whose body is given a `Job` in the place of a context.
+    """A Fabric task whose body takes a `Job` instead of a context.
 
     Fabric runs a task with `-H a,b` once for each host, one after the other. A deploy of several hosts is one thing, so
     the first of these calls works on all of them, and the others have nothing left to do.
@@ -96,7 +96,7 @@ class DeployTask(Task):  # type: ignore[misc]
         self.times_called += 1
         connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
         echo, dry = bool(c.config.run.echo), bool(c.config.run.dry)
-        job = Job(settings, connections, who_asks(), echo, dry, self.recipe, self.durations)
+        job = Job(settings, connections, who_runs(), echo, dry, self.recipe, self.durations)
         return self.body(job, *args, **kwargs)
 
     def _hosts_of_fab(self, c: Context) -> list[str]:
@@ -149,7 +149,7 @@ def only_those(wanted: str | None, connections: Mapping[Host, Connection]) -> Ma
 
 
 def name_of(connection: Connection) -> str:
-    """A connection in the words in which a user would write it."""
+    """A connection as a user would write it."""
     port = "" if connection.port == 22 else f":{connection.port}"
     return f"{connection.user}@{connection.original_host}{port}"
 
@@ -170,8 +170,8 @@ def plain(value: Any) -> Any:
     return {name: plain(value[name]) for name in iter(value)} if isinstance(value, (DataProxy, dict)) else value
 
 
-def who_asks() -> Who:
-    """Who runs the task: the person whom a CI job works for, or the local account."""
+def who_runs() -> Who:
+    """Who runs the task: the person who started the CI job, or the local account."""
     names = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"))
     person = next(filter(None, names), None) or account()
     return Who(f"{person}@{socket.gethostname()}", datetime.now(timezone.utc))

@@ -15,28 +15,28 @@ from ..terminal.progress import Report
 from .fleet import Snapshots
 
 
-def check_servers(seen: Snapshots, needs: Sequence[str] | None = None, files: Sequence[str] = ()) -> None:
+def check_servers(snapshots: Snapshots, needs: Sequence[str] | None = None, files: Sequence[str] = ()) -> None:
     """Raises all problems of all hosts at once, where the task could only fail."""
     errors = [
         DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
-        for remote, snapshot in seen.items()
+        for remote, snapshot in snapshots.items()
         for found in obstacles(snapshot, remote.settings, needs, files)
     ]
     if errors:
         raise together(errors)
 
 
-def check_servers_are_distinct(seen: Snapshots) -> None:
+def check_servers_are_distinct(snapshots: Snapshots) -> None:
     """Raises an error for two names of one server. A task that takes the locks meets that by itself."""
     hosts: dict[str, str] = {}
-    for remote, snapshot in seen.items():
+    for remote, snapshot in snapshots.items():
         place = snapshot.facts["place"]
         if place and hosts.setdefault(place, remote.host) != remote.host:
             raise same_server(remote.host, hosts[place])
 
 
-def warn_of_clocks(seen: Snapshots, report: Report) -> None:
-    for remote, snapshot in seen.items():
+def warn_of_clocks(snapshots: Snapshots, report: Report) -> None:
+    for remote, snapshot in snapshots.items():
         for found in clock(snapshot, time.time()):
             report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
 
@@ -64,20 +64,20 @@ def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: 
     return known(skip, "--skip")
 
 
-def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
-    """The release to go back to: it must be there on every host."""
+def rollback_target(snapshots: Snapshots, to: str | None, report: Report) -> Release:
+    """The release to go back to, which every host must have."""
     if to:
-        return named_target(seen, to, report)
-    check_same_release(seen)
-    first = next(iter(seen.values()))
+        return named_target(snapshots, to, report)
+    check_same_release(snapshots)
+    first = next(iter(snapshots.values()))
     everywhere = [
         release
         for release in first.rollback_candidates()
-        if all(release.name in {r.name for r in snapshot.rollback_candidates()} for snapshot in seen.values())
+        if all(release.name in {r.name for r in snapshot.rollback_candidates()} for snapshot in snapshots.values())
     ]
     if not everywhere:
-        without = [remote.host for remote, snapshot in seen.items() if not snapshot.rollback_candidates()]
-        where = f" on {', '.join(without)}" if without and len(seen) > 1 else ""
+        without = [remote.host for remote, snapshot in snapshots.items() if not snapshot.rollback_candidates()]
+        where = f" on {', '.join(without)}" if without and len(snapshots) > 1 else ""
         raise DeployError(
             f"there is no good release before {first.current or 'the current one'} to go back to{where}",
             site=f"Nothing was changed; {first.current or 'nothing'} is live.",
@@ -85,45 +85,48 @@ def rollback_target(seen: Snapshots, to: str | None, report: Report) -> Release:
     return everywhere[0]
 
 
-def check_same_release(seen: Snapshots) -> None:
-    """Hosts that run different releases, as after a deploy to some of them, have no one release before them."""
-    if len({snapshot.current for snapshot in seen.values()}) > 1:
-        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in seen.items())
+def check_same_release(snapshots: Snapshots) -> None:
+    """Raises an error for hosts that run different releases: there is no single release before those."""
+    if len({snapshot.current for snapshot in snapshots.values()}) > 1:
+        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in snapshots.items())
         raise DeployError(
             f"the hosts do not run the same release ({runs})",
             site="Nothing was changed.",
-            remedy="Say to which release all of them shall go: fab rollback --to=RELEASE; or bring them together: "
-            "fab deploy",
+            remedy="Name the release for all of them: fab rollback --to=RELEASE; or deploy to all: fab deploy",
         )
 
 
-def named_target(seen: Snapshots, name: str, report: Report) -> Release:
-    """A release that the user named: an unfinished, failed or bad one too, with a warning."""
+def named_target(snapshots: Snapshots, name: str, report: Report) -> Release:
+    """The release that the user named; with a warning if it is unfinished, failed or bad."""
     problems = []
-    for remote, snapshot in seen.items():
+    for remote, snapshot in snapshots.items():
         release = snapshot.find(name)
         if not release:
             names = [r.name for r in snapshot.releases]
             problems.append(f"{remote.host} has no release {name!r}{nearest(name, names) if names else ''}")
         elif name != snapshot.current and (state := snapshot.state(release)) in ("bad", "failed", "unfinished"):
-            report.warn(f"{name} is {state} on {remote.host}; going there because you named it")
-    if all(snapshot.current == name for snapshot in seen.values()):
-        problems.append(f"{name} is live already; to restart it: fab restart")
+            report.warn(f"{name} is {state} on {remote.host}; going there as you asked")
+    if all(snapshot.current == name for snapshot in snapshots.values()):
+        problems.append(f"{name} is live already. To restart it: fab restart")
     if problems:
         raise SettingsError("--to", problems)
-    found = next(iter(seen.values())).find(name)
+    found = next(iter(snapshots.values())).find(name)
     assert found
     return found
 
 
-def live_releases(seen: Snapshots) -> Mapping[Remote, Release]:
-    """The release that is live on each host; there must be one."""
-    live = {remote: snapshot.live for remote, snapshot in seen.items()}
+def live_releases(snapshots: Snapshots) -> Mapping[Remote, Release]:
+    """The release that is live on each host.
+
+    Raises:
+        DeployError: none is live on some host.
+    """
+    live = {remote: snapshot.live for remote, snapshot in snapshots.items()}
     if missing := [remote.host for remote, release in live.items() if not release]:
         raise DeployError(f"no release is live on {', '.join(missing)}")
     return {remote: release for remote, release in live.items() if release}
 
 
-def would_remove(seen: Snapshot, keep: int) -> Sequence[str]:
-    used = seen.facts.get("in_use", ())
-    return [release.name for release in seen.removable(keep) if release.name not in used]
+def would_remove(snapshot: Snapshot, keep: int) -> Sequence[str]:
+    used = snapshot.facts.get("in_use", ())
+    return [release.name for release in snapshot.removable(keep) if release.name not in used]

@@ -37,7 +37,7 @@ class Who:
 
 
 def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> dict[str, Any]:
-    """How a task opens its hosts: one that changes something takes the lock and makes the directories."""
+    """How a task opens its hosts: one that changes something takes the lock and creates the directories."""
     if not changes:
         return {}
     home = settings.layout.home
@@ -48,30 +48,30 @@ def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> 
 
 @contextmanager
 def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterator[Snapshots]:
-    """The hosts of a task, opened and looked at, while the report shows what runs on them."""
+    """Opens the hosts of a task and yields their snapshots, while the report shows progress."""
     hosts = [remote.host for remote in fleet.remotes]
-    with report.task(title, hosts), fleet.opened(**opening) as seen:
-        yield seen
+    with report.task(title, hosts), fleet.opened(**opening) as snapshots:
+        yield snapshots
 
 
 def needed(settings: Settings) -> Mapping[str, Any]:
-    """What a deploy looks for on a server."""
+    """The facts that a deploy needs from a server."""
     return {"tools": ["uv", "git"], "shared": list(settings.shared_files), "launcher": f"bin/{LAUNCHER}"}
 
 
 def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
-    """The step that finds out which commit a ref is; a peek only asks the repository."""
+    """The step that resolves a ref to a commit. A peek only asks the repository and fetches nothing."""
     find = d.source.peek if peek else d.source.resolve
     commands = tuple(find(ref, d.server))
     title = f"Find {ref} in the repository"
     return Step("resolve", title, commands, d.settings.step_timeout, programs=("git", "ssh"))
 
 
-def resolve(fleet: Fleet, seen: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:
-    """The commit of a ref, found once on the first host, so that all hosts get the same one."""
+def resolve(fleet: Fleet, snapshots: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:
+    """Resolves a ref once, on the first host, so that all hosts get the same commit."""
 
     def find(remote: Remote) -> dict[str, str]:
-        d = Deployment(settings=remote.settings, host=remote.host, snapshot=seen[remote], release="")
+        d = Deployment(settings=remote.settings, host=remote.host, snapshot=snapshots[remote], release="")
         runs = remote.run([find_commit(d, ref, peek=peek)], step_environment(remote.settings), report)
         raise_failure(remote.host, runs)
         return {name: str(value) for name, value in runs[-1].outputs.items()}

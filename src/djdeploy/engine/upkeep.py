@@ -31,7 +31,9 @@ def setup(job: Job) -> None:
     for host in done:
         report.say(f"{host}: {job.settings.home} is ready")
     if job.settings.processes:
-        report.say("next, once: what `fab supervisor-conf` prints belongs into /etc/supervisor/conf.d of the server")
+        report.say(
+            "next, once, as root on the server: install what `fab supervisor-conf` prints in /etc/supervisor/conf.d"
+        )
 
 
 def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]:

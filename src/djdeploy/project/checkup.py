@@ -1,4 +1,4 @@
-"""What would make a deploy fail, or lose requests: judged from what a server says about itself. Values only."""
+"""What would make a deploy fail or lose requests, judged from the facts that a server reports. Values only."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from .supervisor_conf import problems_with, program_name, supervisor_conf
 Facts = Mapping[str, Any]
 
 SKEW = 60
-"""Seconds by which a server's clock may differ from ours: release names and certificates depend on it."""
+"""Seconds by which a server's clock may differ from this machine's: release names and certificates depend on it."""
 
 ROOM = 2
-"""How often a release of the size of the last one must fit on the disk: itself, and what it is unpacked from."""
+"""How many releases of the last one's size must fit on the disk: the release, and the archive it is unpacked from."""
 
 LITTLE = {"bytes": 200 * 2**20, "inodes": 20_000}
-"""What a first deploy may need: the environment of a Django project has about 100 MB in 10,000 files."""
+"""What a first deploy may need: the environment of a Django project takes about 100 MB in 10,000 files."""
 
 NOTHING = 1024 * 1024
 """Bytes below which a disk is full."""
 
 OLDEST_GIT = (2, 3)
-"""Older ones know no GIT_SSH_COMMAND, and so neither our deploy key nor which servers are trusted."""
+"""Older versions ignore GIT_SSH_COMMAND, and with it the deploy key and the known hosts."""
 
 OLDEST_PYTHON = (3, 8)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """A problem.
 
     Args:
         what: what is wrong.
         remedy: what to type, or to do.
-        fatal: whether a deploy would fail; else it would work, perhaps with a loss.
+        fatal: whether a deploy would fail; otherwise it works, perhaps with lost requests.
     """
 
     what: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 class Checkup(NamedTuple):
-    """A host as the doctor found it.
+    """The versions and problems of a host.
 
     Args:
         versions: of the tools on the server, by their names.
@@ -62,21 +62,21 @@ class Checkup(NamedTuple):
 
 
 def obstacles(
-    seen: Snapshot, settings: Settings, needs: Sequence[str] | None = None, files: Sequence[str] = ()
+    snapshot: Snapshot, settings: Settings, needs: Sequence[str] | None = None, files: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """What keeps a task from beginning on a host.
+    """What keeps a task from starting on a host.
 
     Args:
         needs: the tools that it needs to build a release; None: it builds none.
         files: the shared files that must be there.
     """
-    layout, facts = settings.layout, seen.facts
+    layout, facts = settings.layout, snapshot.facts
     for name in ("current", "previous"):
         if facts[name]["kind"] not in ("link", "missing"):
             path = str(layout.home / name)
             what = f"{path} is a {facts[name]['kind']}; it must be a link to a release, or not exist"
             yield Finding(what, sh("If it may go: mv {path} {aside}", path=path, aside=f"{path}.before-djdeploy"))
-    foreign = {str(r.manifest.get("project")) for r in seen.releases} - {settings.project}
+    foreign = {str(r.manifest.get("project")) for r in snapshot.releases} - {settings.project}
     if foreign:
         what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
         yield Finding(what, "Give each project a home of its own.")
@@ -98,7 +98,7 @@ def required_tools(settings: Settings) -> Sequence[str]:
 
 
 def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """What no deploy can do without."""
+    """What every deploy needs and the server lacks."""
     uv = settings.installer != "pip" and facts["tools"].get("uv")
     if isinstance(settings.installer, str) and not facts["venv"] and not uv:
         but = "" if settings.installer == "pip" else ", and there is no uv"
@@ -109,22 +109,22 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield Finding(f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i")
 
 
-def findings(settings: Settings, seen: Snapshot, told: Facts, now: float) -> Iterator[Finding]:
-    """What is wrong with a host.
+def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float) -> Iterator[Finding]:
+    """The problems of a host.
 
     Args:
-        told: what `doctor.py` and `status.py` told there.
-        now: our own clock, in seconds since the epoch.
+        outputs: what the programs `checkup` and `status` reported there.
+        now: this machine's clock, in seconds since the epoch.
     """
-    facts = told["checkup"]
-    yield from obstacles(seen, settings, required_tools(settings), settings.shared_files)
-    yield from tools(settings, seen, facts)
+    facts = outputs["checkup"]
+    yield from obstacles(snapshot, settings, required_tools(settings), settings.shared_files)
+    yield from tools(settings, snapshot, facts)
     yield from too_old(facts["tools"])
-    yield from room(seen, facts)
-    yield from clock(seen, now)
+    yield from room(snapshot, facts)
+    yield from clock(snapshot, now)
     yield from ownership(facts)
     yield from supervisor(settings, facts)
-    yield from running(told.get("processes", ()), facts)
+    yield from running(outputs.get("processes", ()), facts)
     yield from django(settings, facts["django"])
     yield from (Finding(problem, LOSS, fatal=False) for problem in problems_with(settings, facts["versions"]))
 
@@ -133,7 +133,7 @@ LOSS = "See docs/zero-downtime.md."
 
 
 def secret_sources(settings: Settings) -> Iterator[Finding]:
-    """What a deploy would read on this machine and cannot. A command is not run: it may ask for a passphrase."""
+    """Secret files that cannot be read on this machine. Commands are not run: one may ask for a passphrase."""
     for name, secret in settings.secret_files.items():
         if secret.command:
             continue
@@ -155,35 +155,35 @@ def too_old(versions: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def versions_of(facts: Facts) -> Mapping[str, str]:
-    """The versions that people ask for."""
+    """The versions to show."""
     installed = {
         name: facts["versions"][name.lower()] for name in ("Django", "Gunicorn") if name.lower() in facts["versions"]
     }
     return {**facts["tools"], **installed}
 
 
-def tools(settings: Settings, seen: Snapshot, facts: Facts) -> Iterator[Finding]:
-    uv = seen.facts["tools"].get("uv")
+def tools(settings: Settings, snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
+    uv = snapshot.facts["tools"].get("uv")
     if settings.installer == "auto" and not uv:
-        yield Finding("the server has no uv: pip installs, which takes longer", "pipx install uv", fatal=False)
+        yield Finding("the server has no uv: pip installs instead, which is slower", "pipx install uv", fatal=False)
     if facts["has_locale"] and not facts["gettext"]:
         yield Finding(
             "the project has a locale directory and the server no gettext: compilemessages will be skipped",
             "As root on the server: apt-get install gettext",
             fatal=False,
         )
-    if settings.processes and seen.facts["launcher"] == "missing":
+    if settings.processes and snapshot.facts["launcher"] == "missing":
         yield Finding(f"bin/{LAUNCHER} is not installed yet", "fab setup (a deploy does it, too)", fatal=False)
 
 
-def room(seen: Snapshot, facts: Facts) -> Iterator[Finding]:
+def room(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
     if facts["noexec"]:
         remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
         yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
     release, environment = facts["release"], facts["environment"]
     for what, each, unit in (("bytes", 2**20, "MB"), ("inodes", 1, "inodes")):
-        free = seen.facts["free"][what]
-        if not free or (what == "bytes" and free < NOTHING):  # not known, or full, which was said
+        free = snapshot.facts["free"][what]
+        if not free or (what == "bytes" and free < NOTHING):  # unknown, or full, which is reported elsewhere
             continue
         needed = ROOM * release[what] + (0 if environment[what] else LITTLE[what])
         for also, when, fatal in ((0, "a deploy", True), (environment[what], "a changed requirement", False)):
@@ -193,12 +193,12 @@ def room(seen: Snapshot, facts: Facts) -> Iterator[Finding]:
                 break
 
 
-def clock(seen: Snapshot, now: float) -> Iterator[Finding]:
-    skew = seen.facts["time"] - now
+def clock(snapshot: Snapshot, now: float) -> Iterator[Finding]:
+    skew = snapshot.facts["time"] - now
     if abs(skew) > SKEW:
         direction = "ahead of" if skew > 0 else "behind"
         yield Finding(
-            f"the server's clock is {abs(skew):.0f} s {direction} ours",
+            f"the server's clock is {abs(skew):.0f} s {direction} this machine's",
             "As root on the server: timedatectl set-ntp true",
             fatal=False,
         )
@@ -211,7 +211,7 @@ def ownership(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
     for part in facts["writable_by_all"]:
         remedy = sh("chmod {recursive} o-w {root}", recursive=recursive(part), root=part["root"])
-        yield Finding(f"every account may write into {counted(part)}", remedy, fatal=False)
+        yield Finding(f"every account can write to {counted(part)}", remedy, fatal=False)
     for part in facts["foreign"]:
         remedy = sh("As root on the server: chown -R {user} {root}", user=facts["user"], root=part["root"])
         yield Finding(
@@ -220,7 +220,7 @@ def ownership(facts: Facts) -> Iterator[Finding]:
 
 
 def counted(part: Facts) -> str:
-    """The first of what was found in a part of `home`, and how many others there are."""
+    """The first path found in a part of `home`, and the number of others."""
     others = part["count"] - 1
     return f"{part['first']} and {others} more in {part['root']}" if others else str(part["first"])
 
@@ -233,7 +233,7 @@ def recursive(part: Facts) -> Sequence[str]:
 
 
 def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether Supervisor has what `supervisor-conf` prints."""
+    """Where Supervisor differs from what `supervisor-conf` prints."""
     if not settings.processes:
         return
     live = facts["supervisor"]
@@ -258,17 +258,17 @@ def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
     for difference in differences(settings, live["programs"]):
         yield Finding(f"{difference} ({live['path']})", install, fatal=False)
     for section in live["not_loaded"]:
-        what = f"[{section}] is read from Supervisor's files, but not loaded as it is there"
+        what = f"[{section}] is in Supervisor's files, but Supervisor has not loaded it as it stands there"
         yield Finding(what, "As root on the server: supervisorctl update", fatal=False)
 
 
 def uses_original_layout(settings: Settings) -> bool:
-    """A Supervisor program of the user's own, which we neither print nor know."""
+    """A Supervisor program of the user's own, as the original script had, which we do not print."""
     return all(process.pid_file.startswith("current/") for process in settings.processes)
 
 
 def differences(settings: Settings, live: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """How Supervisor's programs differ from those that we would print."""
+    """How Supervisor's programs differ from the printed ones."""
     printed = configparser.RawConfigParser()
     printed.read_string(supervisor_conf(settings))
     for process in settings.processes:
@@ -305,24 +305,24 @@ def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
         if row["pid"] is None:
             yield Finding(f"{label}: {row['note']}", "fab status; fab logs", fatal=False)
         elif row["healthy"] is False:
-            yield Finding(f"{label} (pid {row['pid']}) is not well: {row['note']}", "fab logs", fatal=False)
+            yield Finding(f"{label} (pid {row['pid']}) is unhealthy: {row['note']}", "fab logs", fatal=False)
         elif row["note"]:
             yield Finding(f"{label}: {row['note']}", "See the README: Health", fatal=False)
     for wrong in facts["wrong_pid_files"]:
         yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
 
 
-def django(settings: Settings, told: Facts) -> Iterator[Finding]:
+def django(settings: Settings, outputs: Facts) -> Iterator[Finding]:
     """What the live release's own settings say."""
-    if told.get("DEBUG") == "True":
+    if outputs.get("DEBUG") == "True":
         yield Finding("DEBUG is on: errors show the source to everybody", "Set DEBUG = False in production", False)
-    for path in told.get("databases_in_release", ()):
+    for path in outputs.get("databases_in_release", ()):
         yield Finding(
             f"the database {path} is a file inside a release: the site loses its data with each deploy",
             "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release",
             False,
         )
-    media = told.get("MEDIA_ROOT", "")
+    media = outputs.get("MEDIA_ROOT", "")
     home = f"{settings.home.rstrip('/')}/"
     if media.startswith(home) and not media.startswith(f"{home}shared/"):
         inside = media[len(home) :].split("/", 2)

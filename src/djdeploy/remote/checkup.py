@@ -77,7 +77,7 @@ def has_locale(root: str) -> bool:
 
 
 def strangers(home: str) -> Table:
-    """What every account may write into, and what belongs to others: for each part of `home` the first, and how many.
+    """What every account can write to, and what belongs to others: for each part of `home` the first, and how many.
 
     What is shared comes last: millions of uploads must not keep anybody waiting.
     """

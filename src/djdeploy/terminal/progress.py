@@ -1,4 +1,4 @@
-"""Everything that is shown while a task runs: live on a terminal, in whole lines elsewhere."""
+"""Progress of a running task: live on a terminal, in whole lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Output:
-    """A stream that stops nobody: its reader may leave, its disk be full, its encoding lack what is said."""
+    """A stream whose failure stops no task: its reader may leave, its disk fill up, its encoding lack a character."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
@@ -47,21 +47,21 @@ class Output:
     def _try(self, do: Any, *words: str) -> None:
         try:
             do(*words)
-        except BlockingIOError:  # whoever reads is slow
+        except BlockingIOError:  # the reader is slow
             pass
         except (OSError, ValueError):
-            # What is left goes nowhere, so that the last flush, when Python ends, does not change our exit code.
+            # The rest goes nowhere, so that Python's last flush at exit does not change our exit code.
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 class Report(Watcher):
-    """Shows a task as it runs. In this form, for logs: one whole line for each thing that happened, nothing moving.
+    """Shows a task as it runs. This class is for logs: one whole line per event, nothing moving.
 
     Args:
         out: where to.
-        project: begins the lines that concern no single host.
-        echo: also each line that the steps put out.
+        project: prefix of lines that concern no single host.
+        echo: whether to show every line that the steps print.
     """
 
     def __init__(self, out: IO[str] | None = None, *, project: str = "", echo: bool = False) -> None:
@@ -98,7 +98,7 @@ class Report(Watcher):
         self.write(f"{self.project}: {text}")
 
     def warn(self, text: str) -> None:
-        """Something that did not go well, and does not stop us."""
+        """Something that went wrong and does not stop the task."""
         self.write(f"{self.project}: warning: {text}")
 
     def elapsed(self) -> str:
@@ -106,7 +106,7 @@ class Report(Watcher):
 
 
 class _Silent(Report):
-    """For what nobody needs to see."""
+    """Shows nothing."""
 
     def write(self, text: str) -> None: ...
 
@@ -115,7 +115,7 @@ SILENT = _Silent()
 
 
 class TerminalReport(Report):
-    """The same on a terminal: a line for each host that says what runs there, under the steps that have ended."""
+    """Progress on a terminal: the steps that have ended, and below them a live row for each host."""
 
     def __init__(self, out: IO[str] | None = None, *, project: str = "", echo: bool = False) -> None:
         from rich.console import Console
@@ -133,7 +133,7 @@ class TerminalReport(Report):
     def task(self, title: str, hosts: Sequence[str]) -> Iterator[None]:
         self._show(f"{self.project}: {title}", style="bold")
         self._progress = rows_of_hosts(self)
-        for host in hosts:  # before it is shown, since each row that is added draws all of them
+        for host in hosts:  # before it is shown, since adding a row redraws all of them
             self._rows[host] = self._progress.add_task("connecting", host=printable(host), busy=True, total=None)
         with self._progress:
             yield
@@ -169,7 +169,7 @@ class TerminalReport(Report):
 
     @property
     def is_for_many(self) -> bool:
-        """With several hosts a line stands for a host's whole stage: nobody reads ten times fifteen steps."""
+        """With several hosts one line stands for a host's whole stage: nobody reads fifteen steps ten times."""
         return len(self._rows) > 1
 
     def _ended(self, ok: bool, what: str, milliseconds: float, notes: Sequence[str]) -> None:
@@ -203,7 +203,7 @@ class TerminalReport(Report):
 
 
 def rows_of_hosts(report: TerminalReport) -> Progress:
-    """A row for each host; where the screen is too low for all, rich would cut them off at its end."""
+    """A row for each host. On a screen too low for all of them, rich would cut off the last."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
@@ -215,14 +215,14 @@ def rows_of_hosts(report: TerminalReport) -> Progress:
                 busy = sum(task.fields["busy"] for task in others)
                 yield Text(f"  {len(others)} other hosts: {busy} at work, {len(others) - busy} waiting", style="dim")
 
-    # Without markup: a server's line with brackets is no order to us.
+    # Without markup: brackets in a server's output must not be interpreted.
     host = TextColumn("{task.fields[host]}", style="cyan", markup=False)
     columns = (SpinnerColumn(), host, TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Rows(*columns, console=report.console, transient=True)
 
 
 def fitting(rows: Sequence[T], is_busy: Callable[[T], bool], room: int) -> tuple[Sequence[T], Sequence[T]]:
-    """The rows that are shown, and the others: all if there is room, else the busy ones above a line that counts."""
+    """The rows to show and the rest: all if there is room, otherwise the busy ones above a line with counts."""
     if len(rows) <= room:
         return rows, []
     busy, idle = [row for row in rows if is_busy(row)], [row for row in rows if not is_busy(row)]
@@ -231,7 +231,7 @@ def fitting(rows: Sequence[T], is_busy: Callable[[T], bool], room: int) -> tuple
 
 
 def make_report(project: str, *, echo: bool = False, out: IO[str] | None = None) -> Report:
-    """The report that fits where it is shown.
+    """The report that fits its output.
 
     Args:
         out: standard output by default; a task that prints JSON there gives standard error.
@@ -247,7 +247,7 @@ def seconds(milliseconds: float) -> str:
 
 
 def program_text(stage: str, host: str, env: Mapping[str, str], steps: Sequence[Step]) -> str:
-    """A stage on a host as one program that can be read, and run by hand on the server."""
+    """A stage on a host as one program, to be read or run by hand on the server."""
     lines = [f"# {host}, {stage}: {PROMISES[stage]}", "set -e"]
     lines += [f"export {name}={sh('{value}', value=value)}" for name, value in env.items()]
     lines += [sh('export PATH={bin}:"$PATH"', bin=f"{env['VIRTUAL_ENV']}/bin")] if "VIRTUAL_ENV" in env else []

@@ -15,7 +15,7 @@ from .progress import Output, Report
 
 
 class Printer(Report):
-    """Prints the lines that a step puts out, and nothing else."""
+    """Prints the lines that a step prints, and nothing else."""
 
     def __init__(self, names: bool) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Printer(Report):
         self.write(f"{host} | {printable(line)}" if self.names else printable(line))
 
     def step_ended(self, host: str, run: StepRun) -> None:
-        run.tail.clear()  # it was shown; an error need not repeat it
+        run.tail.clear()  # already shown: an error need not repeat it
 
 
 def say(line: str) -> None:
@@ -113,7 +113,7 @@ def print_findings(found: Mapping[str, Checkup]) -> None:
 
 
 def print_diff(found: Mapping[str, Any]) -> None:
-    """What a deploy would bring, in the order in which people ask."""
+    """What a deploy would bring, in the order in which people ask for it."""
     say(f"live: {found['release']} {found['from'][:12]}; to deploy: {found['to'][:12]}")
     for title, commits, count in (
         ("new", found["commits"], found["ahead"]),
@@ -151,7 +151,7 @@ def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:
-    """A process as people read it."""
+    """A process as a row for people."""
     healthy = {True: f"ok, {instance.get('latency_ms', 0):.0f} ms", False: "FAILS", None: "not asked"}
     release = instance["release"]
     other = [f"runs {release}, not the current release"] if release not in (None, current) else []
@@ -166,7 +166,7 @@ def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[st
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in a unit that people read."""
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
     if minutes < 2:
         return f"{seconds:.0f} s"
@@ -176,7 +176,7 @@ def duration(seconds: float) -> str:
 
 
 def human(size: object) -> str:
-    """Bytes as people say them."""
+    """Bytes in a unit that people read."""
     value = float(size) if isinstance(size, int) else 0.0
     for unit in ("B", "kB", "MB"):
         if value < 1000:
