@@ -1,4 +1,4 @@
-"""One run of a task: its project, its hosts and who runs it; and one run for all hosts where Fabric would make several."""
+"""One run of a task: its project, hosts and user; and a single run for all hosts where Fabric would make several."""
 
 from __future__ import annotations
 
