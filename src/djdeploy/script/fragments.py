@@ -180,7 +180,7 @@ mv -fT {beside} {link}
 def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
     """Makes every instance of every process run a release, one instance at a time."""
     options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
-    for option, names in (("verified", d.verified), ("smoke_tested", d.outputs.get("smoke_tested", ()))):
+    for option, names in (("verified", d.verified), ("smoke-tested", d.outputs.get("smoke_tested", ()))):
         options += [f"--{option}={process.name}" for process in d.settings.processes if process.name in names]
     return sh(
         "{renew} {home} {release} {options}",
