@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from djdeploy import Settings
 from djdeploy.engine.session import Who
@@ -25,11 +25,15 @@ class PipeChannel:
             ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
-    def makefile(self, _: str) -> Any:
-        return self.process.stdout
+    def recv(self, size: int) -> bytes:
+        assert self.process.stdout
+        if self.process.stdout.closed:
+            raise OSError("Socket is closed")
+        return os.read(self.process.stdout.fileno(), size)
 
-    def makefile_stderr(self, _: str) -> Any:
-        return self.process.stderr
+    def recv_stderr(self, size: int) -> bytes:
+        assert self.process.stderr
+        return os.read(self.process.stderr.fileno(), size)
 
     def recv_exit_status(self) -> int:
         return self.process.wait()

@@ -187,7 +187,7 @@ def test_a_wrong_key_is_refused_with_what_to_try(site: Site, keys: Path) -> None
     config = (site.directory / "ssh_config").read_text().replace(str(site.target.key_file), str(keys / "other"))
     (site.directory / "ssh_config").write_text(config)
     shown = site.fab("deploy", code=4)
-    assert "refused our key for demo" in shown
+    assert "rejected your SSH key for demo" in shown
     assert "ssh -p" in shown
 
 

@@ -187,7 +187,7 @@ def test_two_names_of_one_server_are_an_error_that_says_so(hosts: Site) -> None:
     with (hosts.directory / "ssh_config").open("a") as file:
         file.write(hosts.target.ssh_config("another"))
     shown = hosts.fab("deploy", code=2, hosts=["target", "another"])
-    assert "are the same server and home; name it once" in shown
+    assert "are the same server and home; list it once" in shown
 
 
 def test_hosts_differ_in_what_they_run_and_skip(hosts: Site) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from djdeploy import Shell, Step
 from djdeploy.project.checkup import Checkup, Finding
-from djdeploy.ssh.remote import StepRun
+from djdeploy.ssh.step_run import StepRun
 from djdeploy.terminal.progress import Report, TerminalReport, fitting, make_report, program_text
 from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json, print_status, print_table
 

@@ -10,7 +10,8 @@ from ..errors.kinds import together
 from ..project.settings import Settings
 from ..script.plan import Deployment, Step
 from ..server.snapshot import Snapshot
-from ..ssh.remote import Remote, StepRun
+from ..ssh.remote import Remote
+from ..ssh.step_run import StepRun
 from ..terminal.progress import Report
 from .fleet import Fleet
 from .preflight import check_servers

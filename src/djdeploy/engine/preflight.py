@@ -10,7 +10,8 @@ from ..project.checkup import clock, obstacles
 from ..project.settings import nearest
 from ..script.plan import STAGES, Deployment, Recipe
 from ..server.snapshot import Release, Snapshot
-from ..ssh.remote import Remote, same_server
+from ..ssh.refusals import same_server
+from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .fleet import Snapshots
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 from ..errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
 from ..recipe import record as history
 from ..script.plan import STAGES, Deployment, Recipe, Step
-from ..ssh.remote import Remote, StepRun, failure
+from ..ssh.remote import Remote
+from ..ssh.step_run import StepRun, failure
 from ..terminal.progress import SILENT, Report, program_text
 from .fleet import Fleet, as_deploy_error
 

@@ -57,13 +57,13 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "key-refused",
-        r"the server refused our key",
+        r"the server rejected your SSH key|the server wants an SSH key",
         "The account's ~/.ssh/authorized_keys has none of the keys that we offer, or we have none to offer.",
         "See what is offered: ssh-add -l; try: ssh HOST; then on the server add your public key.",
     ),
     Known(
         "no-python",
-        r"the server has no python|our program on the server ended at once",
+        r"the server has no python|the djdeploy agent ended at once",
         "What runs on the server needs Python 3.8 or later, by the name in `python` of the settings.",
         "As root on the server: apt-get install python3 python3-venv",
     ),

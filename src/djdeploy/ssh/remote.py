@@ -1,78 +1,35 @@
-"""The only door to a machine: our agent on a server, over one channel of a Fabric connection."""
+"""The only door to a machine: the djdeploy agent on a server, over one channel of a Fabric connection."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
-import shlex
-import socket
 import threading
-from collections import deque
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors.kinds import TAIL, ConnectionFailed, DeployError, Interrupted, Locked, SettingsError
-from ..errors.redaction import hidden, values_to_hide
+from ..errors.kinds import ConnectionFailed, DeployError, Interrupted
+from ..errors.redaction import values_to_hide
 from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
 from ..remote.durations import USUAL, Durations
 from ..script.plan import Step
-from .hostkeys import check_host_keys, found_as
+from .channel import LONGEST_LINE, Channel
 from .programs import agent_command, digest, packed
+from .refusals import refusal
+from .step_run import StepRun, Watcher
 
 if TYPE_CHECKING:
     from fabric import Connection
 
-NOTE = "djdeploy: "
-"""Begins a line of a step's output that is shown to the user at any rate."""
-
-
-@dataclass
-class StepRun:
-    """One step on one host, as it went.
-
-    Args:
-        status: exit status; negative if a signal ended it.
-        why: why it was ended, if it was: `timeout`, `interrupted`, or `cancelled`, since another step failed beside it.
-        tail: the last lines of its output.
-        notes: what it said in lines that begin with `djdeploy: `.
-        told: what its programs told.
-        rest: the beginning of a line whose end has not arrived.
-    """
-
-    step: Step
-    status: int = 0
-    why: str = ""
-    milliseconds: int = 0
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
-    notes: list[str] = field(default_factory=list)
-    outputs: dict[str, Any] = field(default_factory=dict)
-    rest: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.status == 0 and not self.why
-
-
-def failure(runs: Sequence[StepRun]) -> StepRun | None:
-    """The step that failed, if one did."""
-    return next((run for run in runs if not run.ok and run.why != "cancelled"), None)
-
-
-class Watcher:
-    """What is told of a stage while it runs. This one is silent; `report` has one that shows."""
-
-    def step_began(self, host: str, step: Step) -> None: ...
-    def line(self, host: str, run: StepRun, line: str) -> None: ...
-    def step_ended(self, host: str, run: StepRun) -> None: ...
-    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None: ...
+GREETING = b'{"djdeploy"'
+"""Begins an agent's first line. A shell's start-up file may print something before it, without the end of its line."""
 
 
 class Remote:
-    """A host, and our agent on it.
+    """A host, and the djdeploy agent on it.
 
     Args:
         connection: a Fabric connection, open or not.
@@ -83,7 +40,6 @@ class Remote:
 
     Attributes:
         hide: what must never be shown, though a server may print it.
-        lost: whether the connection broke, so that nothing can be restored by us.
     """
 
     def __init__(
@@ -94,25 +50,24 @@ class Remote:
         skip: Collection[str] = (),
         durations: Durations = USUAL,
     ) -> None:
-        self.connection, self.settings, self.host, self.skip = connection, settings, host, skip
-        self.durations = durations
+        self.settings, self.host, self.skip, self.durations = settings, host, skip, durations
+        self.connection, self.channel = connection, Channel(connection, host)
         self.hide = values_to_hide(settings.env, secrets_at_hand(settings))
         self._sending = threading.Lock()
-        self.lost = False
-        self._is_open = self._interrupted = self._was_connected = False
+        self._is_open = self._interrupted = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection broke, so that nothing can be restored by us."""
+        return self.channel.lost
 
     def connect(self) -> None:
         """Opens the connection, if it is not open already.
 
         Raises:
-            ConnectionFailed: the host cannot be reached, or refuses us.
+            ConnectionFailed: the host cannot be reached, or rejected the connection.
         """
-        with self._as_connection_failed():
-            self._was_connected = bool(self.connection.is_connected)
-            if not self._was_connected:
-                check_host_keys(self.connection, self.settings)
-                self.connection.open()
-            self.connection.transport.set_keepalive(max(1, int(self.durations.heartbeat)))
+        self.channel.connect(self.settings, self.durations.heartbeat)
 
     def open(
         self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
@@ -130,25 +85,19 @@ class Remote:
             SettingsError: this very task holds it, under another name of the same host.
             DeployError: `home` cannot be made or written.
         """
-        with self._as_connection_failed():
-            # Fabric's own `run` keeps the whole output and polls; a channel of the same connection does neither.
-            self._channel = self.connection.create_session()
-            self._channel.settimeout(self.durations.agent_silence)
-            mine = lock and {**lock, "host": self.host}
-            hello = {
-                "home": self.settings.home,
-                "programs": digest(),
-                "lock": mine,
-                "create": create,
-                "look": look,
-                "durations": self.durations.changed(),
-            }
-            self._channel.exec_command(agent_command(self.settings.python, hello))
-            self._lines = self._channel.makefile("rb")
-            answer = self._first_answer()
+        hello = {
+            "home": self.settings.home,
+            "programs": digest(),
+            "lock": lock and {**lock, "host": self.host},
+            "create": create,
+            "look": look,
+            "durations": self.durations.changed(),
+        }
+        self.channel.start(agent_command(self.settings.python, hello), self.durations.agent_silence)
+        answer = self._first_answer()
         if "refused" in answer:
-            self._channel.close()
-            raise self._refusal(answer, mine or {})
+            self.channel.close()
+            raise refusal(answer, host=self.host, home=self.settings.home, run=lock["run"] if lock else None)
         self._is_open = True
         return answer
 
@@ -178,7 +127,7 @@ class Remote:
         """
         message = partial(as_message, env=env)
         order = {"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]}
-        with self._as_connection_failed():
+        with self.channel.errors():
             self._send({**order, "keep_going": restores}, unless_interrupted=not restores)
         runs: dict[int, StepRun] = {}
         for answer in self._answers():
@@ -209,12 +158,16 @@ class Remote:
         Raises:
             ConnectionFailed: there is none.
         """
-        with self._as_connection_failed():
-            sign = secrets.token_hex(4)  # the heart's pings are answered too
+        sign = secrets.token_hex(4)  # the heart's pings are answered too
+        seconds = self.durations.sign_of_life
+        with self.channel.errors():
             self._send({"do": "ping", "id": sign})
-            self._channel.settimeout(self.durations.sign_of_life)
-            next(answer for answer in self._answers() if answer.get("pong") == sign)
-            self._channel.settimeout(self.durations.agent_silence)
+            self.channel.set_silence(seconds)
+            until = time.monotonic() + seconds
+            while next(self._answers()).get("pong") != sign:
+                if time.monotonic() > until:
+                    raise TimeoutError
+            self.channel.set_silence(self.durations.agent_silence)
 
     def interrupt(self) -> None:
         """Ends the running step, if there is one; no other begins, except to restore."""
@@ -235,9 +188,8 @@ class Remote:
         was_open, self._is_open = self._is_open, False
         with contextlib.suppress(OSError, EOFError):
             if was_open:
-                self._channel.close()
-        with contextlib.suppress(OSError, EOFError):
-            self.connection.close()
+                self.channel.close()
+        self.channel.disconnect()
 
     def leave(self) -> None:
         """Ends the agent, and with it the lock; the connection stays."""
@@ -247,114 +199,55 @@ class Remote:
         with contextlib.suppress(OSError, EOFError):
             if not self.lost:
                 self._send({"do": "quit"})
-                self._channel.settimeout(self.durations.agent_exit)
-                self._lines.read()  # until the agent is gone: the lock is free when we return
-            self._channel.close()
+                self.channel.read_to_end(self.durations.agent_exit)  # the lock is free when we return
+            self.channel.close()
 
     def close(self) -> None:
         """Ends the agent, and with it the lock; leaves a connection that was open before we came."""
         self.leave()
-        if not self._was_connected:
-            with contextlib.suppress(OSError, EOFError):
-                self.connection.close()
+        self.channel.disconnect_if_ours()
 
     def _send(self, message: Mapping[str, Any], *, unless_interrupted: bool = False) -> None:
         # Under the lock, so that an interrupt comes either before an order, which then is not given, or after it.
         with self._sending:
             if unless_interrupted and self._interrupted:
                 raise Interrupted("interrupted", host=self.host)
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
+            self.channel.send_message(message)
 
     def _answers(self) -> Iterator[dict[str, Any]]:
-        """What the agent says. Only reading is guarded: what is done with an answer has errors of its own."""
+        """What the agent says."""
         while True:
-            with self._as_connection_failed():
-                line = self._lines.readline()
-                if not line.endswith(b"\n"):  # nothing, or what arrived of a line
-                    raise EOFError("the connection was closed")
-            yield json.loads(line)
+            yield dict(self.channel.message())  # type: ignore[call-overload]
 
     def _first_answer(self) -> dict[str, Any]:
-        for _ in range(1000):  # a shell's start-up file may greet us first
-            line = self._lines.readline()
-            _, found, rest = line.partition(b'{"djdeploy"')  # a greeting may lack the end of its line
+        """The agent's, which asks for the package of programs before if the server does not have it."""
+        read = 0
+        while read < LONGEST_LINE:
+            line = self.channel.line()
+            read += len(line)
+            _, found, rest = line.partition(GREETING)
             if found:
-                answer = dict(json.loads(found + rest))
+                answer: Any = self.channel.parsed(found + rest)
                 if answer["djdeploy"] != "programs":
-                    return answer
-                self._channel.sendall(packed())
+                    return dict(answer)
+                with self.channel.errors():
+                    self.channel.send(packed())
             if not line:
-                break
-        status = self._channel.recv_exit_status()
-        output = self._channel.makefile_stderr("rb").read(4000).decode("utf-8", "replace").splitlines()
+                raise self._did_not_start()
+        raise self.channel.unlike_an_agent("it only prints something else")
+
+    def _did_not_start(self) -> DeployError:
+        with self.channel.errors():
+            status, output = self.channel.ended()
         if status == 127:
-            raise DeployError(
-                f"the server has no {self.settings.python} (settings: python)",
-                host=self.host,
-                output=output,
-            )
-        raise ConnectionFailed(
-            f"our program on the server ended at once (exit {status})", host=self.host, output=output
-        )
+            what = f"the server has no {self.settings.python} (settings: python)"
+            return DeployError(what, host=self.host, output=output)
+        what = f"the djdeploy agent ended at once (exit {status})"
+        return ConnectionFailed(what, host=self.host, output=output)
 
     def _take_output(self, run: StepRun, text: str, watcher: Watcher) -> None:
-        *lines, run.rest = (run.rest + text).split("\n")
-        if len(run.rest) > 10_000:  # a line without an end must not fill our memory
-            lines, run.rest = [*lines, run.rest], ""
-        for line in lines:
-            line = hidden(line.rstrip("\r").rpartition("\r")[2], self.hide)  # what a terminal shows of a progress bar
-            if line.startswith(NOTE):
-                run.notes.append(line.removeprefix(NOTE))
-            run.tail.append(line[:2000])
+        for line in run.take(text, self.hide):
             watcher.line(self.host, run, line)
-
-    def _refusal(self, answer: Mapping[str, Any], lock: Mapping[str, str]) -> DeployError:
-        if answer["refused"] == "locked":
-            holder = answer["holder"]
-            if lock and holder.get("run") == lock["run"]:
-                return same_server(self.host, holder["host"])
-            return Locked(describe_holder(answer["holder"]), host=self.host)
-        home = self.settings.home
-        return DeployError(
-            f"cannot write {answer['path']}: {answer['detail']}",
-            host=self.host,
-            site="Nothing was changed.",
-            remedy=f"As root on the server: install -d -o {answer.get('user', 'USER')} {shlex.quote(home)}",
-        )
-
-    @contextlib.contextmanager
-    def _as_connection_failed(self) -> Iterator[None]:
-        """The many ways in which SSH fails, as one error that names the host and what to do."""
-        from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
-
-        try:
-            yield
-        except DeployError as error:
-            error.host = error.host or self.host
-            raise
-        except AuthenticationException as error:
-            what = f"the server refused our key for {self.connection.user}: {error}"
-            remedy = f"Try: ssh -p {self.connection.port} {self.connection.user}@{self.connection.host}"
-            raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
-        except BadHostKeyException as error:
-            what = "the host key has changed: somebody may be listening, or the server was installed anew"
-            remedy = (
-                f"If you know why it changed: ssh-keygen -R {shlex.quote(found_as(self.connection, error.hostname))}"
-            )
-            raise ConnectionFailed(what, host=self.host, remedy=remedy) from error
-        except socket.gaierror as error:
-            what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
-            raise ConnectionFailed(what, host=self.host) from error
-        except TimeoutError as error:
-            self.lost = True
-            raise ConnectionFailed("no answer from the host in time", host=self.host) from error
-        except (OSError, EOFError, SSHException) as error:
-            if "No authentication methods available" in str(error):
-                what = f"the server refused our key for {self.connection.user}: we have none to offer"
-                raise ConnectionFailed(what, host=self.host, remedy="See which keys you have: ssh-add -l") from error
-            self.lost = True
-            why = getattr(error, "strerror", None) or error or type(error).__name__
-            raise ConnectionFailed(f"the connection failed: {why}", host=self.host) from error
 
 
 def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
@@ -369,20 +262,3 @@ def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
         "background": step.background,
         "join": step.join,
     }
-
-
-def same_server(host: str, other: str) -> SettingsError:
-    return SettingsError("hosts", [f"{host} and {other} are the same server and home; name it once"])
-
-
-def describe_holder(holder: Mapping[str, Any]) -> str:
-    """Who holds a lock, in words."""
-    if not holder:
-        return "another deploy holds the lock"
-    by, task = holder.get("by", "somebody"), holder.get("task", "?")
-    since = f" since {holder['at']}" if holder.get("at") else ""
-    if orphans := holder.get("orphans"):
-        left = "; ".join(f"pid {orphan['pid']}: {orphan['command']}" for orphan in orphans)
-        return f"{by}, who began `{task}`{since}, is gone, but step {holder.get('step')} left this running ({left})"
-    step = f", at step {holder['step']}" if holder.get("step") else ""
-    return f"{by} holds the lock{since} for `{task}`{step}"

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from ..errors.redaction import hidden, printable, values_to_hide
 from ..script.plan import Step
 from ..server.shell import sh
-from ..ssh.remote import NOTE, StepRun, Watcher, failure
+from ..ssh.step_run import NOTE, StepRun, Watcher, failure
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -10,7 +10,8 @@ from typing import IO, Any, cast
 
 from ..errors.redaction import printable
 from ..project.checkup import Checkup
-from ..ssh.remote import StepRun, describe_holder
+from ..ssh.refusals import describe_holder
+from ..ssh.step_run import StepRun
 from .progress import Output, Report
 
 

@@ -1,0 +1,89 @@
+"""A step as it went on one host, and who is told of it while it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors.kinds import TAIL
+from ..errors.redaction import hidden
+from ..script.plan import Step
+
+NOTE = "djdeploy: "
+"""Begins a line of a step's output that is shown to the user at any rate."""
+
+LONGEST_REST = 10_000
+"""Characters of a line without an end, which must not fill our memory."""
+
+LONGEST_KEPT = 2_000
+"""Characters that are kept of a line."""
+
+MOST_NOTES = 1_000
+"""Lines that are shown at any rate, of one step."""
+
+
+@dataclass
+class StepRun:
+    """One step on one host, as it went.
+
+    Args:
+        status: exit status; negative if a signal ended it.
+        why: why it was ended, if it was: `timeout`, `interrupted`, or `cancelled`, since another step failed meanwhile.
+        tail: the last lines of its output.
+        notes: the lines of its output that begin with `djdeploy: `.
+        outputs: what its programs have emitted.
+        rest: the beginning of a line whose end has not arrived.
+    """
+
+    step: Step
+    status: int = 0
+    why: str = ""
+    milliseconds: int = 0
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
+    notes: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    rest: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and not self.why
+
+    def take(self, text: str, hide: Collection[str]) -> list[str]:
+        """Takes a piece of its output.
+
+        Args:
+            hide: what must never be shown.
+
+        Returns:
+            The lines that are whole now.
+        """
+        *lines, self.rest = (self.rest + text).split("\n")
+        if len(self.rest) > LONGEST_REST:
+            lines, self.rest = [*lines, self.rest], ""
+        whole = [hidden(as_on_a_terminal(line), hide) for line in lines]
+        for line in whole:
+            if line.startswith(NOTE) and len(self.notes) < MOST_NOTES:
+                self.notes.append(line.removeprefix(NOTE))
+            self.tail.append(line[:LONGEST_KEPT])
+        return whole
+
+
+def as_on_a_terminal(line: str) -> str:
+    """What stays of a line on a terminal once a progress bar has drawn over it."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def failure(runs: Sequence[StepRun]) -> StepRun | None:
+    """The step that failed, if one did."""
+    return next((run for run in runs if not run.ok and run.why != "cancelled"), None)
+
+
+class Watcher:
+    """Is told of a stage while it runs. This one is silent; `terminal.progress` has one that shows it."""
+
+    def step_began(self, host: str, step: Step) -> None: ...
+    def line(self, host: str, run: StepRun, line: str) -> None: ...
+    def step_ended(self, host: str, run: StepRun) -> None: ...
+    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None: ...
