@@ -4,7 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeployError
-from .project.settings import Health, Host, Probe, Process, Secret, Settings
+from .project.host import Host
+from .project.process import Health, Probe, Process
+from .project.secret import Secret
+from .project.settings import Settings
+from .project.values import setting
 from .recipe import DEPLOY, ROLLBACK
 from .script.plan import Deployment, Recipe, Step, once
 from .server.protocols import Installer, Server, Source
@@ -34,6 +38,7 @@ __all__ = [
     "Step",
     "collection",
     "once",
+    "setting",
     "sh",
 ]
 

@@ -17,7 +17,9 @@ from fabric import main as fabric_main
 from invoke.config import DataProxy
 
 from ..errors import SettingsError
-from ..project.settings import Host, Settings, duplicates, nearest
+from ..project.host import Host
+from ..project.settings import Settings
+from ..project.values import duplicates, nearest
 from ..remote.durations import USUAL, Durations
 from ..script.plan import Recipe
 from ..ssh.remote import Remote

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ..errors.kinds import DeployError, SettingsError, together
 from ..project.checkup import clock, obstacles
-from ..project.settings import nearest
+from ..project.values import nearest
 from ..script.plan import STAGES, Deployment, Recipe
 from ..server.snapshot import Release, Snapshot
 from ..ssh.refusals import same_server

@@ -11,8 +11,9 @@ from typing import Any
 from ..errors import DeployError, Interrupted, SettingsError
 from ..errors.catalogue import KNOWN, remedy_for
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
-from ..project.settings import Settings, nearest
+from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
+from ..project.values import nearest
 from ..script.plan import Deployment, Step, step_environment
 from ..server.shell import sh
 from ..ssh.remote import Remote

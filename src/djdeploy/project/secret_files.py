@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import SettingsError
-from .settings import Secret, Settings
+from .secret import Secret
+from .settings import Settings
 
 
 def read_secrets(settings: Settings) -> Mapping[str, bytes]:

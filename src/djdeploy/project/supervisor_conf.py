@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from ..errors import SettingsError
-from .settings import Process, Settings
+from .process import Process
+from .settings import Settings
 
 GRACEFUL = 30
 """Seconds that Gunicorn lets its workers finish, if its command does not say otherwise."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from djdeploy.project.settings import Health, Settings
+from djdeploy.project.process import Health
+from djdeploy.project.settings import Settings
 
 
 def fabfile(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..project.settings import Process
+from ..project.process import Process
 from ..server.shell import Shell, sh
 from .plan import Deployment, Step
 

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import SettingsError
-from ..project.settings import Settings, nearest
+from ..project.settings import Settings
+from ..project.values import nearest
 from ..server.git import Git
 from ..server.installers import OwnUv, Pip, Uv
 from ..server.layout import STARTER, Layout, ReleasePaths

@@ -1,0 +1,97 @@
+"""What runs on a server: a process, how its health is checked, and the requests that are sent while publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .compound import Either, MappingOf, One, OrNone
+from .kinds import Amount, Count, Seconds
+from .strings import Bind, Command, Content, HeaderName, HeaderValue, Name, PidFile, RequestPath
+from .values import Checked, declared, duplicates, setting
+
+
+@dataclass(frozen=True)
+class Health(Checked):
+    """The request that a healthy process answers. `fab explain Health` says what each field is for.
+
+    Raises:
+        SettingsError: names all problems.
+    """
+
+    path: str = field(metadata=declared(RequestPath(), "path and query of the request"))
+    headers: Mapping[str, str] = setting(
+        {}, MappingOf(HeaderName(), HeaderValue()), "headers of the request, such as `Host` or `X-Forwarded-Proto`"
+    )
+    status: int | None = setting(
+        None, OrNone(Count(minimum=100, maximum=599)), "the one status that is healthy; None: any 2xx or 3xx"
+    )
+    contains: str | None = setting(None, OrNone(Content()), "text that the body of the answer must contain")
+    timeout: float = setting(5, Seconds(), "seconds that an answer may take")
+
+
+@dataclass(frozen=True)
+class Probe(Checked):
+    """The requests that djdeploy sends while it publishes, and counts. `fab explain Probe` explains each field.
+
+    Raises:
+        SettingsError: names all problems.
+    """
+
+    rate: float = setting(
+        10, Amount("requests a second", maximum=1000), "requests a second to each process that has a `bind`"
+    )
+    path: str | None = setting(
+        None, OrNone(RequestPath()), "path and query of the requests; None: those of the process's health check"
+    )
+    max_failures: int | None = setting(
+        None,
+        OrNone(Count()),
+        "how many requests may fail before the old release is brought back; None: failures are only reported",
+    )
+
+
+@dataclass(frozen=True)
+class Process(Checked):
+    """What the process manager keeps running. `fab explain Process` explains each field.
+
+    Raises:
+        SettingsError: names all problems.
+    """
+
+    name: str = field(metadata=declared(Name(), "short name, unique in the project: `web`, `worker`"))
+    command: str = field(
+        metadata=declared(Command(), "what to run, in the folder of `manage.py`, with the virtualenv first on `PATH`")
+    )
+    bind: str | None = setting(
+        None, OrNone(Bind()), "the address it listens on; None: a worker without a socket, such as Celery"
+    )
+    instances: int = setting(1, Count(minimum=1), "how many run side by side; two or more let a deploy lose no request")
+    pid_file: str = setting(
+        "run/{name}-{instance}.pid",
+        PidFile(),
+        "relative to `home`; below `current/` it is inside the release, as in the original script. "
+        "Instances count from 0",
+    )
+    health: Health | str | None = setting(
+        None,
+        OrNone(Either(RequestPath(), One(Health))),
+        "what each instance must answer before the next one is restarted: a path, or a `Health`",
+    )
+    timeout: float = setting(60, Seconds(), "seconds in which an instance must become ready")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.health, str):
+            object.__setattr__(self, "health", Health(self.health))
+
+    def problems(self) -> Iterator[str]:
+        names = (self.pid_file.format(name=self.name, instance=instance) for instance in range(2))
+        if self.instances > 1 and len(set(names)) < 2:
+            yield f"`pid_file` must contain {{instance}}, since there are {self.instances} instances"
+
+
+def clashes(processes: Sequence[Process]) -> Iterator[str]:
+    """What no two processes of a host may have in common."""
+    yield from (f"`processes` has two named {name!r}" for name in duplicates([p.name for p in processes]))
+    binds = [p.bind for p in processes if p.bind]
+    yield from (f"`processes` has two that bind {bind!r}" for bind in duplicates(binds))
