@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .compound import Either, MappingOf, One, OrNone
 from .kinds import Amount, Count, Seconds
-from .strings import Bind, Command, Content, HeaderName, HeaderValue, Name, PidFile, RequestPath
+from .strings import AnyText, Bind, Command, HeaderName, HeaderValue, Name, PidFile, RequestPath
 from .values import Checked, declared, duplicates, setting
 
 
@@ -26,7 +26,7 @@ class Health(Checked):
     status: int | None = setting(
         None, OrNone(Count(minimum=100, maximum=599)), "the one status that is healthy; None: any 2xx or 3xx"
     )
-    contains: str | None = setting(None, OrNone(Content()), "text that the body of the answer must contain")
+    contains: str | None = setting(None, OrNone(AnyText()), "text that the body of the answer must contain")
     timeout: float = setting(5, Seconds(), "seconds that an answer may take")
 
 

@@ -1,4 +1,4 @@
-"""The reference of the settings, from their declarations: what `fab explain` says, the documents' tables, a JSON schema."""
+"""The reference of the settings, from their declarations: for `fab explain`, for the documents, and as JSON schema."""
 
 from __future__ import annotations
 

@@ -89,10 +89,21 @@ class Variable(Text):
     is_secret = True
 
 
-class VariableValue(Text):
+class AnyText(Text):
+    """A string, which may be empty."""
+
     must = "a string"
     plural = "strings"
     pattern = r"[^\x00]*"
+
+    def problems(self, subject: str, value: object) -> Iterator[str]:
+        if isinstance(value, str) and not self.accepts(value):
+            yield f"{subject} must be UTF-8 without NUL characters"
+        else:
+            yield from super().problems(subject, value)
+
+
+class VariableValue(AnyText):
     is_secret = True
 
     def shown(self, value: object) -> str:
@@ -101,7 +112,7 @@ class VariableValue(Text):
 
 
 class Repository(SecretText):
-    must = "an address that `git clone` takes"
+    must = "an address that `git clone` takes and that does not begin with -"
     pattern = rf"(?!-){Text.pattern}"
 
     def problems(self, subject: str, value: object) -> Iterator[str]:
@@ -128,7 +139,7 @@ class Ref(Text):
 
 
 class Program(Text):
-    must = "a program, which does not begin with -"
+    must = "a program that does not begin with -"
     pattern = rf"(?!-){Text.pattern}"
 
 
@@ -152,7 +163,7 @@ class ReleaseName(Template):
 
 
 class HostName(Text):
-    must = "user@host:port, without a password"
+    must = "user@host:port without a password"
     plural = "user@host:port"
     pattern = r"(?!-)(?:[^\s\x00:]+@)?[^\s\x00@]+"
 
@@ -181,12 +192,6 @@ class HeaderValue(SecretText):
     must = "a string of printable ASCII characters"
     plural = "strings of printable ASCII characters"
     pattern = r"[\t -~]*"
-
-
-class Content(Text):
-    must = "a string"
-    plural = "strings"
-    pattern = r"[^\x00]*"
 
 
 class Command(SecretText):
