@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from djdeploy.errors.catalogue import as_markdown
+from djdeploy.project.reference import CLASSES, HEAD, json_schema_text, rows
 from djdeploy.tasks import TASKS
 
 DOCS = Path(__file__).parent
@@ -72,16 +74,26 @@ def _sentence(docstring: str | None) -> str:
     return (docstring or "").strip().splitlines()[0]
 
 
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def settings(cls: type) -> str:
+    """A table of a class of settings, from the declarations of its fields."""
+    return table(HEAD, list(rows(cls)))
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "tasks": tasks,
     "options": options,
+    **{cls.__name__.lower(): partial(settings, cls) for cls in CLASSES},
 }
 """What stands between the marks of this name, without the line break at its end."""
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": as_markdown,
+    "djdeploy.schema.json": json_schema_text,
 }
 """Whole files of `docs/`."""
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from djdeploy import Health, Host, Probe, Process, Settings, errors
+from djdeploy import errors
+from djdeploy.project import reference
 from djdeploy.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,14 @@ def shown_name(task: Any) -> str:
     return str(task.name.replace("_", "-"))
 
 
-@pytest.mark.parametrize("kind", [Settings, Process, Health, Probe, Host])
-def test_the_readme_names_every_setting(kind: Any) -> None:
-    missing = [field.name for field in fields(kind) if not re.search(rf"`[^`\n]*\b{field.name}\b", README)]
-    assert missing == []
+@pytest.mark.parametrize("kind", reference.CLASSES)
+def test_the_reference_of_settings_has_a_sentence_for_each(kind: type) -> None:
+    document = (ROOT / "docs" / "settings.md").read_text()
+    rows = re.search(rf"<!-- generated: {kind.__name__.lower()} -->\n(.*?)<!-- end", document, re.DOTALL)
+    assert rows is not None
+    for row, field in zip(rows[1].splitlines()[2:], fields(kind), strict=True):
+        name, *others = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert (name, all(others)) == (f"`{field.name}`", True)
 
 
 def test_the_readme_names_every_task_and_option() -> None:

@@ -8,6 +8,7 @@ from dataclasses import Field, asdict, fields, is_dataclass
 from typing import Any
 
 from .host import Host
+from .kinds import ANYTHING
 from .process import Health, Probe, Process
 from .secret import Secret
 from .settings import Settings
@@ -52,7 +53,7 @@ def explanation(cls: type, declaration: Field[Any]) -> str:
         f"{name}: {plain(about(declaration) or 'a setting of this project')}.",
         f"Type: {kind.type}.",
         "It is required." if is_required(declaration) else f"Default: {shown(default_of(declaration))}.",
-        f"It must be {kind.must}.",
+        *([] if kind is ANYTHING else [f"It must be {plain(kind.must)}."]),
     ]
     return "\n".join(lines)
 
