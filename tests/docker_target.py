@@ -32,9 +32,10 @@ class DockerTarget:
         client: the Docker SDK's client.
         keys: a directory with the key pair of the whole test run.
         disk: size of a file system of its own for /srv/www, such as `60m`.
+        image: another image than the empty server's.
     """
 
-    def __init__(self, client: Any, keys: Path, disk: str = "") -> None:
+    def __init__(self, client: Any, keys: Path, disk: str = "", image: str = IMAGE) -> None:
         self.key_file = keys / "key"
         environment = {"AUTHORIZED_KEY": (keys / "key.pub").read_text().strip()}
         volumes = {}
@@ -43,7 +44,7 @@ class DockerTarget:
             volumes[CA_BUNDLE] = {"bind": inside, "mode": "ro"}
             environment |= {"SSL_CERT_FILE": inside, "PIP_CERT": inside}
         self.container = client.containers.run(
-            IMAGE,
+            image,
             detach=True,
             init=True,
             cap_add=["NET_ADMIN", "SYS_PTRACE"],  # the latter for `pidfd_getfd`, as where no container is
@@ -77,6 +78,13 @@ class DockerTarget:
             vars(self).pop(name, None)
         self.container.start()
         self._wait()
+
+    def save(self, image: str) -> None:
+        """Stops it, and makes an image of what is on its disk: a container of that image starts as if after a pause."""
+        self.container.stop(timeout=30)
+        name, _, tag = image.partition(":")
+        # Its own labels would be the image's, and those of the containers that are made of it.
+        self.container.commit(name, tag, changes=f"LABEL {LABEL}={run_owner()}")
 
     def _port(self, inside: int) -> int:
         return int(self.container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])
@@ -184,6 +192,12 @@ def owner() -> str:
     return f"{os.getpid()}:{started(os.getpid())}:{pid_namespace()}"
 
 
+def run_owner() -> str:
+    """The whole run: the process that has started this one, if this is one of several workers."""
+    pid = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return f"{pid}:{started(pid)}:{pid_namespace()}"
+
+
 def pid_namespace() -> str:
     return str(Path("/proc/self/ns/pid").readlink())
 
@@ -194,14 +208,28 @@ def started(pid: int) -> str:
     return ""
 
 
+def is_ended(owner: str) -> bool:
+    """Whether the process that a label names has ended."""
+    pid, start, namespace = [*owner.split(":", 2), ""][:3]
+    return namespace == pid_namespace() and started(int(pid)) != start
+
+
 def remove_containers(client: Any, mine: bool) -> None:
     """Removes the containers of this run, or those of runs that were killed."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
-        pid, start, namespace = [*container.labels[LABEL].split(":", 2), ""][:3]
-        is_dead = namespace == pid_namespace() and started(int(pid)) != start
-        if is_dead or (mine and container.labels[LABEL] == owner()):
+        label = container.labels[LABEL]
+        if is_ended(label) or (mine and label == owner()):
             with contextlib.suppress(Exception):
                 container.remove(force=True, v=True)
+
+
+def remove_images(client: Any, mine: bool) -> None:
+    """Removes the images that this run has saved, or that runs which were killed have."""
+    for image in client.images.list(filters={"label": LABEL}):
+        label = image.labels[LABEL]
+        if is_ended(label) or (mine and label == run_owner()):
+            with contextlib.suppress(Exception):
+                client.images.remove(image.id, force=True)
 
 
 def engine() -> Any:
@@ -227,6 +255,7 @@ def docker_engine() -> Iterator[Any]:
         pytest.skip(message)
     subprocess.run([str(BUILD)], check=True)
     remove_containers(client, mine=False)
+    remove_images(client, mine=False)
     atexit.register(remove_containers, client, mine=True)
     yield client
     remove_containers(client, mine=True)

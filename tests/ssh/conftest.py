@@ -3,6 +3,16 @@
 from tests.docker_target import docker_engine, docker_target, keys
 from tests.embedded_target import rehearsal, shared_rehearsal
 
-from .site import live, site
+from .site import live, live_hosts, live_image, site
 
-__all__ = ["docker_engine", "docker_target", "keys", "live", "rehearsal", "shared_rehearsal", "site"]
+__all__ = [
+    "docker_engine",
+    "docker_target",
+    "keys",
+    "live",
+    "live_hosts",
+    "live_image",
+    "rehearsal",
+    "shared_rehearsal",
+    "site",
+]

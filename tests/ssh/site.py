@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +19,7 @@ import pytest
 from djdeploy import Process, Settings
 from djdeploy.rehearsal.repository import SampleRepository
 from djdeploy.rehearsal.waiting import wait_until
-from tests.docker_target import DockerTarget
+from tests.docker_target import DockerTarget, run_owner
 
 Targets = Callable[..., DockerTarget]
 HOME = "/srv/www/demo"
@@ -54,8 +56,9 @@ class Site:
         (directory / "fabric.yaml").write_text(f"ssh_config_path: {directory}/ssh_config\n")
         self.push()
         for each in self.targets.values():  # the site is reached from here through nginx
-            each.put("/etc/nginx/conf.d/site.conf", NGINX)
-            each.root("supervisorctl", "restart", "nginx")
+            if each.root("cat", CONFIGURATION)[1] != NGINX:
+                each.put(CONFIGURATION, NGINX)
+                each.root("supervisorctl", "restart", "nginx")
 
     def write_ssh_config(self) -> None:
         """A container has other ports after a restart."""
@@ -128,6 +131,7 @@ class Site:
         return {release["name"]: release["state"] for release in self.releases()}
 
 
+CONFIGURATION = "/etc/nginx/conf.d/site.conf"
 NGINX = """\
 upstream site { server 127.0.0.1:8001 max_fails=0; }
 server {
@@ -139,16 +143,57 @@ server {
 
 @pytest.fixture
 def site(docker_target: Targets, tmp_path: Path) -> Iterator[Site]:
+    """An empty server, and a project to deploy to it."""
     site = Site(docker_target(), tmp_path)
     yield site
     if sys.exc_info()[0]:
         print(site.target.log())
 
 
+@pytest.fixture(scope="session")
+def live_image(docker_engine: Any, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of a server whose first release serves: set up and deployed to once for all workers of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / "live-image"
+    with (shared / "live-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            image = f"djdeploy-test-live:{run_owner().split(':')[0]}-{int(time.time())}"
+            make_live_image(docker_engine, keys, tmp_path_factory.mktemp("live"), image)
+            made.write_text(image)
+    return made.read_text()
+
+
+def make_live_image(client: Any, keys: Path, directory: Path, image: str) -> None:
+    target = DockerTarget(client, keys)
+    try:
+        site = Site(target, directory)
+        site.install()
+        site.deploy()
+        wait_until_it_serves(site)
+        target.save(image)
+    finally:
+        target.remove()
+
+
+def wait_until_it_serves(site: Site) -> None:
+    wait_until("the first release", lambda: set(site.serving().values()) == {site.link("current")})
+
+
 @pytest.fixture
-def live(site: Site) -> Site:
+def live(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
     """A site whose first release serves."""
-    site.install()
-    site.deploy()
-    wait_until("the first release", lambda: site.answering() == site.link("current"))
+    site = Site(docker_target(image=live_image), tmp_path)
+    wait_until_it_serves(site)
+    return site
+
+
+@pytest.fixture
+def live_hosts(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
+    """Three hosts whose first release serves."""
+    first, *others = [docker_target(image=live_image) for _ in range(3)]
+    site = Site(first, tmp_path, *others)
+    wait_until_it_serves(site)
     return site

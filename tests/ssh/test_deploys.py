@@ -223,7 +223,7 @@ def test_a_changed_host_key_is_always_refused(site: Site) -> None:
         (["deploy", "--branch=-x"], 2, "cannot be the name of a branch"),
         (["rollback", "--to=nothing"], 2, "no release 'nothing'"),
         (["cleanup", "--keep=1"], 2, "at least 2"),
-        (["cleanup", "--keep=many"], 2, "not a whole number"),
+        (["cleanup", "--keep=many"], 2, "must be a whole number"),
     ],
 )
 def test_bad_input_gets_a_clear_error_and_its_exit_code(site: Site, words: list[str], code: int, said: str) -> None:

@@ -16,7 +16,7 @@ from djdeploy.errors.catalogue import KNOWN
 from djdeploy.rehearsal.waiting import wait_until
 from tests.docker_target import DockerTarget
 
-from .site import HOME, Site
+from .site import HOME, Site, wait_until_it_serves
 
 Provoke: TypeAlias = Callable[[Site], str]
 """Makes the cause, runs `fab`, returns what it shows, and leaves the site as it was."""
@@ -37,13 +37,12 @@ BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [],
 
 
 @pytest.fixture(scope="module")
-def site(docker_engine: Any, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(docker_engine: Any, live_image: str, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose first release serves. Each error leaves it as it was."""
-    target = DockerTarget(docker_engine, keys)
+    target = DockerTarget(docker_engine, keys, image=live_image)
     try:
         made = Site(target, tmp_path_factory.mktemp("errors"))
-        made.install()
-        made.fab("deploy")
+        wait_until_it_serves(made)
         yield made
     finally:
         target.remove()
