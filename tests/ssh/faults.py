@@ -24,9 +24,9 @@ from djdeploy.rehearsal.fabfile import fabfile
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.target import Rehearsal
 from djdeploy.rehearsal.waiting import wait_until
-from djdeploy.remote.durations import USUAL, Durations
 from djdeploy.script.plan import STAGES
 from djdeploy.server.snapshot import Snapshot
+from tests.hurry import HURRIED, IMPATIENT, with_durations
 from tests.local_host import commit
 
 MANAGE = """\
@@ -74,23 +74,6 @@ while ended not in select.select([listener, ended], [], [])[0]:
             pass  # that client has left
 """
 """A server that starts at once, and ends on TERM without dropping anybody."""
-
-HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0.4)
-"""For deploys that trust a new process sooner: here it is the deploy that is tested."""
-
-IMPATIENT = HURRIED._replace(heartbeat=0.5, agent_silence=12, client_silence=4)
-"""Where a silent peer is given up sooner as well: dozens of tests cannot wait a minute each."""
-
-
-def fabfile_with(settings: Settings, durations: Durations) -> str:
-    """A fabfile whose tasks wait as long as this says."""
-    return f"""\
-{fabfile(settings)}
-from djdeploy.remote.durations import Durations
-
-for each in ns.tasks.values():
-    each.durations = {durations!r}
-"""
 
 
 class Switch:
@@ -194,7 +177,7 @@ class FaultySite:
             known.write(f"[127.0.0.1]:{self.switch.port} {host_key}")
         # The same, over the switch.
         through = replace(self.settings, hosts=[f"{server.user}@127.0.0.1:{self.switch.port}"])
-        (server.directory / "impatient.py").write_text(fabfile_with(through, IMPATIENT))
+        (server.directory / "impatient.py").write_text(with_durations(fabfile(through), IMPATIENT))
 
     def install(self) -> None:
         """Two releases, the newer one live: a rollback has somewhere to go."""
@@ -288,7 +271,9 @@ class FaultySite:
 
     def with_settings(self, name: str, **settings: Any) -> None:
         """A fabfile beside the others: `fab -c NAME`."""
-        (self.server.directory / f"{name}.py").write_text(fabfile_with(replace(self.settings, **settings), HURRIED))
+        (self.server.directory / f"{name}.py").write_text(
+            with_durations(fabfile(replace(self.settings, **settings)), HURRIED)
+        )
 
     def agents(self) -> list[int]:
         """The agents that run on the server, and the shells that are about to become one: what its sshd has started."""

@@ -20,6 +20,7 @@ from djdeploy import Process, Settings
 from djdeploy.rehearsal.repository import SampleRepository
 from djdeploy.rehearsal.waiting import wait_until
 from tests.docker_target import DockerTarget, run_owner
+from tests.hurry import HURRIED, with_durations
 
 Targets = Callable[..., DockerTarget]
 HOME = "/srv/www/demo"
@@ -29,8 +30,10 @@ FAB = str(Path(sys.executable).with_name("fab"))
 class Site:
     """The sample project on one container or several, deployed by the real `fab` in a directory of its own.
 
-    The first container is `target` in the fabfile, others are `target2` and so on.
+    The first container is `target` in the fabfile, others are `target2` and so on. Its `durations` may be changed.
     """
+
+    durations = HURRIED
 
     def __init__(self, target: DockerTarget, directory: Path, *others: DockerTarget) -> None:
         self.target, self.directory = target, directory
@@ -53,12 +56,17 @@ class Site:
             ],
         )
         self.write_ssh_config()
+        self.write_fabfile()
         (directory / "fabric.yaml").write_text(f"ssh_config_path: {directory}/ssh_config\n")
         self.push()
         for each in self.targets.values():  # the site is reached from here through nginx
             if each.root("cat", CONFIGURATION)[1] != NGINX:
                 each.put(CONFIGURATION, NGINX)
                 each.root("supervisorctl", "restart", "nginx")
+
+    def write_fabfile(self, **settings: Any) -> None:
+        text = f"from djdeploy import *\nns = collection({replace(self.settings, **settings)!r})\n"
+        (self.directory / "fabfile.py").write_text(with_durations(text, self.durations))
 
     def write_ssh_config(self) -> None:
         """A container has other ports after a restart."""
@@ -74,8 +82,7 @@ class Site:
 
     def fab(self, *words: str, code: int = 0, **settings: Any) -> str:
         """Runs `fab`; returns all that it printed."""
-        made = replace(self.settings, **settings)
-        (self.directory / "fabfile.py").write_text(f"from djdeploy import *\nns = collection({made!r})\n")
+        self.write_fabfile(**settings)
         done = self.popen(*words)
         output, _ = done.communicate(timeout=300)
         assert done.returncode == code, output

@@ -268,7 +268,7 @@ def test_a_private_repository_is_read_with_a_forwarded_agent(
 
 def test_ctrl_c_in_the_middle_ends_the_remote_work_and_says_how_the_site_stands(live: Site) -> None:
     first = live.link("current")
-    live.fab("unlock", build_steps=["sleep 1000"])  # writes the fabfile
+    live.write_fabfile(build_steps=["sleep 1000"])
     deploy = live.popen("deploy")
     wait_until("the step", lambda: live.target.root("pgrep", "-x", "sleep")[0] == 0)
     refused = live.fab("deploy", code=3)
@@ -285,7 +285,7 @@ def test_a_client_that_is_killed_while_publishing_leaves_the_old_release_serving
     first = live.link("current")
     live.repository.slow_start(20)
     live.push()
-    live.fab("unlock", smoke_test=False)  # writes the fabfile
+    live.write_fabfile(smoke_test=False)
     deploy = live.popen("deploy")
     wait_until("the swap", lambda: live.link("current") != first)
     deploy.kill()

@@ -181,7 +181,7 @@ def no_restart(site: Site) -> str:
 
 
 def interrupted(site: Site) -> str:
-    site.fab("unlock", build_steps=["touch began; sleep 1000"])  # writes the fabfile
+    site.write_fabfile(build_steps=["touch began; sleep 1000"])
     process = site.popen("deploy")
     wait_until("the step", lambda: site.target.root("sh", "-c", f"ls {HOME}/2*/repository/began")[0] == 0)
     process.send_signal(signal.SIGINT)

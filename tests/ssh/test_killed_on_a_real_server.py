@@ -74,7 +74,7 @@ def test_a_kill_at_a_random_instant_loses_no_request(live: Site, seed: int) -> N
 
 def test_a_network_that_is_cut_without_a_word_frees_the_lock_within_a_minute(live: Site) -> None:
     first = live.link("current")
-    live.fab("unlock", build_steps=["sleep 1000"])  # writes the fabfile
+    live.write_fabfile(build_steps=["sleep 1000"])
     client = Client(live.popen("deploy"))
     wait_until("the step", lambda: live.target.root("pgrep", "-x", "sleep")[0] == 0)
     for chain, port in (("INPUT", "--dport"), ("OUTPUT", "--sport")):
