@@ -4,11 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KEEP
 
-.PHONY: help demo test check format tools docs-generated docker-engine docker-image shell-target bench clean
+.PHONY: help demo test test-quick test-all check format tools docs-generated docker-engine docker-image shell-target bench clean
 
 help:
 	@echo 'make demo           deploy a real Django project to this machine, with load running (KEEP=1 leaves it up)'
-	@echo 'make test           the whole test suite, with formatting, lint and types'
+	@echo 'make test-quick     what needs no server, no Docker and no root: under a minute'
+	@echo 'make test           what CI runs: formatting, lint and types, and all tests but the slow ones'
+	@echo 'make test-all       everything, with every fault at every boundary: before a release'
 	@echo 'make check          formatting, lint and types'
 	@echo 'make format         formats the code'
 	@echo 'make docker-engine  as root on Debian: installs and starts a Docker engine if none answers'
@@ -28,10 +30,16 @@ help:
 	@touch $@
 
 demo: .venv/made
-	@$(BIN)/python -m djdeploy.rehearsal.demo
+	@$(BIN)/python -m djdeploy.rehearsal
 
-test: check tools
-	$(BIN)/python -m pytest
+test-quick: .venv/made
+	@tests/tiers quick
+
+test: .venv/made tools
+	@tests/tiers check quick shell ssh
+
+test-all: .venv/made tools
+	@tests/tiers check quick shell ssh -- --all
 
 check: .venv/made
 	$(BIN)/ruff format --check .

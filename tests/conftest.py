@@ -1,6 +1,9 @@
-"""What all tests share."""
+"""What all tests share: which of them run, and where."""
+
+from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.docker_target import engine, remove_images
+
 # The machines are shared and noisy: how long an example takes says nothing.
 settings.register_profile("djdeploy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("djdeploy")
@@ -16,17 +21,51 @@ settings.load_profile("djdeploy")
 # uv makes the environments of hosts that are this machine in milliseconds; pip needs seconds for each.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
+INSTANTS = 100
+"""Random instants that `--all` strikes; their numbers are their seeds."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--faults", type=int, default=100, metavar="N", help="random instants at which a deploy is struck by a fault"
-    )
+    ours = parser.getgroup("djdeploy")
+    ours.addoption("--all", action="store_true", help="slow tests too, every fault at every boundary, every instant")
+    ours.addoption("--fault-seed", type=int, metavar="N", help="chooses the faults and instants of a run without --all")
+    ours.addoption("--instants", type=int, default=6, metavar="N", help="random instants of a run without --all")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the workers get their copy of the options
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.fault_seed is None:
+        config.option.fault_seed = random.SystemRandom().randrange(10_000)
+
+
+def pytest_unconfigure() -> None:
+    """Removes the image of a live server that the workers have shared."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and (client := engine()):
+        remove_images(client, mine=True)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    if config.option.all:
+        return "faults: all of them"
+    return f"faults: some; the same ones again with --fault-seed={config.option.fault_seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves slow tests out, unless they are asked for: all of them, or one by its name."""
+    if config.option.all or any("::" in argument for argument in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "fault_seed" in metafunc.fixturenames:
-        seeds = range(metafunc.config.getoption("--faults"))
-        metafunc.parametrize("fault_seed", seeds, ids=[f"seed_{seed}" for seed in seeds])
+    if "instant" in metafunc.fixturenames:
+        option = metafunc.config.option
+        chosen = random.Random(option.fault_seed).sample(range(INSTANTS), min(option.instants, INSTANTS))
+        seeds = range(INSTANTS) if option.all else sorted(chosen)
+        metafunc.parametrize("instant", seeds, ids=[f"seed_{seed}" for seed in seeds])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -35,4 +74,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
     yield
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if "no Docker engine" in str(r.longrepr)]
     if skipped:
-        terminalreporter.write_line(f"Not run: {len(skipped)} tests on the Docker target; for them: make docker-engine")
+        line = f"Not run: {len(skipped)} tests on the Docker target; for them: make docker-engine"
+        terminalreporter.write_line(line)
+        if "DJDEPLOY_NOT_RUN" in os.environ:  # of who has the last word: tests/tiers
+            Path(os.environ["DJDEPLOY_NOT_RUN"]).write_text(f"{line}\n")

@@ -216,20 +216,21 @@ def is_ended(owner: str) -> bool:
 
 def remove_containers(client: Any, mine: bool) -> None:
     """Removes the containers of this run, or those of runs that were killed."""
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
-        label = container.labels[LABEL]
+    # The SDK's own lists look at each one, and fail when another run has removed it meanwhile.
+    for each in client.api.containers(all=True, filters={"label": LABEL}):
+        label = each["Labels"][LABEL]
         if is_ended(label) or (mine and label == owner()):
             with contextlib.suppress(Exception):
-                container.remove(force=True, v=True)
+                client.api.remove_container(each["Id"], force=True, v=True)
 
 
 def remove_images(client: Any, mine: bool) -> None:
     """Removes the images that this run has saved, or that runs which were killed have."""
-    for image in client.images.list(filters={"label": LABEL}):
-        label = image.labels[LABEL]
+    for each in client.api.images(filters={"label": LABEL}):
+        label = each["Labels"][LABEL]
         if is_ended(label) or (mine and label == run_owner()):
             with contextlib.suppress(Exception):
-                client.images.remove(image.id, force=True)
+                client.api.remove_image(each["Id"], force=True)
 
 
 def engine() -> Any:

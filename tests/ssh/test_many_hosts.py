@@ -146,6 +146,7 @@ def many(docker_engine: Any, keys: Path, tmp_path: Path) -> Iterator[ManyHosts]:
         made.remove()
 
 
+@pytest.mark.slow
 def test_sixty_four_hosts_are_one_deploy_and_cost_the_client_little(many: ManyHosts) -> None:
     one = many.fab("check", "--only=host1")
     first = many.fab("deploy")
