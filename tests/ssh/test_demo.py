@@ -1,4 +1,4 @@
-"""What `make demo` does."""
+"""What `make demo` and `python -m djdeploy.rehearsal` do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from djdeploy.rehearsal.waiting import wait_until
 
 def test_the_demonstration_loses_no_request_and_leaves_nothing() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "KEEP"}
-    command = [sys.executable, "-m", "djdeploy.rehearsal.demo"]
+    command = [sys.executable, "-m", "djdeploy.rehearsal"]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
 
@@ -28,7 +28,7 @@ def test_the_demonstration_loses_no_request_and_leaves_nothing() -> None:
 
 
 def test_an_interrupted_demonstration_leaves_nothing() -> None:
-    command = [sys.executable, "-u", "-m", "djdeploy.rehearsal.demo"]
+    command = [sys.executable, "-u", "-m", "djdeploy.rehearsal"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
         assert demo.stdout
         printed = ""

@@ -103,7 +103,7 @@ def test_two_targets_have_ports_of_their_own_and_are_removed(docker_engine: Any,
     one, two = docker_target(), docker_target()
     assert one.port != two.port
     one.remove()
-    mine = docker_engine.containers.list(all=True, filters={"label": f"{LABEL}={owner()}"})
+    mine = docker_engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}={owner()}"})
     assert [container.id for container in mine] == [two.container.id]
 
 
@@ -120,7 +120,8 @@ def test_the_containers_of_a_killed_run_are_removed_by_the_next_and_those_of_a_l
     docker_engine: Any, keys: Path
 ) -> None:
     def there() -> bool:
-        return any(found.id == name for found in docker_engine.containers.list(all=True, filters={"label": LABEL}))
+        labelled = docker_engine.api.containers(all=True, filters={"label": LABEL})
+        return any(found["Id"] == name for found in labelled)
 
     with subprocess.Popen([sys.executable, "-c", KILLED, str(keys)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout

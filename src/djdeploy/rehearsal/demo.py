@@ -1,11 +1,7 @@
-"""Deploys a real Django project to this machine while requests run, and shows it: `python -m djdeploy.rehearsal.demo`.
-
-`KEEP=1` in the environment leaves everything up at the end.
-"""
+"""The demonstration: a real Django project is deployed to this machine while requests run, before the user's eyes."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -19,8 +15,9 @@ from rich.syntax import Syntax
 
 from djdeploy import Settings
 
-from .load import Load, Summary
+from .load import Summary
 from .target import Rehearsal
+from .traffic import Traffic
 from .waiting import wait_until
 
 RATE = 40
@@ -52,15 +49,13 @@ class Demo:
         first = self.answering()
         self.say(f"{self.server.url} answers: it runs {first}")
 
-        fresh = Load(f"{self.server.url}health/", rate=RATE / 2)
-        kept = Load(f"{self.server.url}health/", rate=RATE / 2, keep_alive=True)
-        with fresh, kept:
+        with Traffic(f"{self.server.url}health/", RATE) as users:
             self.under_load(first)
 
         self.heading("Looking, and cleaning up")
         self.fab("What is on the server", "releases")
         self.fab("Keep the two newest good releases, and what is in use", "cleanup", "--keep=2")
-        return self.conclude(fresh.summary(), kept.summary())
+        return self.conclude(*users.summaries)
 
     def under_load(self, first: str) -> None:
         """What happens to a site in use."""
@@ -191,7 +186,8 @@ def demonstrate(server: Rehearsal, console: Console) -> int:
         return 1
 
 
-def main(keep: bool) -> int:
+def rehearse(keep: bool) -> int:
+    """Runs it; returns the exit code. With `keep` everything is left up at the end."""
     console = Console()
     console.rule("[bold]djdeploy", align="left")
     try:
@@ -203,7 +199,3 @@ def main(keep: bool) -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted; everything was ended.")
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main(keep=os.environ.get("KEEP", "") not in ("", "0")))

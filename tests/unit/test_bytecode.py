@@ -1,4 +1,4 @@
-"""`bytecode.py`: what was compiled in one environment is not compiled again in the next."""
+"""What was compiled in one environment is not compiled again in the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.homes import starter
+from .program import run
 
 PACKAGES = "lib/python3/site-packages"
 
@@ -24,9 +24,8 @@ def environments(tmp_path: Path) -> tuple[Path, Path]:
     (old / "same.py").write_text("def where():\n    return where.__code__.co_filename\n")
     os.link(old / "same.py", new / "same.py")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(old)], check=True)
-    words = [sys.executable, str(starter()), "bytecode", str(tmp_path / "old"), str(tmp_path / "new")]
-    subprocess.run(words, check=True)
-    subprocess.run(words, check=True)  # what is there already is left alone
+    for _ in range(2):  # what is there already is left alone
+        assert run("bytecode", str(tmp_path / "old"), str(tmp_path / "new")).code == 0
     return old, new
 
 

@@ -16,8 +16,7 @@ import pytest
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.processes import proc
 from djdeploy.remote.processes.proc import Identity
-
-from .homes import Home, a_home
+from tests.shell.homes import Home, a_home
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .homes import starter
+from .program import run
 
 MIGRATION = (
     "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n    operations = [{}]\n"
@@ -39,9 +37,9 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def diff(self, old: str, new: str, *words: str) -> dict[str, Any]:
-        command = [sys.executable, str(starter()), "diff", str(self.path), old, new, *words]
-        done = subprocess.run(command, check=True, capture_output=True)
-        found: dict[str, Any] = json.loads(done.stdout)["diff"]
+        ran = run("diff", str(self.path), old, new, *words)
+        assert ran.code == 0, ran.error
+        found: dict[str, Any] = ran.outputs["diff"]
         return found
 
 
@@ -63,11 +61,10 @@ def test_any_character_of_a_subject_or_a_name_is_shown(repository: Repository) -
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
 def test_a_commit_that_is_gone_is_said(repository: Repository, places: tuple[int, int]) -> None:
     commits = [repository.first, "a" * 40]
-    command = [sys.executable, str(starter()), "diff", str(repository.path), *(commits[place] for place in places)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"{'a' * 40} is not in the repository (any more): nothing can be compared" in done.stderr
-    assert done.stdout == ""
+    ran = run("diff", str(repository.path), *(commits[place] for place in places))
+    assert ran.code == 1
+    assert f"{'a' * 40} is not in the repository (any more): nothing can be compared" in ran.error
+    assert ran.outputs == {}
 
 
 def test_a_migration_is_known_by_its_folder_and_class_whatever_its_name(repository: Repository) -> None:
