@@ -26,6 +26,7 @@ from .script.fragments import (
     runtime,
     seed_shared,
     set_link,
+    stop,
     synced,
 )
 from .script.plan import Deployment, Recipe, Step, background, join, once, runs
@@ -72,7 +73,11 @@ def create_release(d: Deployment) -> Sequence[Shell]:
     # Made beside its place and renamed, so that there is never a release without a manifest.
     made = d.layout.private / f"new-{d.token}"
     return [
-        sh("if [ -e {root} ]; then echo {root} exists already; exit 1; fi", root=d.target.root),
+        sh(
+            "if [ -e {root} ]; then {stop}; fi",
+            root=d.target.root,
+            stop=stop(d, f"{d.target.root} exists already", code="release-exists"),
+        ),
         sh("mkdir {made}", made=made),
         sh("printf '%s\\n' {text} > {made}/release.json", text=json.dumps(manifest(d), indent=2), made=made),
         sh(
@@ -183,8 +188,8 @@ def link_shared(d: Deployment) -> Sequence[Shell]:
         commands += [*make_parents(d, name), seed_shared(d, name), link_to_shared(d, name)]
     for name in d.settings.linked_files:
         target = d.layout.shared / name
-        missing = f"{target} is missing"
-        check = sh("if [ ! -e {target} ]; then echo {missing}; exit 1; fi", target=target, missing=missing)
+        missing = stop(d, f"{target} is missing", code="shared-file-missing")
+        check = sh("if [ ! -e {target} ]; then {missing}; fi", target=target, missing=missing)
         commands += [check, *make_parents(d, name), link_to_shared(d, name)]
     return commands
 

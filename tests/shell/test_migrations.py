@@ -23,6 +23,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.rehearsal.waiting import wait_until
 
 from .homes import starter
@@ -105,6 +106,11 @@ class Done:
         found: list[dict[str, Any]] = self.outputs["migrations"]["back"]
         return found
 
+    @property
+    def code(self) -> str:
+        """The code of the error, if there is one."""
+        return str(self.outputs.get("error", {}).get("code", ""))
+
 
 @dataclass
 class Project:
@@ -162,8 +168,8 @@ class Project:
             print(f"--- {words}: {done.returncode}\n{done.stdout}")
             data.seek(0)
             lines = [json.loads(line) for line in data]
-        assert len(lines) <= 1
-        return Done(done.returncode, done.stdout, lines[0] if lines else {})
+        assert len({name for line in lines for name in line}) == len(lines), "each thing is emitted once"
+        return Done(done.returncode, done.stdout, {name: value for line in lines for name, value in line.items()})
 
     def migrate(self, *words: str) -> None:
         done = self.run("migrate", "--noinput", *words)
@@ -386,7 +392,8 @@ def test_a_destructive_migration_is_refused_with_the_operation_the_reason_and_wh
         "shop.0003_less: Remove field body from note: "
         "the column shop_note.body and what it holds are lost, and the old code uses it",
     ]
-    assert "--allow-destructive" in done.output
+    assert done.code == "destructive-migration"
+    assert "fab deploy --allow-destructive" in CATALOGUE[done.code].remedy
     assert [(one["name"], one["class"], one["reversible"]) for one in done.plan] == [
         ("0002_more", "additive", True),
         ("0003_less", "destructive", False),
@@ -684,14 +691,18 @@ def test_older_code_may_come_back_across_additive_migrations(project: Project) -
 
 
 @pytest.mark.parametrize(
-    ("operations", "why"),
+    ("operations", "why", "code"),
     [
-        ('RemoveField("note", "body")', "Remove field body from note: the column shop_note.body and what it holds"),
-        ("RunPython(change)", "Raw Python operation: it has no way back, and nobody can tell"),
+        (
+            'RemoveField("note", "body")',
+            "Remove field body from note: the column shop_note.body and what it holds",
+            "migrations-ahead",
+        ),
+        ("RunPython(change)", "Raw Python operation: it has no way back, and nobody can tell", "no-way-back"),
     ],
 )
 def test_older_code_is_refused_across_destructive_and_irreversible_migrations(
-    project: Project, tmp_path: Path, operations: str, why: str
+    project: Project, tmp_path: Path, operations: str, why: str, code: str
 ) -> None:
     manifest = tmp_path / "release.json"
     manifest.write_text(json.dumps({"name": "r1", "migrations": json.loads(record(project))}))
@@ -700,6 +711,8 @@ def test_older_code_is_refused_across_destructive_and_irreversible_migrations(
     done = project.run("back", "--to-json", str(manifest), "--refuse")
     assert done.status == 1
     assert f"\nshop.0002_change: {why}" in done.output
+    assert done.code == code
+    assert "fab deploy --allow-destructive" not in done.output + CATALOGUE[code].remedy
     assert project.run("back", "--to-json", str(manifest)).status == 0
 
 

@@ -140,8 +140,7 @@ def test_a_changed_key_is_refused_with_the_name_to_remove(client: Client, keys: 
 def test_a_jump_host_is_checked_too(client: Client) -> None:
     error = client.refused(host="behind")
     assert "the host key of the jump host 127.0.0.1 is not known" in error.what
-    assert error.known
-    assert error.known.code == "host-key-unknown"
+    assert error.error_code == "host-key-unknown"
 
     client.knows(f"{client.name} {client.other_key()}")
     error = client.refused(host="behind")
@@ -154,5 +153,4 @@ def test_no_key_at_all_is_a_key_that_is_refused(client: Client) -> None:
 
     error = client.refused(host=f"127.0.0.1:{client.server.port}")
 
-    assert error.known
-    assert error.known.code == "key-refused"
+    assert error.error_code == "key-refused"

@@ -1,95 +1,312 @@
-"""Errors that teach: one table, from which the remedy, `fab explain` and the page are made."""
+"""Errors own their code: one catalogue, what recognises foreign output, and what must never be guessed."""
 
 from __future__ import annotations
 
+import ast
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from djdeploy.errors.catalogue import KNOWN, as_markdown, known_error
-from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, StepFailed, together
+import djdeploy
+from djdeploy import DEPLOY, ROLLBACK, Settings, collection
+from djdeploy.engine.run import as_publish_failed, step_failed
+from djdeploy.errors.catalogue import CATALOGUE, as_markdown
+from djdeploy.errors.foreign import FOREIGN, KERNEL, PROGRAMS, matches, recognised
+from djdeploy.errors.kinds import (
+    ConnectionFailed,
+    DeployError,
+    Interrupted,
+    Locked,
+    PublishFailed,
+    SettingsError,
+    StepFailed,
+    together,
+)
+from djdeploy.script.plan import STAGES, Step
+from djdeploy.script.undo import UNDO
+from djdeploy.ssh.remote import StepRun
 
+from .test_plan import SETTINGS, deployment
+
+PACKAGE = Path(djdeploy.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/errors.md"
 
-MET = {  # what users have seen, in the words of the programs that said it
-    "the name nowhere.invalid cannot be resolved: Name or service not known": "host-unresolved",
-    "the connection failed: [Errno 111] Connection refused": "host-unreachable",
-    "its host key is not known: ssh-ed25519 SHA256:abc": "host-key-unknown",
-    "the host key has changed: the server was reinstalled, or somebody is intercepting it": "host-key-changed",
-    "the host key of the jump host gate is not known: ssh-ed25519 SHA256:abc": "host-key-unknown",
-    "the server rejected your SSH key for demo: Authentication failed.": "key-refused",
-    "the server wants an SSH key for demo, and you have none to offer": "key-refused",
-    "the server has no python3 (settings: python)": "no-python",
-    "ann@laptop holds the lock since 2026-11-23T09:00:00Z for `deploy`": "locked",
-    "web2 and web1 are the same server and home; list it once": "same-server",
-    "cannot write /srv/www/demo: Permission denied": "home-not-writable",
-    "/srv/www/demo/current is a directory; it must be a link to a release, or not exist": "not-a-link",
-    "/srv/www/demo/20261123-093000 exists already": "release-exists",
-    "20261123-093000 has no runtime.json: nothing says what it runs": "no-runtime",
-    "/srv/www/demo holds releases of shop": "foreign-releases",
-    "/srv/www/demo/shared/.env is missing (settings: shared_files)": "shared-file-missing",
-    "tar: app.py: Cannot write: No space left on device": "disk-full",
-    "the server has no git": "no-git",
-    "The virtual environment was not created successfully because ensurepip is not\navailable.": "no-venv",
-    "nope is no branch, tag or commit of git@example.com:demo.git": "ref-unknown",
-    "Host key verification failed.\nfatal: Could not read from remote repository.": "repository-host-key",
-    "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.": "repository-host-key-changed",
-    "git@example.com: Permission denied (publickey).": "repository-refused",
-    "fatal: '/srv/git/x.git' does not appear to be a git repository": "repository-missing",
-    "fatal: unable to access: Could not resolve host: example.com": "name-unresolved",
-    "requirements.txt:3: not pinned: django>=5": "unpinned",
-    "ERROR: No matching distribution found for sqlparse==99.99": "requirement-missing",
-    "error: In `--require-hashes` mode, all requirements must have a hash": "hashes",
-    "You're using the staticfiles app without having set the STATIC_ROOT setting": "static-root",
-    "Django does not accept the Host '127.0.0.1:8001': give health a Host header": "allowed-hosts",
-    "python: can't open file '/srv/www/demo/r2/repository/manage.py': [Errno 2] No such file": "no-manage",
-    "/bin/sh: 3: cd: can't cd to /srv/www/demo/r2/repository/src": "no-manage",
-    "bash: line 3: cd: /srv/www/demo/r2/repository/src: No such file or directory": "no-manage",
-    "/bin/sh: cd: line 3: can't cd to /srv/www/demo/r2/repository/src: No such file or directory": "no-manage",
-    "notes has several last migrations (0003_a, 0003_b): makemigrations --merge": "conflicting-migrations",
-    "CommandError: Conflicting migrations detected; multiple leaf nodes": "conflicting-migrations",
-    "the database 'default' cannot be asked: unable to open database file": "database-unreachable",
-    'connection failed: connection to server at "127.0.0.1", port 5432 failed: refused': "database-unreachable",
-    'could not translate host name "db" to address: Name or service not known': "database-unreachable",
-    "failed to resolve host 'db': [Errno -2] Name or service not known": "database-unreachable",
-    'FATAL:  password authentication failed for user "demo"': "database-unreachable",
-    '(2002, "Can\'t connect to local MySQL server through socket")': "database-unreachable",
-    "the database 'default' is a file inside the release: /srv/www/demo/r2/db": "database-in-release",
-    "notes.0003: Remove field body: the column notes_note.body and what it holds are lost": "destructive-migration",
-    "notes.0003: Raw SQL operation: it has no way back, and nobody can tell what this SQL does": "no-way-back",
-    "a lock was not free within 5 s, 6 times": "lock-timeout",
-    "web of the new release does not serve: its server exits 0.3 s after its start": "smoke-test",
-    "web 0: pid 12 ended and Supervisor started no other within 60 s.": "no-restart",
-    "web 0: the new server exits as soon as it is started, 2 times in a row": "not-ready",
-    "web 0: 3 requests have failed; the settings allow 0": "too-many-failures",
-    '"manage.py migrate" did not end within 1800 s (settings: step_timeout) and was ended': "step-timeout",
-    '"manage.py migrate" was killed by SIGKILL': "step-killed",
-    '"Install the pinned requirements" failed (exit 137)': "step-killed",
-    "Collecting django\nKilled": "step-killed",
-    "/bin/sh: line 3: 31358 Killed                  python manage.py migrate": "step-killed",
-    "there is no good release before 20261123-093000 to go back to": "nothing-to-go-back-to",
-    "no release is live on web1": "nothing-live",
-    '"Install the pinned requirements" was interrupted': "interrupted",
-    "some secret files are missing or differ": "secrets-differ",
-    "Settings: 2 problems.\n  - `home` is 'x'": "settings",
+GIT, INSTALL, DJANGO, UNKNOWN = ("git", "ssh"), ("pip", "uv", "python"), ("django", "python"), ()
+"""The programs of steps: those that fetch, those that install, management commands, and a project's own."""
+
+# --- foreign output ---------------------------------------------------------------------------------------------------
+
+MET: Sequence[tuple[Sequence[str], str, str]] = (  # what users have seen, in the words of the programs that printed it
+    (UNKNOWN, "tar: app.py: Cannot write: No space left on device", "disk-full"),
+    (UNKNOWN, "cp: error writing 'x': Disk quota exceeded", "disk-full"),
+    (UNKNOWN, "/bin/sh: 3: printf: I/O error", "disk-full"),
+    (UNKNOWN, "/bin/sh: 1: Cannot fork: Cannot allocate memory", "out-of-memory"),
+    (UNKNOWN, "Collecting django\nKilled", "step-killed"),
+    (UNKNOWN, "/bin/sh: line 3: 31358 Killed                  python manage.py migrate", "step-killed"),
+    (GIT, "/bin/sh: 1: git: not found", "no-git"),
+    (GIT, "bash: line 1: git: command not found", "no-git"),
+    (GIT, "Host key verification failed.\nfatal: Could not read from remote repository.", "repository-host-key"),
+    (GIT, "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "repository-host-key-changed"),
+    (GIT, "git@example.com: Permission denied (publickey).", "repository-refused"),
+    (GIT, "fatal: Authentication failed for 'https://example.com/x.git/'", "repository-refused"),
+    (GIT, "fatal: could not read Username for 'https://example.com': terminal prompts disabled", "repository-refused"),
+    (GIT, "ERROR: Repository not found.\nfatal: Could not read from remote repository.", "repository-refused"),
+    (GIT, "fatal: '/srv/git/x.git' does not appear to be a git repository", "repository-missing"),
+    (GIT, "fatal: repository 'https://example.com/x.git/' not found", "repository-missing"),
+    (GIT, "fatal: repository '/srv/git/none.git' does not exist", "repository-missing"),
+    (GIT, "fatal: unable to access: Could not resolve host: example.com", "name-unresolved"),
+    (GIT, "ssh: Could not resolve hostname x: Name or service not known", "name-unresolved"),
+    (GIT, "ssh: connect to host localhost port 9: Connection refused", "repository-unreachable"),
+    (GIT, "fatal: unable to access 'https://x/': Failed to connect to x port 443 after 3 ms", "repository-unreachable"),
+    (INSTALL, "NewConnectionError: Temporary failure in name resolution", "name-unresolved"),
+    (INSTALL, "dns error: failed to lookup address information", "name-unresolved"),
+    (INSTALL, "The virtual environment was not created because ensurepip is not\navailable.", "no-venv"),
+    (INSTALL, "/usr/bin/python3: No module named venv", "no-venv"),
+    (INSTALL, "ERROR: No matching distribution found for sqlparse==99.99", "requirement-missing"),
+    (INSTALL, "  x No solution found when resolving dependencies:", "requirement-missing"),
+    (INSTALL, "Because nope was not found in the package registry", "requirement-missing"),
+    (INSTALL, "error: In `--require-hashes` mode, all requirements must have a hash", "hashes"),
+    (INSTALL, "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "hashes"),
+    (INSTALL, "error: Hash mismatch for `typing-extensions==4.12.2`", "hashes"),
+    (DJANGO, "python: can't open file '/srv/www/demo/r2/repository/manage.py': [Errno 2] No such file", "no-manage"),
+    (DJANGO, "/bin/sh: 3: cd: can't cd to /srv/www/demo/r2/repository/src", "no-manage"),
+    (DJANGO, "bash: line 3: cd: /srv/www/demo/r2/repository/src: No such file or directory", "no-manage"),
+    (DJANGO, "/bin/sh: cd: line 3: can't cd to /srv/www/demo/r2/repository/src: No such file", "no-manage"),
+    (DJANGO, "CommandError: Conflicting migrations detected; multiple leaf nodes", "conflicting-migrations"),
+    (DJANGO, 'connection failed: connection to server at "127.0.0.1", port 5432 failed: no', "database-unreachable"),
+    (DJANGO, 'could not translate host name "db" to address: Name or service not known', "database-unreachable"),
+    (DJANGO, "failed to resolve host 'db': [Errno -2] Name or service not known", "database-unreachable"),
+    (DJANGO, "could not connect to server: Connection refused", "database-unreachable"),
+    (DJANGO, 'FATAL:  password authentication failed for user "demo"', "database-unreachable"),
+    (DJANGO, '(2002, "Can\'t connect to local MySQL server through socket")', "database-unreachable"),
+    (DJANGO, "(1045, \"Access denied for user 'demo'@'localhost'\")", "database-unreachable"),
+    (DJANGO, "django.db.utils.OperationalError: unable to open database file", "database-unreachable"),
+    (DJANGO, "You're using the staticfiles app without having set the STATIC_ROOT setting", "static-root"),
+)
+
+
+@pytest.mark.parametrize(("programs", "printed", "code"), MET)
+def test_an_error_of_a_foreign_program_is_recognised_where_that_program_runs(
+    programs: Sequence[str], printed: str, code: str
+) -> None:
+    assert recognised(printed.splitlines(), programs) == code
+
+
+@pytest.mark.parametrize(("programs", "printed", "code"), MET)
+def test_it_is_recognised_nowhere_else(programs: Sequence[str], printed: str, code: str) -> None:
+    if programs:  # what the kernel says is heard everywhere
+        assert recognised(printed.splitlines(), UNKNOWN) == ""
+
+
+def test_every_pattern_has_been_met() -> None:
+    for foreign in FOREIGN:
+        assert set(foreign.programs) <= set(PROGRAMS)
+        assert any(foreign.code == code and matches(foreign, printed) for _, printed, code in MET), foreign
+
+
+def test_the_steps_of_djdeploy_name_the_programs_that_they_run() -> None:
+    d = deployment(replace(SETTINGS, build_steps=["make assets"], secret_files={}))
+    recipes = (DEPLOY, ROLLBACK, *UNDO.values())
+    steps = [
+        step for recipe in recipes for stage in STAGES for step in recipe.plan(stage, replace(d, migrate_back=True))
+    ]
+    assert {program for step in steps for program in step.programs} <= {*PROGRAMS} - {KERNEL}
+    for step in steps:
+        text = step.script
+        assert ("django" in step.programs) == (" manage.py " in text or " migrations " in text), step.name
+        assert ("pip" in step.programs) == (" -m venv " in text or " pip install " in text), step.name
+    assert [step.programs for step in steps if step.title == "Run make assets"] == [()]
+
+
+# --- what must never be guessed ---------------------------------------------------------------------------------------
+
+
+def failed(output: str, programs: tuple[str, ...] = (), status: int = 1, why: str = "", **emitted: Any) -> DeployError:
+    run = StepRun(Step("step", "A step", (), timeout=1, programs=programs), status=status, why=why)
+    run.tail.extend(output.splitlines())
+    run.outputs.update(emitted)
+    return step_failed("web1", run)
+
+
+NOT_OURS = {
+    "a build step that mentions old code": (UNKNOWN, "warning: the old code path is deprecated"),
+    "a build step whose registry wants a login": (UNKNOWN, "npm ERR! Authentication failed for registry"),
+    "a build step that clones by itself": (UNKNOWN, "Host key verification failed."),
+    "a build step that runs pip by itself": (UNKNOWN, "ERROR: No matching distribution found for left-pad==1"),
+    "a build step that lints": (UNKNOWN, "error: notes.0003: it has no way back, and its rows are lost"),
+    "a build step with a lock file of its own": (UNKNOWN, "package.json:3: not pinned: react@^18"),
+    "a build step that ends workers": (UNKNOWN, "Killed 3 stale workers"),
+    "a build step that was told to stop": (UNKNOWN, "webpack: build interrupted"),
+    "a build step that asks a database": (UNKNOWN, "Access denied for user 'demo'@'localhost'"),
+    "a build step in which a file is there": (UNKNOWN, "ln: /srv/www/demo/r1/repository/x exists already"),
+    "a management command that talks of deploys": (DJANGO, "ann holds the lock; a lock was not free within 5 s"),
+    "a management command that clones": (DJANGO, "ERROR: Repository not found. Permission denied (publickey)."),
+    "a management command that judges": (DJANGO, "the old code would break, and what it holds are lost"),
+    "a management command that fetches by name": (DJANGO, "urllib: Temporary failure in name resolution"),
+    "a requirement that is built against a database": (INSTALL, "psycopg: could not connect to server: refused"),
+    "a requirement that Git refuses": (INSTALL, "fatal: Authentication failed for 'https://example.com/x.git/'"),
+    "a repository whose hook mentions a password": (GIT, 'remote: password authentication failed for user "demo"'),
+    "a repository whose hook mentions static files": (GIT, "remote: without having set the STATIC_ROOT setting"),
 }
 
 
-@pytest.mark.parametrize(("said", "code"), MET.items(), ids=MET.values())
-def test_an_error_is_recognised_by_what_it_says(said: str, code: str) -> None:
-    found = known_error(said.splitlines())
-    assert found
-    assert found.code == code
+@pytest.mark.parametrize(("programs", "output"), NOT_OURS.values(), ids=NOT_OURS)
+def test_no_advice_is_given_by_a_guess(programs: tuple[str, ...], output: str) -> None:
+    error = failed(output, programs)
+    assert (error.error_code, error.advice) == ("", "")
+    assert error.message.splitlines() == ['web1: "A step" failed (exit 1)', *(f"  | {output}".splitlines())]
 
 
-def test_every_entry_of_the_table_has_been_met() -> None:
-    assert {known.code for known in KNOWN} == set(MET.values())
-    assert len({known.code for known in KNOWN}) == len(KNOWN)
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "/srv/www/demo/r1 exists already",
+        "the old code would break",
+        "ann holds the lock",
+        "not pinned: x",
+        "interrupted",
+    ],
+)
+def test_what_djdeploy_itself_says_is_never_searched(sentence: str) -> None:
+    assert DeployError(sentence).message == sentence
+    assert StepFailed("failed", output=[sentence]).advice == ""
+
+
+def test_a_step_is_explained_by_what_its_own_program_emits_before_what_its_output_may_mean() -> None:
+    error = failed("Conflicting migrations detected", DJANGO, error={"code": "lock-timeout"})
+    assert error.error_code == "lock-timeout"
+    assert CATALOGUE["lock-timeout"].remedy in error.message
+
+
+@pytest.mark.parametrize("emitted", [{"code": "no-such-code"}, {"code": ["lock-timeout"]}, {}, "lock-timeout", None])
+def test_what_a_server_emits_is_taken_for_a_code_only_if_it_is_one(emitted: object) -> None:
+    assert failed("x", error=emitted).error_code == ""
+    assert failed("Killed", error=emitted).error_code == "step-killed"
+
+
+def test_how_a_step_ended_says_enough() -> None:
+    assert failed("", status=-9).error_code == "step-killed"
+    assert failed("", status=137).error_code == "step-killed"
+    assert failed("", why="timeout").error_code == "step-timeout"
+    assert failed("", why="interrupted").error_code == "interrupted"
+
+
+def test_a_refused_rollback_is_answered_with_what_fits_a_rollback() -> None:
+    for code in ("migrations-ahead", "no-way-back"):
+        remedy = failed("notes.0003: Remove field body: the old code reads it", DJANGO, error={"code": code}).advice
+        assert "fab rollback --allow-destructive" in remedy
+        assert "fab deploy --allow-destructive" not in remedy
+    assert "fab rollback --migrate-back" in CATALOGUE["migrations-ahead"].remedy
+    assert "--migrate-back" not in CATALOGUE["no-way-back"].remedy
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+def codes_in_the_source() -> Iterator[tuple[str, str]]:
+    """(code, file) of each error that the source raises, emits or recognises.
+
+    They are all written in one of these ways: `code="..."` in a call, a default of a parameter `code`, `code = "..."`,
+    `error_code = "..."` in a class, or returned by a function `code_of`.
+    """
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            values: list[ast.AST] = []
+            if isinstance(node, ast.keyword) and node.arg == "code":
+                values = [node.value]
+            elif isinstance(node, ast.arguments):
+                names = [*node.posonlyargs, *node.args]
+                pairs = [*zip(names[len(names) - len(node.defaults) :], node.defaults, strict=True)]
+                pairs += [(a, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d]
+                values = [default for argument, default in pairs if argument.arg == "code"]
+            elif isinstance(node, ast.FunctionDef) and node.name == "code_of":
+                values = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value]
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("code", "error_code"):
+                values = [node.value]
+            for value in values:
+                for each in results_of(value):
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value:
+                        yield each.value, path.relative_to(PACKAGE).as_posix()
+
+
+def results_of(value: ast.AST) -> Iterator[ast.AST]:
+    """What an expression may come to: the branches of a condition, not the condition."""
+    if isinstance(value, ast.IfExp):
+        yield from (*results_of(value.body), *results_of(value.orelse))
+    elif isinstance(value, ast.BoolOp):
+        for each in value.values:
+            yield from results_of(each)
+    else:
+        yield value
+
+
+def codes_in_sentences() -> set[str]:
+    """What the source tells users to look up."""
+    return {
+        code
+        for path in PACKAGE.rglob("*.py")
+        for code in re.findall(r"fab explain ([a-z]+(?:-[a-z]+)+)", path.read_text())
+    }
+
+
+def test_every_code_in_the_source_is_in_the_catalogue() -> None:
+    assert {found for found in codes_in_the_source() if found[0] not in CATALOGUE} == set()
+    assert codes_in_sentences() <= set(CATALOGUE)
+
+
+def test_every_entry_of_the_catalogue_is_raised_or_recognised_somewhere() -> None:
+    used = {code for code, _ in codes_in_the_source()}
+    assert set(CATALOGUE) - used == {"database-in-release"}
+    assert "database-in-release" in codes_in_sentences(), "it is a warning"
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each `fab` command in a text."""
+    for found in re.findall(r"\bfab ([^;|.`]*?)(?=[;|.`,]|$| lists| shows|: )", text):
+        yield shlex.split(found)
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_each_command_of_a_remedy_is_a_task_with_such_options(code: str) -> None:
+    tasks = collection(Settings(project="demo", repository="x", home="/srv/demo"))
+    for words in commands(CATALOGUE[code].remedy):
+        name, *options = [word for word in words if word != "--debug"]
+        task = tasks[name]
+        known = {flag.replace("_", "-") for argument in task.get_arguments() for flag in argument.names}
+        for option in options:
+            if option.startswith("--"):
+                assert option[2:].partition("=")[0] in known, option
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_an_entry_has_sentences_for_people(code: str) -> None:
+    entry = CATALOGUE[code]
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
+    assert entry.why.endswith(".")
+    assert entry.remedy[0].isupper()
+    assert len(entry.why) < 320
+    assert len(entry.remedy) < 260
+    assert not re.search(r"\b(refused us|our key|our program|the post|text)\b", f"{entry.why} {entry.remedy}")
+
+
+def test_the_page_is_made_from_the_catalogue() -> None:
+    assert PAGE.read_text() == as_markdown(), "make docs-generated"
+    for code in CATALOGUE:
+        assert f"## {code}\n" in PAGE.read_text()
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
 
 
 def test_an_error_says_what_where_how_the_site_stands_what_to_type_and_where_to_read_more() -> None:
     error = StepFailed(
         '"Fetch" failed (exit 1)',
+        code="disk-full",
         host="web1",
         output=["No space left on device"],
         site="The site still runs r1.",
@@ -98,27 +315,51 @@ def test_an_error_says_what_where_how_the_site_stands_what_to_type_and_where_to_
         'web1: "Fetch" failed (exit 1)',
         "  | No space left on device",
         "The site still runs r1.",
-        "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
+        CATALOGUE["disk-full"].remedy,
         "More: fab explain disk-full",
     ]
 
 
 def test_an_error_that_knows_better_what_to_type_says_that() -> None:
-    error = ConnectionFailed("the connection failed: refused", remedy="Try: ssh -p 2222 demo@web1")
+    error = ConnectionFailed("the connection failed", code="host-unreachable", remedy="Try: ssh -p 2222 demo@web1")
     assert error.message.splitlines()[1:] == ["Try: ssh -p 2222 demo@web1", "More: fab explain host-unreachable"]
     assert DeployError("nobody has met this").message == "nobody has met this"
+    assert DeployError("a project's own", code="its-own").message == "a project's own"
+
+
+def test_a_kind_of_error_has_its_exit_code_and_its_own_code_where_it_has_one_cause() -> None:
+    kinds = [(Locked("x"), 3, "locked"), (Interrupted("x"), 130, "interrupted"), (StepFailed("x"), 1, "")]
+    kinds += [
+        (SettingsError("x", ["y"]), 2, "settings"),
+        (SettingsError("x", ["y"], code="same-server"), 2, "same-server"),
+    ]
+    assert [(each.code, each.error_code) for each, _, _ in kinds] == [(exit_code, code) for _, exit_code, code in kinds]
+
+
+def test_an_error_keeps_its_code_when_it_becomes_one_of_publishing() -> None:
+    error = as_publish_failed(StepFailed("x", code="no-restart", host="web1"))
+    assert (error.code, error.error_code) == (5, "no-restart")
 
 
 def test_of_several_errors_each_says_once_what_to_type() -> None:
-    unreachable = ConnectionFailed("the connection failed: refused", host="web1", remedy="Try: ssh -p 2222 web1")
-    assert together([unreachable, Locked("ann holds the lock", host="web2")]).message.splitlines() == [
-        "web1: the connection failed: refused",
+    unreachable = ConnectionFailed("refused", code="host-unreachable", host="web1", remedy="Try: ssh -p 2222 web1")
+    whole = together([unreachable, Locked("ann holds the lock", host="web2")])
+    assert whole.message.splitlines() == [
+        "web1: refused",
         "Try: ssh -p 2222 web1",
         "More: fab explain host-unreachable",
         "web2: ann holds the lock",
-        "Wait, or: fab deploy --wait=600. Who it is: fab lock",
+        CATALOGUE["locked"].remedy,
         "More: fab explain locked",
     ]
+    assert whole.error_code == ""
+    locks = together([Locked(f"{who} holds the lock", host="web1") for who in ("ann", "bob")])
+    assert locks.message.count("More: fab explain locked") == 2
+
+
+def test_errors_of_different_codes_are_not_alike() -> None:
+    errors = [StepFailed("x", host=f"web{n}", code=code) for n, code in enumerate(("disk-full", "no-git"))]
+    assert together(errors).message.count("More: ") == 2
 
 
 def test_several_errors_are_one_with_the_gravest_exit_code() -> None:
@@ -137,6 +378,7 @@ def failures(hosts: int, exit_code: int = 1) -> list[DeployError]:
             output=[f"Killed {1000 + n}", f"no {HOST_KEY} on web{n}"],
             site="The site still runs r1.",
             remedy=f"Try: ssh web{n}",
+            code="repository-host-key",
         )
         for n in range(1, hosts + 1)
     ]
@@ -173,7 +415,3 @@ def test_no_part_of_an_error_commands_the_users_terminal() -> None:
     for each in (error, together([error, Locked(HOSTILE, host="web2", site=HOSTILE)])):
         assert not [c for c in each.message if not c.isprintable() and c != "\n"]
         assert "\\x1b]0;title\\x07\\x9b2J\\u202e[/red]" in each.message
-
-
-def test_the_page_is_made_from_the_table() -> None:
-    assert PAGE.read_text() == as_markdown(), "make docs-generated"

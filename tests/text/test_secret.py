@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from djdeploy import DEPLOY, sh
 from djdeploy.errors.kinds import DeployError
-from djdeploy.errors.redaction import hidden, values_to_hide
+from djdeploy.errors.redaction import has_password, hidden, kind_of, values_to_hide, without_passwords
 from djdeploy.script.plan import Step
 from djdeploy.terminal.progress import program_text
 
@@ -100,3 +100,42 @@ def test_each_line_of_a_key_is_hidden_since_output_comes_in_lines() -> None:
 )
 def test_what_a_secret_file_gives_a_name_to_is_hidden_alone_too(line: str) -> None:
     assert hidden("so hunter2 it is", values_to_hide({}, [line.encode()])) == "so *** it is"
+
+
+def test_a_token_in_a_url_is_hidden_alone_too_but_not_the_name_of_a_person() -> None:
+    token = "ghp_0123456789abcdefghijABCDEFGHIJ"
+    values = values_to_hide({"INDEX": f"https://{token}@git.example.com/", "OTHER": "https://first.last@example.com/"})
+    assert hidden(f"no {token} here, first.last", values) == "no *** here, first.last"
+
+
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [
+        *((url, True) for url in URLS if not url.startswith("https://hunter2@")),
+        ("https://ghp_0123456789abcdefghijABCDEFGHIJ@git.example.com/x.git", True),
+        ("https://ann@git.example.com/x.git", False),
+        ("ssh://git@example.com:22/x.git", False),
+        ("git@example.com:x.git", False),
+        ("/srv/git/x.git", False),
+    ],
+)
+def test_settings_and_redaction_agree_on_what_a_password_in_a_url_is(url: str, has: bool) -> None:
+    assert has_password(url) is has
+    if has:
+        assert "***" in without_passwords(url)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("hunter2", "a string"),
+        (17, "a whole number"),
+        (True, "a truth value"),
+        (None, "nothing"),
+        (["hunter2"], "a list"),
+        ({"hunter2": 1}, "a mapping"),
+        (object(), "a value of type object"),
+    ],
+)
+def test_a_value_is_described_without_being_quoted(value: object, kind: str) -> None:
+    assert kind_of(value) == kind

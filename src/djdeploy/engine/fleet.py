@@ -264,6 +264,5 @@ def as_deploy_error(error: BaseException) -> DeployError:
     logging.getLogger("djdeploy").debug("unexpected", exc_info=error)
     *_, place = traceback.extract_tb(error.__traceback__) or [None]
     where = f" ({place.filename}:{place.lineno})" if place else ""
-    return StepFailed(
-        f"an unexpected error in djdeploy, or in a step of your fabfile: {type(error).__name__}: {error}{where}"
-    )
+    what = f"an unexpected error in djdeploy, or in a step of your fabfile: {type(error).__name__}: {error}{where}"
+    return StepFailed(what, code="fault")

@@ -19,7 +19,7 @@ from .fleet import Snapshots
 def check_servers(snapshots: Snapshots, needs: Sequence[str] | None = None, files: Sequence[str] = ()) -> None:
     """Raises all problems of all hosts at once, where the task could only fail."""
     errors = [
-        DeployError(found.what, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
+        DeployError(found.what, code=found.code, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
         for remote, snapshot in snapshots.items()
         for found in obstacles(snapshot, remote.settings, needs, files)
     ]
@@ -81,6 +81,7 @@ def rollback_target(snapshots: Snapshots, to: str | None, report: Report) -> Rel
         where = f" on {', '.join(without)}" if without and len(snapshots) > 1 else ""
         raise DeployError(
             f"there is no good release before {first.current or 'the current one'} to go back to{where}",
+            code="nothing-to-go-back-to",
             site=f"Nothing was changed; {first.current or 'nothing'} is live.",
         )
     return everywhere[0]
@@ -92,8 +93,8 @@ def check_same_release(snapshots: Snapshots) -> None:
         runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in snapshots.items())
         raise DeployError(
             f"the hosts do not run the same release ({runs})",
+            code="hosts-differ",
             site="Nothing was changed.",
-            remedy="Name the release for all of them: fab rollback --to=RELEASE; or deploy to all: fab deploy",
         )
 
 
@@ -124,7 +125,7 @@ def live_releases(snapshots: Snapshots) -> Mapping[Remote, Release]:
     """
     live = {remote: snapshot.live for remote, snapshot in snapshots.items()}
     if missing := [remote.host for remote, release in live.items() if not release]:
-        raise DeployError(f"no release is live on {', '.join(missing)}")
+        raise DeployError(f"no release is live on {', '.join(missing)}", code="nothing-live")
     return {remote: release for remote, release in live.items() if release}
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import version as installed
 from typing import Any
 
 from ..errors import DeployError, Interrupted, SettingsError
-from ..errors.catalogue import KNOWN, remedy_for
+from ..errors.catalogue import CATALOGUE
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
@@ -23,7 +23,7 @@ from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, run_on_hosts, snapshots
 from .preflight import check_servers, check_servers_are_distinct, live_releases
-from .run import raise_failure
+from .run import code_of, raise_failure
 from .session import Who, access, find_commit, needed, resolve, working
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -118,13 +118,16 @@ def check(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Checkup]:
         DeployError: a deploy would fail.
     """
     found = checkups(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
-    unknown = {host: Checkup({}, [Finding(error.what, error.advice)]) for host, error in found.errors.items()}
+    unknown = {
+        host: Checkup({}, [Finding(error.what, error.advice, code=error.error_code)])
+        for host, error in found.errors.items()
+    }
     tables.print_checkups({**found, **unknown}, json=json)
     found.raise_errors()
     fatal = sum(finding.fatal for one in found.values() for finding in one.findings)
     if fatal:
         problems = f"{fatal} problem{'s' if fatal > 1 else ''}"
-        raise DeployError(f"a deploy would fail: {problems}", site="Nothing was changed.")
+        raise DeployError(f"a deploy would fail: {problems}", code="check-failed", site="Nothing was changed.")
     return found
 
 
@@ -156,7 +159,8 @@ def checkups(
                 output = [line for line in runs[-1].tail if line.strip()]
                 where = settings.repository if settings.pulls else "the project's own source"
                 what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
-                problems.append(Finding(what, remedy_for(output)))
+                code = code_of(runs[-1])
+                problems.append(Finding(what, CATALOGUE[code].remedy if code else "", code=code))
             return Checkup(versions_of(outputs["checkup"]), problems)
 
         answers, errors = fleet.attempt(examine)
@@ -236,13 +240,12 @@ def version(job: Job, *, json: bool) -> Mapping[str, Mapping[str, str]]:
 
 def explain(code: str) -> None:
     """Explains an error by its code; `all` lists the codes."""
-    codes = {known.code: known for known in KNOWN}
     if code == "all":
-        tables.say("\n".join(codes))
-    elif code in codes:
-        tables.say(f"{codes[code].why}\n\n{codes[code].remedy}")
+        tables.say("\n".join(CATALOGUE))
+    elif entry := CATALOGUE.get(code):
+        tables.say(f"{entry.why}\n\n{entry.remedy}")
     else:
-        raise SettingsError("explain", [f"{code!r} is no error's code{nearest(code, list(codes))}"])
+        raise SettingsError("explain", [f"{code!r} is not the code of an error{nearest(code, CATALOGUE)}"])
 
 
 def supervisor_conf(job: Job) -> str:

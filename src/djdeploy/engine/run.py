@@ -9,12 +9,17 @@ from dataclasses import replace
 from typing import NoReturn
 
 from ..errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
+from ..errors.catalogue import CATALOGUE
+from ..errors.foreign import recognised
 from ..recipe import record as history
 from ..script.plan import STAGES, Deployment, Recipe, Step
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun, failure
 from ..terminal.progress import SILENT, Report, program_text
 from .fleet import Fleet, as_deploy_error
+
+KILLED = 128 + signal.SIGKILL
+"""The exit status of a shell whose program was killed."""
 
 
 class Run:
@@ -145,7 +150,7 @@ class Run:
         def undo(remote: Remote) -> None:
             d = self.deployments[remote]
             if remote.lost:
-                raise ConnectionFailed("the connection was lost", host=remote.host)
+                raise ConnectionFailed("the connection was lost", code="host-unreachable", host=remote.host)
             if steps := self.undo.plan(stages[remote], d):
                 # Should we be killed now, the agent begins again: each of these steps may be done twice.
                 raise_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps, restores=True))
@@ -219,7 +224,7 @@ def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
     timings, told = dict(d.timings), dict(d.outputs)
     for run in runs:
         timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
-        told |= run.outputs
+        told |= {name: value for name, value in run.outputs.items() if name != "error"}
     return replace(d, timings=timings, outputs=told)
 
 
@@ -240,10 +245,23 @@ def step_failed(host: str, run: StepRun) -> DeployError:
         what = f"{title} was killed by {signal.Signals(-run.status).name}"
     else:
         what = f"{title} failed (exit {run.status})"
-    return StepFailed(what, host=host, output=list(run.tail))
+    return StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+
+
+def code_of(run: StepRun) -> str:
+    """The code of a failed step's error: how it ended, what its djdeploy program emitted, or what is recognised."""
+    if run.why == "timeout":
+        return "step-timeout"
+    emitted = run.outputs.get("error")
+    code = emitted.get("code") if isinstance(emitted, dict) else None
+    if isinstance(code, str) and code in CATALOGUE:
+        return code
+    if run.status < 0 or run.status == KILLED:
+        return "step-killed"
+    return recognised(run.tail, run.step.programs)
 
 
 def as_publish_failed(error: DeployError) -> PublishFailed:
-    failed = PublishFailed(error.what, host=error.host, output=error.output, remedy=error.remedy)
+    failed = PublishFailed(error.what, code=error.error_code, host=error.host, output=error.output, remedy=error.remedy)
     failed.is_aggregate = error.is_aggregate
     return failed

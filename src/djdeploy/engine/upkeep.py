@@ -65,7 +65,7 @@ def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]
     else:
         tables.print_table(rows, ["file", "state"], hosts=len(answers) > 1)
     if any(row["state"] != "same" for row in rows):
-        raise DeployError("some secret files are missing or differ")
+        raise DeployError("some secret files are missing or differ", code="secrets-differ")
     return rows
 
 
@@ -77,7 +77,7 @@ def manage(job: Job, command: str, *, all_hosts: bool) -> None:
 
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
-            raise DeployError("no release is live", host=d.host)
+            raise DeployError("no release is live", code="nothing-live", host=d.host)
         return [
             Step("manage", f"manage.py {command}", (d.manage(*words),), programs=("django", "python"))
         ]  # no timeout: somebody sits before it

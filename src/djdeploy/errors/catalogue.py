@@ -1,365 +1,341 @@
-"""Every error that a user can meet: how it is recognised, why it happens, what to type.
+"""Every error that has a code: why it happens, and what to type.
 
-This one table is what errors show as their remedy, what `fab explain CODE` prints, and `docs/errors.md`.
+An error is raised with its code, here or by a djdeploy program on the server; `foreign` recognises those of other
+programs. Errors show the remedy, `fab explain CODE` shows both, and `docs/errors.md` is made from this table.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from .foreign import programs_that_print
 
 
 @dataclass(frozen=True)
-class Known:
-    """An error that many have met.
+class Entry:
+    """What is known about an error.
 
     Args:
-        code: what `fab explain` takes.
-        pattern: what the error says, or the output of the step that failed: the server's own words.
         why: how it comes about.
-        remedy: what to do, or to type.
+        remedy: what to do, or to type. It works as it is shown, once the words in CAPITALS are replaced.
     """
 
-    code: str
-    pattern: str
     why: str
     remedy: str
 
 
-KNOWN: tuple[Known, ...] = (
-    # --- reaching the server
-    Known(
-        "host-unresolved",
-        r"the name .* cannot be resolved",
-        "No name server knows the host, and ssh_config has no entry of this name.",
-        "Look for a typing error in `hosts` or -H; try: ssh HOST",
+REACHING_THE_SERVER = {
+    "host-unresolved": Entry(
+        "No name server knows this host, and ssh_config has no entry for it.",
+        "Check the spelling in `hosts` or after -H, then try: ssh HOST",
     ),
-    Known(
-        "host-unreachable",
-        r"the connection failed|no answer from the host in time|the connection was lost",
+    "host-unreachable": Entry(
         "Nothing answers at this address and port, a firewall drops the packets, or the network broke. A server that "
-        "lost us undoes by itself what was half done.",
-        "Try: ssh HOST. If it answers slowly, raise connect_timeout.",
+        "loses its client undoes by itself whatever was half done.",
+        "Try: ssh HOST. If the host answers slowly, raise `connect_timeout` in the settings.",
     ),
-    Known(
-        "host-key-unknown",
-        r"host key (of the jump host .*)?is not known",
-        "We refuse servers whose key known_hosts does not have: anybody could answer in their place.",
+    "host-key-unknown": Entry(
+        "known_hosts does not have this server's key, and djdeploy connects to no server that it cannot identify: "
+        "anybody could answer in its place.",
         "Compare the fingerprint with the server's own, then type what the error shows: it accepts exactly this key. "
-        'Or: host_keys="accept-new" in the settings.',
+        'Or set host_keys="accept-new".',
     ),
-    Known(
-        "host-key-changed",
-        r"the host key has changed",
-        "The server was installed anew, or somebody is between you and it.",
-        "Only if you know why it changed: ssh-keygen -R HOST, and accept the new one.",
+    "host-key-changed": Entry(
+        "The server was reinstalled, or somebody is intercepting the connection.",
+        "Only if you know why the key changed: ssh-keygen -R HOST; then connect again and compare the new fingerprint.",
     ),
-    Known(
-        "key-refused",
-        r"the server rejected your SSH key|the server wants an SSH key",
-        "The account's ~/.ssh/authorized_keys has none of the keys that we offer, or we have none to offer.",
-        "See what is offered: ssh-add -l; try: ssh HOST; then on the server add your public key.",
+    "key-refused": Entry(
+        "The account's ~/.ssh/authorized_keys on the server has none of the SSH keys that you offer, or you have none "
+        "to offer.",
+        "List the keys that you offer: ssh-add -l. Authorise one: ssh-copy-id HOST",
     ),
-    Known(
-        "no-python",
-        r"the server has no python|the djdeploy agent ended at once",
-        "What runs on the server needs Python 3.8 or later, by the name in `python` of the settings.",
-        "As root on the server: apt-get install python3 python3-venv",
+    "no-python": Entry(
+        "The djdeploy agent needs Python 3.8 or newer on the server, under the name that `python` has in the settings.",
+        "As root on the server: apt-get install -y python3 python3-venv",
     ),
-    Known(
-        "locked",
-        r"holds the lock|left this running",
-        "One deploy at a time: somebody deploys now, or a step outlived its deploy. The lock is a kernel lock that "
-        "ends with the processes that hold it; no file has to be removed.",
-        "Wait, or: fab deploy --wait=600. Who it is: fab lock",
+    "agent-failed": Entry(
+        "The djdeploy agent ended before it answered: the account's shell start-up files end the session, or the "
+        "server's Python is older than 3.8.",
+        "See what the server prints: ssh HOST python3 --version. It must be 3.8 or newer, and nothing else.",
     ),
-    Known(
-        "same-server",
-        r"are the same server and home",
-        "Two entries of `hosts` lead to one machine and one `home`, and one deploy cannot publish there twice.",
-        "Name it once, or give each project a home of its own.",
+    "unexpected-answer": Entry(
+        "What arrived is not what a djdeploy agent says, and nothing of it was used: a shell start-up file prints "
+        "something, or somebody else has changed the agent's files.",
+        "See what the account's shell prints: ssh HOST true. It must print nothing. See also who else may write into "
+        "the account's home directory.",
     ),
-    # --- the database, before what its messages have in common with those of git
-    Known(
-        "database-unreachable",
-        r"the database '.*' cannot be asked|connection to server (at|on) .* failed|could not connect to server"
-        r"|failed to resolve host|could not translate host name|Can't connect to (local )?(MySQL )?server"
-        r"|Access denied for user|password authentication failed|unable to open database file",
-        "Django does not reach its database with the settings and the environment that the release has: the database "
-        "is down, its name, address or password is another, or a variable is missing on this host (settings: env, "
-        "secret_files).",
-        "Look at the message above, and at DATABASES in Django's settings; whether the live release reaches it: "
-        'fab manage "check --database default"',
+    "locked": Entry(
+        "Only one deploy runs at a time: somebody is deploying now, or a step outlived its deploy. The lock is a "
+        "kernel lock that ends with the processes that hold it, so there is no file to remove.",
+        "See who holds it: fab lock. To wait for it: fab deploy --wait=600",
     ),
-    # --- what is on the server
-    Known(
-        "home-not-writable",
-        r"cannot write /|cannot be (written|made) by",
-        "The account neither owns `home` nor may make it.",
+    "same-server": Entry(
+        "Two entries of `hosts` lead to the same machine and the same `home`. One deploy cannot publish there twice.",
+        "List the server once, or give each project a home of its own.",
+    ),
+}
+
+ON_THE_SERVER = {
+    "home-not-writable": Entry(
+        "The account neither owns `home` nor may create it.",
         "As root on the server: install -d -o ACCOUNT HOME",
     ),
-    Known(
-        "not-a-link",
-        r"it must be a link to a release, or not exist",
-        "Something else than a link stands where `current` or `previous` has to be, such as a checkout by hand. It is "
-        "not ours, and so is not touched.",
-        "If it may go: mv HOME/current HOME/current.before-djdeploy",
+    "not-a-link": Entry(
+        "`current` and `previous` must be links, and something else has one of these names, such as a checkout made by "
+        "hand. djdeploy did not make it, and does not touch it.",
+        "If you do not need it there, on the server: mv HOME/current HOME/current.before-djdeploy",
     ),
-    Known(
-        "release-exists",
-        r"/.* exists already",
-        "Something stands where the new release would be made. It has no release.json, so it is no release of ours, "
-        "and is not touched.",
-        "Look at it, and move it away; or deploy again: the name has the time in it.",
+    "release-exists": Entry(
+        "The directory of the new release exists already. It has no release.json, so djdeploy did not make it, and "
+        "does not touch it.",
+        "Move it away; or deploy again: the name of a release has the time in it.",
     ),
-    Known(
-        "no-runtime",
-        r"has no runtime\.json",
-        "`runtime.json` in a release says what its processes run. This release was not made by djdeploy, or somebody "
+    "no-runtime": Entry(
+        "A release's `runtime.json` says which processes to run. djdeploy did not make this release, or somebody "
         "removed the file.",
         "Deploy a new release: fab deploy",
     ),
-    Known(
-        "foreign-releases",
-        r"holds releases of",
-        "Another project deploys to the same home.",
+    "foreign-releases": Entry(
+        "Another project deploys to the same `home`.",
         "Give each project a home of its own.",
     ),
-    Known(
-        "shared-file-missing",
-        r"is missing \(settings: shared_files\)|/shared/.* is missing",
-        "A release links to files in `shared`, and nothing makes them.",
-        "Put the file there: scp FILE SERVER:HOME/shared/FILE; or let a deploy bring it: secret_files",
+    "shared-file-missing": Entry(
+        "Every release links to the files in `shared_files`, and no step creates them.",
+        "Copy the file to the server: scp FILE SERVER:HOME/shared/FILE; or let each deploy install it: `secret_files` "
+        "in the settings.",
     ),
-    Known(
-        "disk-full",
-        r"No space left on device|Disk quota exceeded|printf: I/O error|the disk of .* is full",
-        "The disk has no room, or no inodes, for another release. What serves is not touched by that.",
-        "The server's disk is full. Remove what is old: fab cleanup --keep=2; then look at: df -h; df -i",
+    "shared-outside": Entry(
+        "A directory above the shared path is a link in the repository, and leads out of the release. Following it, "
+        "a deploy would change files that are not its own.",
+        "Remove the link from the repository, or share another path (settings: shared_dirs, shared_files).",
     ),
-    Known(
-        "no-git",
-        r"git: (command )?not found|the server has no git",
-        "The server fetches the code by itself.",
-        "The server has no git. As root on the server: apt-get install git",
+    "disk-full": Entry(
+        "A file system has no room, or no inodes, for another file. What is being served is not affected.",
+        "See which file system is full, on the server: df -h; df -i. If it is the one that holds `home`, remove old "
+        "releases: fab cleanup --keep=2",
     ),
-    Known(
-        "no-venv",
-        r"ensurepip is not\s+available|No module named '?(venv|ensurepip)|of the server has no venv",
-        "Debian and Ubuntu have a part of Python's standard library in a package of its own.",
-        "The server's Python has no venv. As root on the server: apt-get install python3-venv (or install uv).",
+    "out-of-memory": Entry(
+        "The kernel gave a program no memory.",
+        "See what uses the memory, on the server: free -h. Give the server more memory, or swap.",
     ),
-    # --- the code
-    Known(
-        "ref-unknown",
-        r"is no branch, tag or commit of",
-        "The repository, as the server sees it, does not have this name.",
-        "Push it first, or name another: fab deploy --branch=REF",
+    "no-git": Entry(
+        "The server fetches the code itself, with Git.",
+        "As root on the server: apt-get install -y git",
     ),
-    Known(
-        "repository-host-key-changed",
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "The host that has the repository shows the server another key than it did: it was installed anew, or somebody "
-        "is between the two, and would give your server code of their own.",
-        "The key of the repository's host has changed. Only if you know why, and its operator publishes the new "
-        "fingerprint, as the deploying user on the server: ssh-keygen -R HOST; then deploy again to see the new key.",
+    "no-venv": Entry(
+        "Debian and Ubuntu ship a part of Python's standard library in a package of its own, and it is missing.",
+        "As root on the server: apt-get install -y python3-venv (or install uv)",
     ),
-    Known(
-        "repository-host-key",
-        r"Host key verification failed",
-        "The server does not know the host that has the repository: anybody could answer in its place.",
-        "The server does not know the host key of the repository's host. Compare the fingerprint above with the one "
-        "that its operator publishes; then type on the server, as the deploying user, what stands there. "
-        'Or: host_keys="accept-new" in the settings.',
+    "secret-not-installed": Entry(
+        "A secret file could not be written into `shared`: the account may not write there, or something else is in "
+        "its place.",
+        "Look at its directory on the server: ls -la HOME/shared. The account must be able to write there.",
     ),
-    Known(
-        "repository-refused",
-        r"Permission denied \(publickey|could not read Username|Authentication failed|Repository not found",
-        "The server asks for the code with a key of its own, or with yours; neither may read it.",
-        "The server may not read the repository. Give it a deploy key (settings: deploy_key), or forward your agent "
-        "(settings: forward_agent=True) with the key loaded: ssh-add -l",
-    ),
-    Known(
-        "repository-missing",
-        r"does not appear to be a git repository|repository '.*' not found|repository .* does not exist",
-        "The address leads nowhere from there, though it may from here.",
-        "There is no repository at this address, seen from the server (settings: repository).",
-    ),
-    Known(
-        "name-unresolved",
-        r"Could not resolve host(name)?|Name or service not known|Temporary failure in name resolution",
-        "The server has no working name server, or the name is wrong.",
-        "The server cannot resolve a name; see the line above.",
-    ),
-    # --- the environment
-    Known(
-        "unpinned",
-        r"not pinned: |which does not exist|does not exist in this commit \(settings: requirements\)",
-        "Two deploys of one commit must install the same. A requirement without an exact version can change between "
-        "them, and between two hosts.",
-        "Compile the lock: pip-compile requirements.in; and deploy its result.",
-    ),
-    Known(
-        "requirement-missing",
-        r"No matching distribution found|No solution found|not found in the package registry",
-        "The index has no such version, or none for the server's Python.",
-        "A requirement does not exist for the server's Python. Compile the lock for it: pip-compile",
-    ),
-    Known(
-        "hashes",
-        r"In `?--require-hashes`? mode|THESE PACKAGES DO NOT MATCH THE HASHES|Hash mismatch",
-        "As soon as one line of a lock has a hash, each must have one that fits what is downloaded.",
-        "The lock has hashes, so every line must have one that fits. Compile it with: pip-compile --generate-hashes",
-    ),
-    # --- Django
-    Known(
-        "no-manage",
-        r"can't open file '.*manage\.py'|can't cd to .*/repository|cd: .*/repository.*: No such file or directory",
-        "`source_dir` is the folder of the repository that holds manage.py, and this commit does not have it there.",
-        "Set source_dir to that folder, such as source_dir=\"src\"; see what the commit has: git ls-files '*manage.py'",
-    ),
-    Known(
-        "conflicting-migrations",
-        r"has several last migrations|Conflicting migrations detected",
-        "Two branches of the code have each added a migration after the same one, and Django does not know which is "
-        "the last.",
-        "In your checkout: python manage.py makemigrations --merge; commit the result, push, and deploy again.",
-    ),
-    Known(
-        "static-root",
-        r"without having set the STATIC_ROOT setting",
-        "collectstatic has to know where to.",
-        'Set STATIC_ROOT = BASE_DIR / "static" in the project\'s settings, or leave collectstatic out of manage_steps.',
-    ),
-    Known(
-        "allowed-hosts",
-        r"You must set settings\.ALLOWED_HOSTS|Invalid HTTP_HOST|DisallowedHost|does not accept the Host",
-        "The health check's Host header is the bind address, unless it has another.",
-        "Django's ALLOWED_HOSTS refuses the request: add the host, or give the health check a Host header.",
-    ),
-    Known(
-        "database-in-release",
-        r"is a file inside the release",
-        "A SQLite database lies beside the code, as `startproject` has it. Each release is a directory of its own: the "
-        "site would lose its data with every deploy.",
-        'Keep it in a shared directory: shared_dirs=["data"] for djdeploy, and in Django\'s settings BASE_DIR / '
-        '"data/db.sqlite3". An old file goes to HOME/shared/data.',
-    ),
-    Known(
-        "destructive-migration",
-        r"the old code|and its rows are lost|and what it holds are lost",
-        "While migrations run, and until the last instance is renewed, the old code serves; and it comes back with a "
-        "rollback. This migration takes away what it needs, or what cannot be brought back.",
-        "Deploy in two steps: first the code that works with both schemas, and with the next deploy the migration. "
-        "Or, knowing it: fab deploy --allow-destructive",
-    ),
-    Known(
-        "no-way-back",
-        r"it has no way back|does not have this migration|cannot be unapplied alone",
-        "A migration between the two releases cannot be unapplied, so the older code would meet a schema that it does "
-        "not know.",
-        "Repair it with a new deploy; or, knowing it: fab rollback --allow-destructive",
-    ),
-    Known(
-        "lock-timeout",
-        r"a lock was not free within",
-        "On PostgreSQL an ALTER TABLE that waits for a lock makes every query behind it wait. So a migration gives "
-        "way, and is tried again, a few times.",
-        "Look for what holds the table (pg_stat_activity), then deploy again; or raise lock_timeout.",
-    ),
-    # --- the processes
-    Known(
-        "smoke-test",
-        r"of the new release does not serve",
-        "The new release's own server was started on a private socket, in the real environment, and did not answer its "
-        "health path. It would not have answered your users either.",
-        "Its log is above. Try it on your machine with the same settings; or, if the server cannot be started there: "
-        "smoke_test=False",
-    ),
-    Known(
-        "no-restart",
-        r"Supervisor started no other",
-        "The old process ended, and Supervisor's program does not start it again.",
-        "Root installs what this prints, on the server (the README has the line): fab supervisor-conf",
-    ),
-    Known(
-        "too-many-failures",
-        r"requests have failed; the settings allow",
-        "Probe(max_failures=...) makes a failed request a reason to go back.",
-        "See which failed and why: the line above, and log/deploys.jsonl on the server.",
-    ),
-    Known(
-        "not-ready",
-        r"not ready within|exits as soon as it is started|exit as soon as they are started|has ended|does not come up",
-        "A renewed instance did not become healthy in its time, so the old release was brought back.",
-        "Its log is above, and in: fab logs. How all stand: fab status",
-    ),
-    # --- tasks
-    Known(
-        "step-timeout",
-        r"did not end within .* \(settings: step_timeout\)",
-        "A step that never ends would hold the lock for ever.",
-        "If it needs that long, raise step_timeout; else look at what it waited for: it may not ask questions.",
-    ),
-    Known(
-        "step-killed",
-        r"was killed by SIG|failed \(exit 137\)|(?m:^(.*line \d+: +\d+ )?Killed\b)",
-        "Somebody, or the kernel for want of memory, ended the step, or a program that it ran (exit 137).",
-        "As root on the server: dmesg | grep -i oom; if it was memory: give the server more, or swap.",
-    ),
-    Known(
-        "nothing-to-go-back-to",
-        r"there is no good release before",
-        "Rollback goes to releases that have served, and to none that failed or was rolled back.",
-        "See what there is: fab releases; then: fab rollback --to=RELEASE",
-    ),
-    Known(
-        "nothing-live",
-        r"no release is live",
-        "The task needs a release that is current.",
-        "Deploy one: fab deploy",
-    ),
-    Known(
-        "interrupted",
-        r"interrupted",
-        "Ctrl-C, or a CI job that was cancelled.",
-        "Deploy again when you are ready; nothing has to be cleared up.",
-    ),
-    Known(
-        "secrets-differ",
-        r"secret files are missing or differ",
-        "Somebody changed them here or there.",
+    "secrets-differ": Entry(
+        "A secret file was changed on the server or on your machine, or was never installed.",
         "Install them: fab secrets",
     ),
-    Known(
-        "settings",
-        r"(a problem|\d+ problems)\.\n",
-        "The settings check themselves, and name all problems at once.",
-        "Correct what the lines name; the README explains all settings and options.",
+}
+
+THE_CODE = {
+    "ref-unknown": Entry(
+        "The repository, as the server sees it, has no branch, tag or commit of this name.",
+        "Push it first, or name another: fab deploy --branch=REF",
     ),
+    "repository-host-key-changed": Entry(
+        "The repository's host shows the server another key than before: it was reinstalled, or somebody is "
+        "intercepting the connection and could hand your server code of their own.",
+        "Only if you know why the key changed and its operator publishes the new fingerprint, on the server as the "
+        "deploying account: ssh-keygen -R HOST; then deploy again to see the new key.",
+    ),
+    "repository-host-key": Entry(
+        "The server's known_hosts does not have the key of the repository's host: anybody could answer in its place.",
+        "Compare the fingerprint above with the one that the host's operator publishes; then run the command shown "
+        'there, on the server as the deploying account. Or set host_keys="accept-new".',
+    ),
+    "repository-refused": Entry(
+        "The server fetches the code with a key of its own, or with your forwarded SSH agent, and neither may read "
+        "the repository.",
+        "Give the server a deploy key (settings: deploy_key); or set forward_agent=True and see that the right key is "
+        "loaded: ssh-add -l",
+    ),
+    "repository-missing": Entry(
+        "There is no repository at this address as seen from the server, though there may be one from your machine.",
+        "Check `repository` in the settings. On the server, as the deploying account: git ls-remote REPOSITORY",
+    ),
+    "repository-unreachable": Entry(
+        "The server cannot connect to the repository's host: the address or port is wrong, a firewall drops the "
+        "packets, or the host is down.",
+        "On the server, as the deploying account: git ls-remote REPOSITORY",
+    ),
+    "name-unresolved": Entry(
+        "The server cannot resolve the name of another host: the name is wrong, or the server's name server does not "
+        "answer.",
+        "The error shows the name. On the server: getent hosts NAME",
+    ),
+}
+
+THE_ENVIRONMENT = {
+    "unpinned": Entry(
+        "Two deploys of one commit must install the same packages. A requirement without an exact version may change "
+        "between two deploys, and between two hosts.",
+        "Compile a lock file, commit it, and deploy again: pip-compile requirements.in",
+    ),
+    "requirement-missing": Entry(
+        "The package index has no such version, or none for the server's Python.",
+        "Compile the lock file with the Python version that the server has, commit it, and deploy again: "
+        "pip-compile requirements.in",
+    ),
+    "hashes": Entry(
+        "As soon as one line of a lock file has a hash, every line must have one that matches what is downloaded.",
+        "Compile the whole lock file with hashes, commit it, and deploy again: "
+        "pip-compile --generate-hashes requirements.in",
+    ),
+}
+
+DJANGO = {
+    "no-manage": Entry(
+        "`source_dir` is the folder of the repository that holds manage.py, and this commit has no manage.py there.",
+        "Find it: git ls-files '*manage.py'; then set `source_dir` to its folder, such as source_dir=\"src\".",
+    ),
+    "database-unreachable": Entry(
+        "Django cannot connect to its database with the settings and the environment of the release: the database is "
+        "down, its name, address or password is wrong, or a variable is missing on this host (settings: env, "
+        "secret_files).",
+        "Compare the message above with DATABASES in Django's settings. To see whether the live release can connect: "
+        'fab manage "check --database default"',
+    ),
+    "database-in-release": Entry(
+        "A SQLite database lies beside the code, as `startproject` has it. Each release is a directory of its own, so "
+        "the site would lose its data with every deploy.",
+        'Keep it in a shared directory: shared_dirs=["data"] in the fabfile, and BASE_DIR / "data/db.sqlite3" in '
+        "Django's settings. Move an existing file to HOME/shared/data.",
+    ),
+    "conflicting-migrations": Entry(
+        "Two branches of the code have each added a migration after the same one, so Django cannot tell which is the "
+        "last.",
+        "In your checkout: python manage.py makemigrations --merge; commit and push the result, and deploy again.",
+    ),
+    "destructive-migration": Entry(
+        "The old code serves while migrations run, until the last instance has restarted, and again after a rollback. "
+        "This migration removes what that code needs, or data that nothing can bring back.",
+        "Deploy in two steps: first the code that works with both schemas, then the migration. If nothing needs what "
+        "it removes: fab deploy --allow-destructive",
+    ),
+    "migrations-ahead": Entry(
+        "Migrations were applied since the older release was live, and its code does not work with the newer schema. "
+        "All of them can be unapplied.",
+        "Unapply them first, which loses what they have stored since: fab rollback --migrate-back. To keep the newer "
+        "schema under the older code: fab rollback --allow-destructive",
+    ),
+    "no-way-back": Entry(
+        "A migration between the two releases cannot be unapplied, so the older code would run on a schema that it "
+        "does not know.",
+        "Fix the fault with a new deploy: fab deploy. If the older code works with the newer schema: "
+        "fab rollback --allow-destructive",
+    ),
+    "lock-timeout": Entry(
+        "On PostgreSQL, an ALTER TABLE that waits for a lock makes every later query wait behind it. So a migration "
+        "gives up its place in the queue, and is tried again a few times.",
+        "Find out what holds the table (pg_stat_activity), then deploy again; or raise `lock_timeout` in the settings.",
+    ),
+    "static-root": Entry(
+        "collectstatic copies files into STATIC_ROOT, and the project's settings have none.",
+        'Set STATIC_ROOT = BASE_DIR / "static" in Django\'s settings, or remove collectstatic from `manage_steps`.',
+    ),
+    "allowed-hosts": Entry(
+        "Django's ALLOWED_HOSTS does not have the Host header that the health check sends: the address in `bind`, "
+        "unless the check has a header of its own.",
+        'Give the health check a host that ALLOWED_HOSTS has: health=Health("/", headers={"Host": "example.com"})',
+    ),
+}
+
+THE_PROCESSES = {
+    "smoke-test": Entry(
+        "djdeploy started the new release's server on a private socket, in its real environment, and it did not answer "
+        "its health path. It would not have answered your users either.",
+        "The server's log is shown above. Try the release on your machine with the same settings. If its server cannot "
+        "run on a socket: smoke_test=False in the settings.",
+    ),
+    "no-restart": Entry(
+        "The old process ended, and Supervisor did not start it again: its program was not installed as djdeploy "
+        "prints it.",
+        "Install Supervisor's programs again: fab supervisor-conf | ssh root@SERVER 'cat > "
+        "/etc/supervisor/conf.d/PROJECT.conf && supervisorctl update'",
+    ),
+    "not-ready": Entry(
+        "A restarted instance did not become healthy in time, or did not stay so.",
+        "Its log is shown above, and by: fab logs. The state of all instances: fab status",
+    ),
+    "too-many-failures": Entry(
+        "More of the requests that djdeploy sent while publishing failed than Probe(max_failures=...) allows.",
+        "The lines above say which requests failed, and why; so does log/deploys.jsonl on the server.",
+    ),
+}
+
+TASKS = {
+    "step-timeout": Entry(
+        "A step that never ends would hold the lock for ever.",
+        "If the step needs that long, raise `step_timeout` in the settings. If it waited for an answer: no step can "
+        "ask questions.",
+    ),
+    "step-killed": Entry(
+        "The step, or a program that it ran, was killed: by somebody, or by the kernel when memory ran out.",
+        "As root on the server: dmesg | grep -i oom. If memory ran out, give the server more memory, or swap.",
+    ),
+    "interrupted": Entry(
+        "Somebody pressed Ctrl-C, or cancelled the CI job.",
+        "Deploy again when you are ready: fab deploy. There is nothing to clean up.",
+    ),
+    "nothing-to-go-back-to": Entry(
+        "A rollback goes to a release that has served. It skips releases that failed or were rolled back.",
+        "See which releases there are: fab releases; then name one: fab rollback --to=RELEASE",
+    ),
+    "hosts-differ": Entry(
+        "The hosts run different releases, as after a deploy to some of them, so they have no one release to go back "
+        "to.",
+        "Name the release to which all of them go back: fab rollback --to=RELEASE; or bring them together: fab deploy",
+    ),
+    "nothing-live": Entry(
+        "This task works on the current release, and there is none.",
+        "Deploy one: fab deploy",
+    ),
+    "check-failed": Entry(
+        "The checkup found problems that would make a deploy fail. It changes nothing.",
+        "Each problem above has its remedy. Look again afterwards: fab check",
+    ),
+    "settings": Entry(
+        "Something in the settings, the options or the recipe is wrong. All problems are listed at once.",
+        "Correct what each line names. All settings: docs/settings.md",
+    ),
+    "fault": Entry(
+        "djdeploy, or Python code in the fabfile, raised an exception that nothing expected. What had begun is undone.",
+        "See where it was raised: fab --debug deploy",
+    ),
+}
+
+CATALOGUE: Mapping[str, Entry] = MappingProxyType(
+    {**REACHING_THE_SERVER, **ON_THE_SERVER, **THE_CODE, **THE_ENVIRONMENT, **DJANGO, **THE_PROCESSES, **TASKS}
 )
-
-
-def known_error(texts: Iterable[str]) -> Known | None:
-    """The entry for what an error says, or for the output of the step that failed."""
-    text = "\n".join(texts)
-    return next((known for known in KNOWN if re.search(known.pattern, text)), None)
-
-
-def remedy_for(output: Iterable[str]) -> str:
-    """What to do about a failed step, judged by its output; empty if nobody knows."""
-    known = known_error(output)
-    return known.remedy if known else ""
+"""All codes, in the order in which a deploy may meet them."""
 
 
 def as_markdown() -> str:
-    """The whole table, as `docs/errors.md` has it."""
+    """The whole catalogue, as `docs/errors.md` has it."""
     lines = [
         "# Errors, and what to do about them",
         "",
-        "`fab explain CODE` says the same. Made by `make docs-generated` from `src/djdeploy/errors/catalogue.py`.",
+        "`fab explain CODE` prints the same. Made by `make docs-generated` from `src/djdeploy/errors/catalogue.py`.",
     ]
-    for known in KNOWN:
-        lines += ["", f"## {known.code}", "", known.why, "", known.remedy]
+    for code, entry in CATALOGUE.items():
+        lines += ["", f"## {code}", "", entry.why, "", f"**Remedy:** {entry.remedy}"]
+        if programs := programs_that_print(code):
+            lines += ["", f"*Recognised in the output of {' and '.join(filter(None, commas(programs)))}.*"]
     return "\n".join(lines) + "\n"
+
+
+def commas(words: tuple[str, ...]) -> tuple[str, str]:
+    """All but the last, with commas, and the last."""
+    return ", ".join(words[:-1]), words[-1]

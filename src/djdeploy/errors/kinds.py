@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from invoke.exceptions import Exit
 
-from .catalogue import Known, known_error
+from .catalogue import CATALOGUE, Entry
 from .redaction import printable
 
 TAIL = 20
@@ -15,44 +15,58 @@ TAIL = 20
 
 
 class DeployError(Exit):
-    """What went wrong, on which host, how the site stands now, and what to type next.
+    """What went wrong, on which host, how the site stands now, and what to type next. `fab` exits with 1.
+
+    A project's own steps and tasks may raise it, or a subclass with an `exit_code` of its own.
 
     Args:
         what: one sentence: what failed, and why if that is known.
+        code: the error's name in the catalogue, which has the reason and the remedy; empty if it is not there.
         host: the host it happened on, as the user wrote it; empty if it concerns none in particular.
         output: the last lines of the output of what failed; at most the last `TAIL` are shown.
         site: how the site stands now.
-        remedy: what to do or to type next, where that is not what the table of known errors says.
+        remedy: what to do or to type next, where more is known than the catalogue can know.
 
     Attributes:
+        exit_code: the exit status of `fab`.
+        error_code: the `code` above. (The `code` of an `invoke.Exit` is its exit status.)
         is_aggregate: whether `what` is made of several errors, each of which says what to do.
     """
 
     exit_code = 1
+    error_code = ""
     is_aggregate = False
 
     def __init__(
-        self, what: str, *, host: str = "", output: Sequence[str] = (), site: str = "", remedy: str = ""
+        self,
+        what: str,
+        *,
+        code: str = "",
+        host: str = "",
+        output: Sequence[str] = (),
+        site: str = "",
+        remedy: str = "",
     ) -> None:
         self.what, self.host, self.output, self.site, self.remedy = what, host, tuple(output), site, remedy
+        self.error_code = code or self.error_code
         super().__init__(code=self.exit_code)
 
     @property
-    def known(self) -> Known | None:
-        """The table's entry for this error: by what it says, else by the output of what failed."""
-        return None if self.is_aggregate else known_error([self.what]) or known_error(self.output)
+    def entry(self) -> Entry | None:
+        """What the catalogue has on this error."""
+        return None if self.is_aggregate else CATALOGUE.get(self.error_code)
 
     @property
     def advice(self) -> str:
         """What to do or to type next."""
-        return self.remedy or (self.known.remedy if self.known else "")
+        return self.remedy or (self.entry.remedy if self.entry else "")
 
     @property
     def message(self) -> str:
-        """The whole text that `fab` prints to standard error."""
+        """All that `fab` prints to standard error."""
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
-        more = f"More: fab explain {self.known.code}" if self.known else ""
+        more = f"More: fab explain {self.error_code}" if self.entry else ""
         parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
         return "\n".join([printable(first, keep="\n"), *tail, *parts])
 
@@ -65,44 +79,54 @@ class DeployError(Exit):
 
 
 class StepFailed(DeployError):
-    """A step failed before anything was published: the site is as it was."""
+    """A step failed before anything was published, so the site is as it was. `fab` exits with 1."""
 
     exit_code = 1
 
 
 class SettingsError(DeployError):
-    """The settings, an option or the recipe are wrong. Carries all problems at once."""
+    """The settings, an option or the recipe are wrong. `fab` exits with 2.
+
+    Args:
+        subject: what is wrong: the name of the class, of the task or of the option.
+        problems: all problems, one sentence each. None quotes a value that may be secret.
+        code: as for `DeployError`.
+    """
 
     exit_code = 2
+    error_code = "settings"
 
-    def __init__(self, subject: str, problems: Iterable[str]) -> None:
+    def __init__(self, subject: str, problems: Iterable[str], *, code: str = "") -> None:
         self.subject, self.problems = subject, tuple(problems)
         many = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
-        super().__init__("\n".join([f"{subject}: {many}.", *(f"  - {problem}" for problem in self.problems)]))
+        lines = [f"{subject}: {many}.", *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines), code=code)
 
 
 class Locked(DeployError):
-    """Another deploy holds the lock of a host."""
+    """Another deploy holds the lock of a host. `fab` exits with 3."""
 
     exit_code = 3
+    error_code = "locked"
 
 
 class ConnectionFailed(DeployError):
-    """A host could not be reached, or refused us."""
+    """A host could not be reached, rejected the connection, or gave no proper answer. `fab` exits with 4."""
 
     exit_code = 4
 
 
 class PublishFailed(DeployError):
-    """Publishing failed: what was restored is said in `site`."""
+    """Publishing failed; `site` says what was restored. `fab` exits with 5."""
 
     exit_code = 5
 
 
 class Interrupted(DeployError):
-    """Ctrl-C or SIGTERM: what was restored is said in `site`."""
+    """Ctrl-C or SIGTERM; `site` says what was restored. `fab` exits with 130."""
 
     exit_code = 130
+    error_code = "interrupted"
 
 
 def together(errors: Sequence[DeployError]) -> DeployError:
@@ -117,7 +141,7 @@ def together(errors: Sequence[DeployError]) -> DeployError:
         alike.setdefault(grouping_key(error), []).append(error)
     whole = type(gravest).__new__(type(gravest))
     DeployError.__init__(whole, "\n".join(of_many(group, bool(site)).message for group in alike.values()), site=site)
-    whole.is_aggregate = True
+    whole.is_aggregate, whole.error_code = True, ""
     return whole
 
 
@@ -128,7 +152,7 @@ def grouping_key(error: DeployError) -> object:
         return text.replace(error.host, "HOST") if error.host else text
 
     output = [re.sub(r"\d+", "0", anywhere(line)) for line in error.output[-TAIL:]]
-    return anywhere(error.what), tuple(output), anywhere(error.site), anywhere(error.remedy)
+    return error.error_code, anywhere(error.what), tuple(output), anywhere(error.site), anywhere(error.remedy)
 
 
 def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployError:
@@ -138,4 +162,6 @@ def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployErr
     names = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
     host = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     site = "" if silent_about_site else first.site
-    return DeployError(first.what, host=host, output=first.output, remedy=first.remedy, site=site)
+    return DeployError(
+        first.what, code=first.error_code, host=host, output=first.output, remedy=first.remedy, site=site
+    )

@@ -16,6 +16,14 @@ SUSPICIOUS = re.compile(
 )
 """Names of variables whose values are secret."""
 
+IN_URL = re.compile(
+    r"(?P<user>://[^\s/:@]*:)(?P<password>[^\s/]+)(?=@)|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
+)
+"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
+
+TOKEN = re.compile(r"[\w-]{26,}")
+"""A lone name in a URL that is certainly a token: nobody's name is that long."""
+
 SHORT = 4
 """Characters up to which a value is no secret that could be hidden: `1` or `on` stand everywhere."""
 
@@ -40,9 +48,19 @@ def parts(text: str) -> Iterator[str]:
 
 
 def passwords(text: str) -> Iterator[str]:
-    """The passwords of URLs, as they are written there and as they are meant."""
-    for found in re.finditer(r"://[^\s/:@]*:([^\s/]+)@", text):
-        yield from (found[1], unquote(found[1]))
+    """The passwords and long tokens in URLs, as they are written there and as they are meant."""
+    for found in IN_URL.finditer(text):
+        if secret := found["password"] or (found["name"] if is_token(found["name"]) else ""):
+            yield from (secret, unquote(secret))
+
+
+def is_token(name: str | None) -> bool:
+    return bool(TOKEN.fullmatch(name or ""))
+
+
+def has_password(text: str) -> bool:
+    """Whether there is a URL with a password or a token in it."""
+    return next(passwords(text), None) is not None
 
 
 def forms(value: str) -> Iterator[str]:
@@ -65,10 +83,13 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)|(https?://)[^\s/:@?#]+(?=@)")
-"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
-
-
 def without_passwords(text: str) -> str:
     """The text without the passwords of URLs, whoever wrote them there."""
-    return PASSWORD.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", text) if "://" in text else text
+    return IN_URL.sub(lambda found: f"{found['user'] or found['scheme']}{HIDDEN}", text) if "://" in text else text
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for an error that must not quote it, since it may be secret: `a string`, `a list`."""
+    names = {type(None): "nothing", bool: "a truth value", str: "a string", list: "a list", tuple: "a list"}
+    names |= {int: "a whole number", float: "a number", dict: "a mapping", bytes: "bytes"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")

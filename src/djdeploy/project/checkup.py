@@ -43,11 +43,13 @@ class Finding:
         what: what is wrong.
         remedy: what to type, or to do.
         fatal: whether a deploy would fail; otherwise it works, perhaps with lost requests.
+        code: what `fab explain` takes; empty if the catalogue does not have it.
     """
 
     what: str
     remedy: str
     fatal: bool = True
+    code: str = ""
 
 
 class Checkup(NamedTuple):
@@ -75,21 +77,27 @@ def obstacles(
         if facts[name]["kind"] not in ("link", "missing"):
             path = str(layout.home / name)
             what = f"{path} is a {facts[name]['kind']}; it must be a link to a release, or not exist"
-            yield Finding(what, sh("If it may go: mv {path} {aside}", path=path, aside=f"{path}.before-djdeploy"))
+            yield Finding(
+                what,
+                sh("If it may go: mv {path} {aside}", path=path, aside=f"{path}.before-djdeploy"),
+                code="not-a-link",
+            )
     foreign = {str(r.manifest.get("project")) for r in snapshot.releases} - {settings.project}
     if foreign:
         what = f"{layout.home} holds releases of {', '.join(sorted(foreign))}"
-        yield Finding(what, "Give each project a home of its own.")
+        yield Finding(what, "Give each project a home of its own.", code="foreign-releases")
     if needs is not None:
         yield from lacking(settings, facts)
     for tool in needs or ():
         if tool in facts["tools"] and not facts["tools"][tool]:
-            yield Finding(f"the server has no {tool}", f"As root on the server: apt-get install {tool}")
+            yield Finding(
+                f"the server has no {tool}", f"As root on the server: apt-get install -y {tool}", code="no-git"
+            )
     for file in files:
         if facts["shared"].get(file) == "missing":
             target = layout.shared / file
             remedy = f"Put the file there: scp FILE SERVER:{target}"
-            yield Finding(f"{target} is missing (settings: shared_files)", remedy)
+            yield Finding(f"{target} is missing (settings: shared_files)", remedy, code="shared-file-missing")
 
 
 def required_tools(settings: Settings) -> Sequence[str]:
@@ -103,10 +111,14 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if isinstance(settings.installer, str) and not facts["venv"] and not uv:
         but = "" if settings.installer == "pip" else ", and there is no uv"
         yield Finding(
-            f"{settings.python} of the server has no venv{but}", "As root on the server: apt-get install python3-venv"
+            f"{settings.python} of the server has no venv{but}",
+            "As root on the server: apt-get install -y python3-venv",
+            code="no-venv",
         )
     if facts["free"]["bytes"] < NOTHING or facts["free"]["inodes"] == 0:
-        yield Finding(f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i")
+        yield Finding(
+            f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i", code="disk-full"
+        )
 
 
 def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float) -> Iterator[Finding]:
@@ -208,7 +220,11 @@ def ownership(facts: Facts) -> Iterator[Finding]:
     home = facts["home"]
     if not home["writable"]:
         remedy = sh("As root on the server: install -d -o {user} {home}", user=facts["user"], home=home["path"])
-        yield Finding(f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}", remedy)
+        yield Finding(
+            f"{home['path']} cannot be {'written' if home['exists'] else 'made'} by {facts['user']}",
+            remedy,
+            code="home-not-writable",
+        )
     for part in facts["writable_by_all"]:
         remedy = sh("chmod {recursive} o-w {root}", recursive=recursive(part), root=part["root"])
         yield Finding(f"every account can write to {counted(part)}", remedy, fatal=False)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ..errors.redaction import has_password
 from .kinds import Kind, Schema, quoted
-
-SECRET_IN_URL = re.compile(r"[\w+]+://[^/@]*:[^/@]+@|https?://[\w-]{26,}@")  # nobody's name is that long
 
 RESERVED = ("current", "previous", "shared", "run", "log", "bin")
 """Names under `home` that no release may take."""
@@ -116,7 +115,7 @@ class Repository(SecretText):
     pattern = rf"(?!-){Text.pattern}"
 
     def problems(self, subject: str, value: object) -> Iterator[str]:
-        if isinstance(value, str) and SECRET_IN_URL.match(value):
+        if isinstance(value, str) and has_password(value):
             yield (
                 f"{subject} must have no password and no token in it, which every process list on the server would "
                 "show: use `deploy_key`, or keep it there: git config --global credential.helper store"

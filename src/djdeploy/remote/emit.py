@@ -1,4 +1,7 @@
-"""A step and the agent: `tell.py name=value ...` tells the client what the step found out, as one JSON object."""
+"""What a step tells the client, beside its output: `emit name=value ...`, as one JSON object.
+
+`emit error=CODE` says why the step is about to fail, by its code in the client's catalogue of errors.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,16 @@ def emit(values: Mapping[str, object]) -> None:
     os.write(fd, json.dumps(values).encode() + b"\n")
 
 
+def emit_error(code: str) -> None:
+    """Says why the step fails, beside the sentence that the program prints.
+
+    Args:
+        code: what `fab explain` takes. Empty if there is none: nothing is said.
+    """
+    if code:
+        emit({"error": {"code": code}})
+
+
 def wait_for_others() -> bool:
     """Waits until the steps that this one runs beside have ended. False: there were none."""
     fd = os.environ.pop("DJDEPLOY_COMPANY_FD", None)
@@ -23,4 +36,7 @@ def wait_for_others() -> bool:
 
 
 def main(words: list[str]) -> None:
-    emit({name: value for name, _, value in (word.partition("=") for word in words)})
+    values = {name: value for name, _, value in (word.partition("=") for word in words)}
+    emit_error(values.pop("error", ""))
+    if values:
+        emit(values)

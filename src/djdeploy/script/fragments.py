@@ -13,6 +13,15 @@ from ..server.shell import Shell, sh
 from .plan import Deployment, Step
 
 
+def stop(d: Deployment, why: str, *, code: str) -> Shell:
+    """Ends the step with a sentence of ours, and says its code: nothing that djdeploy says is recognised by its words.
+
+    Args:
+        code: what `fab explain` takes.
+    """
+    return sh("{emit} error={code} || :; echo {why}; exit 1", emit=d.program("emit"), code=code, why=why)
+
+
 def kept(d: Deployment) -> PurePosixPath:
     """Where this run keeps what it replaces, until it is done."""
     return d.layout.private / f"replaced-{d.token}"
@@ -61,11 +70,12 @@ def make_parents(d: Deployment, name: str) -> Sequence[Shell]:
 mkdir -p {parent}
 case $(readlink -f {parent})/ in
     "$(readlink -f {repository})"/*) ;;
-    *) echo {refusal}; exit 1 ;;
+    *) {stop} ;;
 esac"""
-    refusal = f"{name} cannot be shared: a link of the repository leads out of the release there"
+    why = f"{name} cannot be shared: a link of the repository leads out of the release there"
+    leave = stop(d, why, code="shared-outside")
     parents = [d.target.repository / parent for parent in reversed(PurePosixPath(name).parents)][1:]
-    return [sh(template, parent=parent, repository=d.target.repository, refusal=refusal) for parent in parents]
+    return [sh(template, parent=parent, repository=d.target.repository, stop=leave) for parent in parents]
 
 
 def seed_shared(d: Deployment, name: str) -> Shell:

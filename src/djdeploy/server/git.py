@@ -94,8 +94,7 @@ for name in {heads} {tags} {ref}; do
     commit=$({git} rev-parse --verify -q "$name^{{commit}}") && break
 done
 if [ -z "$commit" ]; then
-    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
-    exit 1
+    {unknown}
 fi
 {emit} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
     subject="$({git} log -1 --format=%s "$commit")\"""",
@@ -103,7 +102,7 @@ fi
             tags=f"refs/tags/{ref}",
             ref=ref,
             git=self.git,
-            url=self.url,
+            unknown=self.unknown(ref, server),
             emit=server.emit,
         )
         return [self.functions, Shell("update"), find]
@@ -119,17 +118,22 @@ for name in {names}; do
 done
 {take}
 if [ -z "$commit" ]; then
-    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}
-    exit 1
+    {unknown}
 fi
 {emit} commit="$commit\"""",
             names=names,
             take=self.take_as_commit(ref) if COMMIT.fullmatch(ref) else Shell(":"),
-            url=self.url,
-            ref=ref,
+            unknown=self.unknown(ref, server),
             emit=server.emit,
         )
         return [self.ask(*names), find]
+
+    def unknown(self, ref: str, server: Server) -> Shell:
+        """Shell that ends a step, since the repository does not have the ref."""
+        template = (
+            "{emit} error={code} || :\n    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}\n    exit 1"
+        )
+        return sh(template, emit=server.emit, code="ref-unknown", ref=ref, url=self.url)
 
     def take_as_commit(self, ref: str) -> Shell:
         """Shell that takes a ref for a commit: one of the mirror, else at its word, since no remote can be asked."""

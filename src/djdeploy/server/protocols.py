@@ -18,7 +18,8 @@ class Server:
     Args:
         layout: where things live there; a cache belongs below `layout.private`.
         emit: the words of a program that sends what a step has found out to the client:
-            `sh("{emit} commit={commit}", emit=server.emit, commit=...)`.
+            `sh("{emit} commit={commit}", emit=server.emit, commit=...)`. Before a step fails, `{emit} error=CODE`
+            gives its error a code that `fab explain` knows.
         python: the interpreter of the settings.
         tools: the paths of programs that were looked for there, `git` and `uv`; None for one that is missing.
     """

@@ -115,9 +115,7 @@ class Channel:
         with contextlib.suppress(OSError, EOFError):
             self.close()
         return ConnectionFailed(
-            f"the server does not answer as the djdeploy agent does: {what}",
-            host=self.host,
-            remedy="See what the account's login shell runs and prints, and who else can change the files of its home.",
+            f"the server does not answer as the djdeploy agent does: {what}", code="unexpected-answer", host=self.host
         )
 
     def ended(self) -> tuple[int, list[str]]:
@@ -158,32 +156,30 @@ class Channel:
             error.host = error.host or self.host
             raise
         except AuthenticationException as error:
-            raise self._failed(
-                f"the server rejected your SSH key for {self.connection.user}: {error}",
-                f"Try: ssh -p {self.connection.port} {self.connection.user}@{self.connection.host}",
-            ) from error
+            what = f"the server rejected your SSH key for {self.connection.user}: {error}"
+            remedy = f"Try: ssh -p {self.connection.port} {self.connection.user}@{self.connection.host}"
+            raise self._failed(what, remedy, code="key-refused") from error
         except BadHostKeyException as error:
-            raise self._failed(
-                "the host key has changed: the server was reinstalled, or somebody is intercepting the connection",
-                f"If you know why it changed: ssh-keygen -R {shlex.quote(found_as(self.connection, error.hostname))}",
-            ) from error
+            what = "the host key has changed: the server was reinstalled, or somebody is intercepting the connection"
+            known_as = shlex.quote(found_as(self.connection, error.hostname))
+            remedy = f"Only if you know why it changed: ssh-keygen -R {known_as}"
+            raise self._failed(what, remedy, code="host-key-changed") from error
         except socket.gaierror as error:
-            raise self._failed(
-                f"the name {self.connection.host} cannot be resolved: {error.strerror}",
-            ) from error
+            what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
+            raise self._failed(what, code="host-unresolved") from error
         except TimeoutError as error:
             self.lost = True
-            raise self._failed("no answer from the host in time") from error
+            raise self._failed("no answer from the host in time", code="host-unreachable") from error
         except (OSError, EOFError, SSHException) as error:
             if "No authentication methods available" in str(error):
                 what = f"the server wants an SSH key for {self.connection.user}, and you have none to offer"
-                raise self._failed(what, "List your keys: ssh-add -l") from error
+                raise self._failed(what, "List your keys: ssh-add -l", code="key-refused") from error
             self.lost = True
             why = getattr(error, "strerror", None) or error or type(error).__name__
-            raise self._failed(f"the connection failed: {why}") from error
+            raise self._failed(f"the connection failed: {why}", code="host-unreachable") from error
 
-    def _failed(self, what: str, remedy: str = "") -> ConnectionFailed:
-        return ConnectionFailed(what, host=self.host, remedy=remedy)
+    def _failed(self, what: str, remedy: str = "", *, code: str) -> ConnectionFailed:
+        return ConnectionFailed(what, code=code, host=self.host, remedy=remedy)
 
 
 class LineTooLong(Exception):

@@ -129,6 +129,7 @@ class RefuseUnknownKey:
         line, path = shlex.quote(line_for(self.name, key, self.path)), shlex.quote(str(self.path))
         raise ConnectionFailed(
             f"{self.whose} is not known: {key.get_name()} {key.fingerprint}",
+            code="host-key-unknown",
             remedy=f"Compare the fingerprint with the server's own, then accept it: {make}echo {line} >> {path}\n"
             'Or let djdeploy accept unknown keys, never changed ones: host_keys="accept-new" in the settings.',
         )

@@ -24,6 +24,7 @@ def refusal(answer: Mapping[str, Any], *, host: str, home: str, run: str | None)
         return Locked(describe_holder(holder), host=host)
     return DeployError(
         f"cannot write {answer['path']}: {answer['detail']}",
+        code="home-not-writable",
         host=host,
         site="Nothing was changed.",
         remedy=f"As root on the server: install -d -o {shlex.quote(answer.get('user', 'USER'))} {shlex.quote(home)}",
@@ -31,7 +32,9 @@ def refusal(answer: Mapping[str, Any], *, host: str, home: str, run: str | None)
 
 
 def same_server(host: str, other: str) -> SettingsError:
-    return SettingsError("hosts", [f"{host} and {other} are the same server and home; list it once"])
+    return SettingsError(
+        "hosts", [f"{host} and {other} are the same server and home; list it once"], code="same-server"
+    )
 
 
 def describe_holder(holder: Mapping[str, Any]) -> str:

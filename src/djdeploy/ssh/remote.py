@@ -241,9 +241,9 @@ class Remote:
             status, output = self.channel.ended()
         if status == 127:
             what = f"the server has no {self.settings.python} (settings: python)"
-            return DeployError(what, host=self.host, output=output)
+            return DeployError(what, code="no-python", host=self.host, output=output)
         what = f"the djdeploy agent ended at once (exit {status})"
-        return ConnectionFailed(what, host=self.host, output=output)
+        return ConnectionFailed(what, code="agent-failed", host=self.host, output=output)
 
     def _take_output(self, run: StepRun, text: str, watcher: Watcher) -> None:
         for line in run.take(text, self.hide):

@@ -35,7 +35,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
-from ..emit import emit, wait_for_others
+from ..emit import emit, emit_error, wait_for_others
 from .databases import OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
 from .verdicts import KINDS, Judge
@@ -85,7 +85,7 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
     """
     manage = os.path.realpath("manage.py")
     if not os.path.exists(manage):
-        raise Failed(f"there is no {manage} (settings: source_dir)")
+        raise Failed(f"there is no {manage} (settings: source_dir)", code="no-manage")
     sys.path[0] = os.path.dirname(manage)  # as `python manage.py` has it
     sys.argv = ["manage.py", *words]
     stand_in = StandIn(work)
@@ -155,7 +155,8 @@ def to_apply(connection: Any, commands: Sequence[Any] = ()) -> list[Table]:
         conflicts = executor.loader.detect_conflicts()
         if conflicts:
             app, names = sorted(conflicts.items())[0]
-            raise Failed(f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge")
+            several = f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge"
+            raise Failed(several, code="conflicting-migrations")
         goals = [goal for command in commands for goal in goals_of(command, executor.loader)]
         chosen = executor.migration_plan(goals or executor.loader.graph.leaf_nodes())
         return list(judged(executor, {(one.app_label, one.name) for one, is_back in chosen if not is_back}, there))
@@ -236,10 +237,8 @@ def plan(options: argparse.Namespace) -> int:
     ask_others(targets, partial(show_other, now))
     emit({"migrations": {"plan": everything, "applied": now}})
     if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
-        print(
-            "The old code serves while migrations run, and comes back with a rollback. Deploy in two steps: first the"
-        )
-        print("code that works with both schemas, and with the next deploy the migration. Or: --allow-destructive")
+        print("The old code serves while migrations run, and comes back with a rollback.")
+        emit_error(code="destructive-migration")
         return 1
     return 0
 
@@ -297,8 +296,8 @@ def back(options: argparse.Namespace) -> int:
         migrate_back(between)
     emit({"migrations": {"back": between}})
     if options.refuse and explain(between, why_no_code_goes_back):
-        print("The older code would meet a schema that it does not know. Repair it with a new deploy; or migrate back")
-        print("first, where every operation is reversible: --migrate-back. Or: --allow-destructive")
+        print("The older code would meet a schema that it does not know.")
+        emit_error(code="migrations-ahead" if all(one["reversible"] for one in between) else "no-way-back")
         return 1
     return 0
 
@@ -377,7 +376,7 @@ def why_no_code_goes_back(operation: Table) -> str:
 def migrate_back(between: Sequence[Table]) -> None:
     """Unapplies exactly these migrations; all is checked before anything changes."""
     if explain(between, lambda operation: "" if operation["reversible"] else "it has no way back"):
-        raise Failed("Nothing was migrated back.")
+        raise Failed("Nothing was migrated back.", code="no-way-back")
     targets = [target for alias in {one["database"]: None for one in between} for target in backwards(alias, between)]
     for alias, app, name in targets:
         print(f"djdeploy: manage.py migrate {app} {name} --database {alias}")
@@ -395,7 +394,10 @@ def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]
     last = {app: [name for of, name in order if of == app and (of, name) in rows - set(gone)][-1:] for app in apps}
     planned = executor.migration_plan([(app, *(last[app] or [None])) for app in apps])
     if {(one.app_label, one.name) for one, is_back in planned if is_back} != set(gone):
-        raise Failed(f"the migrations of {alias!r} since then cannot be unapplied alone: others depend on them")
+        raise Failed(
+            f"the migrations of {alias!r} since then cannot be unapplied alone: others depend on them",
+            code="no-way-back",
+        )
     return [(alias, app, *(last[app] or ["zero"])) for app in apps]
 
 
@@ -456,4 +458,10 @@ def main(words: Sequence[str]) -> int:
         return run(words)
     except (Failed, ImproperlyConfigured, CommandError) as failed:
         print(str(failed) or type(failed).__name__)
+        emit_error(code_of(failed))
         return 1
+
+
+def code_of(error: Exception) -> str:
+    """What the client's `fab explain` takes. Django has one exception for each way in which its commands fail."""
+    return error.code if isinstance(error, Failed) else ""

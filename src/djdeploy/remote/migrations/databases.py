@@ -9,7 +9,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.management import get_commands, load_command_class
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, router
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 
 NO_DATABASE = "django.db.backends.dummy"
@@ -18,7 +18,15 @@ BRIEFLY = 3  # seconds to connect to a database that no `migrate` touches
 
 
 class Failed(Exception):
-    """Why the task cannot go on, for the user."""
+    """Why the task cannot go on, for the user.
+
+    Args:
+        code: what `fab explain` takes; empty if it is not there.
+    """
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
@@ -104,6 +112,7 @@ def explained(alias: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}") from error
+        code = "database-unreachable" if isinstance(error, OperationalError) else ""
+        raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}", code) from error
     except InconsistentMigrationHistory as error:
         raise Failed(f"`migrate` would refuse the database {alias!r}: {error}") from error

@@ -51,7 +51,8 @@ def patiently(work: Callable[[], Any], tries: int = TRIES) -> Any:
             time.sleep(pause)
     raise Failed(
         f"a lock was not free within {lock_timeout():g} s, {tries} times ({last}). What is migrated so far stays."
-        " Something holds a table for long: a report, a dump, an idle transaction (see pg_stat_activity)"
+        " Something holds a table for long: a report, a dump, an idle transaction (see pg_stat_activity)",
+        code="lock-timeout",
     )
 
 

@@ -48,6 +48,7 @@ class Answer(NamedTuple):
     kind: str = ""  # for counting failures
     milliseconds: float = 0
     release: str = ""  # what the site's X-Release header says
+    code: str = ""  # what `fab explain` takes, of an answer that says so
     pid: int | None = None  # who listens, on a socket that one instance listens on alone
 
 
@@ -159,7 +160,9 @@ def judged(response: http.client.HTTPResponse, body: bytes, asked: Table) -> Ans
         return Answer(True, status, release=release)
     if not right:
         why = f"{asked['path']} answered {status}" + (f" instead of {wanted}" if wanted else "")
-        return Answer(False, status, why + meaning(status, host, location), f"HTTP {status}", release=release)
+        why += meaning(status, host, location)
+        code = "allowed-hosts" if status == 400 else ""
+        return Answer(False, status, why, f"HTTP {status}", release=release, code=code)
     text = asked.get("contains")
     if text and text.encode() not in body:
         why = f"{asked['path']} answered {status}, without the text {text!r}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import launch
 from ..durations import Durations, of_environment
-from ..emit import emit
+from ..emit import emit, emit_error
 from . import health, proc, supervisorctl
 from .instances import Found, Instance, instances_of
 from .nudge import Nudge
@@ -34,7 +34,15 @@ AT_ONCE = Probation(0, 1)  # for what has served until now
 
 
 class Failed(Exception):
-    """An instance does not serve the release."""
+    """An instance does not serve the release.
+
+    Args:
+        code: what `fab explain` takes; empty if it is not there.
+    """
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Ended(BaseException):
@@ -103,7 +111,8 @@ class RollingRestart:
             raise Failed(
                 f"pid {found.pid} ended and Supervisor started no other within {patience(instance):g} s. "
                 f"Its program needs autorestart=true (Gunicorn ends with 0, which the default takes for intended); "
-                f"{start_hint(instance)}"
+                f"{start_hint(instance)}",
+                code="no-restart",
             )
         return now
 
@@ -132,7 +141,10 @@ class RollingRestart:
         if expected:
             show(instance.log_tail(0))
             why = f"Supervisor says {known}" if known else "it was started lately"
-            raise Failed(f"{why}, and it does not come up within {patience(instance):g} s; {start_hint(instance)}")
+            raise Failed(
+                f"{why}, and it does not come up within {patience(instance):g} s; {start_hint(instance)}",
+                code="not-ready",
+            )
         note(
             f"{instance.label} is not running: install the output of `fab supervisor-conf` if that was never done "
             f"or has changed; else {start_hint(instance)}"
@@ -160,7 +172,7 @@ class RollingRestart:
                 time.sleep(min(self.waits.probation_poll, max(self.waits.poll, successor.left)))
         except NotReady as error:
             show(successor.instance.log_tail(log_size))
-            raise Failed(str(error)) from None
+            raise Failed(str(error), error.code) from None
         if successor.answered:
             note(f"{successor.instance.label}: {successor.answered}")
         return successor.now
@@ -171,7 +183,10 @@ class RollingRestart:
             if not proc.lives(found.process):
                 raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
         if self.probe.is_broken:
-            raise NotReady(f"{self.probe.failed} requests have failed; the settings allow {self.probe.max_failures}")
+            raise NotReady(
+                f"{self.probe.failed} requests have failed; the settings allow {self.probe.max_failures}",
+                code="too-many-failures",
+            )
 
     def end_removed(self) -> None:
         """Ends what the release has no more; our launcher then waits for a release that has it again."""
@@ -290,7 +305,7 @@ def make_probe(options: Options, runtime: Table, instances: list[Instance]) -> P
 def renew(options: Options, waits: Durations) -> int:
     runtime = launch.runtime_for(options.home, os.path.join(options.home, options.release))
     if runtime is None:
-        raise Failed(f"{options.release} has no runtime.json: nothing says what it runs")
+        raise Failed(f"{options.release} has no runtime.json: nothing says what it runs", code="no-runtime")
     before = launch.runtime_of(os.path.join(options.home, options.old)) if options.old else None
     instances = instances_of(options.home, runtime)
     with make_probe(options, runtime, instances) as probe:
@@ -298,12 +313,12 @@ def renew(options: Options, waits: Durations) -> int:
         try:
             restart.run(instances)
             restart.end_removed()
-            problem = ""
+            problem = None
         except Failed as failed:
-            problem = f"{label(restart.results)}: {failed}"
+            problem = Failed(f"{label(restart.results)}: {failed}", failed.code)
         except Ended:
             probe.patience = 0
-            return report(restart, probe, "ended by a signal", status=ENDED)
+            return report(restart, probe, Failed("ended by a signal"), status=ENDED)
     return report(restart, probe, problem)
 
 
@@ -311,17 +326,19 @@ def label(results: list[Table]) -> str:
     return f"{results[-1]['process']} {results[-1]['instance']}" if results else "processes"
 
 
-def report(restart: RollingRestart, probe: Probe, problem: str, status: int = 1) -> int:
+def report(restart: RollingRestart, probe: Probe, problem: Failed | None, status: int = 1) -> int:
     if probe.sent:
         note(str(probe))
         emit({"probe": probe.result()})
     emit({"instances": restart.results})
     if not problem and probe.is_broken:
-        problem = f"{probe.failed} requests have failed; the settings allow {probe.max_failures}"
+        why = f"{probe.failed} requests have failed; the settings allow {probe.max_failures}"
+        problem = Failed(why, code="too-many-failures")
     if not problem:
         return 0
     say_touched(restart.results)
     print(problem, flush=True)
+    emit_error(problem.code)
     return status
 
 
@@ -350,6 +367,7 @@ def main(words: list[str]) -> int:
         return renew(options, of_environment())
     except Failed as failed:
         print(failed)
+        emit_error(failed.code)
         return 1
     except Ended:
         return 143

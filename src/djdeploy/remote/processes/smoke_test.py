@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from .. import launch
 from ..durations import Durations, of_environment
-from ..emit import emit, wait_for_others
+from ..emit import emit, emit_error, wait_for_others
 from . import health, proc
 
 if TYPE_CHECKING:
@@ -31,7 +31,15 @@ PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
-    """The release does not serve."""
+    """The release does not serve.
+
+    Args:
+        code: what `fab explain` takes.
+    """
+
+    def __init__(self, why: str, code: str = "smoke-test") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Hangs(Failed):
@@ -220,7 +228,7 @@ class Try:
         if answer.status not in (None, 503):
             self.wrong_since = self.wrong_since or time.monotonic()
             if time.monotonic() - self.wrong_since > self.server.waits.smoke_wrong_answers:
-                raise Failed(answer.why)
+                raise Failed(answer.why, code=answer.code or "smoke-test")
 
 
 def smoke(home: str, release: str, waits: Durations) -> int:
@@ -228,6 +236,7 @@ def smoke(home: str, release: str, waits: Durations) -> int:
     runtime = launch.runtime_of(root)
     if runtime is None:
         print(f"{release} has no runtime.json: nothing says what it runs")
+        emit_error(code="no-runtime")
         return 1
     well = []
     for process in runtime["processes"]:
@@ -248,6 +257,7 @@ def serves(home: str, found: launch.Launch, waits: Durations) -> bool:
         answer = early_answer(home, found, tail, waits) or answer_of(home, found, tail, waits)
     except Failed as failed:
         print("\n".join([f"  {line}" for line in tail] + [f"{name} of the new release does not serve: {failed}"]))
+        emit_error(failed.code)
         return False
     print(f"{name} answered {found.process['health']['path']} with {answer.status} in {answer.milliseconds:.0f} ms")
     if answer.why:

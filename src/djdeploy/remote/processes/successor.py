@@ -18,7 +18,15 @@ WARMING_UP = 503  # the one status that says so itself
 
 
 class NotReady(Exception):
-    """It will not become ready."""
+    """It will not become ready.
+
+    Args:
+        code: what `fab explain` takes.
+    """
+
+    def __init__(self, why: str, code: str = "not-ready") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Probation(NamedTuple):
@@ -177,7 +185,7 @@ class Successor:
             return
         self.wrong_since = self.wrong_since or time.monotonic()
         if time.monotonic() - self.wrong_since > self.durations.wrong_answers:
-            raise NotReady(answer.why)
+            raise NotReady(answer.why, code=answer.code or "not-ready")
 
 
 def supervisor_name(pid: int) -> str | None:

@@ -15,6 +15,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 
+from ..emit import emit_error
+
 PINNED = re.compile(
     r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*(===?\s*[^\s*,;]+|@\s*\S+)"  # name[extra]==1.0 or name @ address
     r"(\s*;.*)?"  # for some Pythons only
@@ -80,6 +82,7 @@ def main(words: Sequence[str]) -> int:
     if problems:
         print("\n".join(problems))
         print("Pin every line (name==version): pip-compile does it.")
+        emit_error(code="unpinned")
         return 1
     print(hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24])
     return 0

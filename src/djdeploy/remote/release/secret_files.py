@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..emit import emit
+from ..emit import emit, emit_error
 
 MODE = 0o600
 RECORD = "record.json"  # in KEEP: what was there before, by its name in `shared`
@@ -107,6 +108,8 @@ def install(shared: str, keep: str, wanted: Mapping[str, bytes]) -> None:
             write(os.path.join(keep, RECORD), json.dumps(record).encode())
             write(path, content)
         except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            emit_error(code="disk-full" if is_full else "secret-not-installed")
             sys.exit(f"{name} could not be {'installed' if found == 'missing' else 'replaced'}: {error}")
         print(f"djdeploy: {name} was {'installed' if found == 'missing' else 'replaced'}")
 
