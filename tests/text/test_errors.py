@@ -29,7 +29,7 @@ from djdeploy.errors.kinds import (
 )
 from djdeploy.script.plan import STAGES, Step
 from djdeploy.script.undo import UNDO
-from djdeploy.ssh.remote import StepRun
+from djdeploy.ssh.step_run import StepRun
 
 from .test_plan import SETTINGS, deployment
 
