@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 
 from ..errors import SettingsError
+from ..remote.launch import graceful_seconds, is_gunicorn, takes_socket
 from .process import Process
 from .settings import Settings
 
-GRACEFUL = 30
-"""Seconds that Gunicorn lets its workers finish, if its command does not say otherwise."""
-
 MARGIN = 10
-"""Seconds by which Supervisor is more patient than Gunicorn, and than `renew.py`."""
+"""Seconds by which Supervisor is more patient than Gunicorn, and than the rolling restart."""
 
 SAFE_GTHREAD = (25, 3)
 """The first Gunicorn whose threaded workers drop no connection when they are told to end."""
@@ -76,14 +73,14 @@ def _comment(process: Process) -> Iterator[str]:
 
 
 def _command(settings: Settings, process: Process, held: bool) -> Iterator[str]:
-    yield "; Our launcher becomes the server of the current release, and waits while there is none."
+    yield "; The launcher becomes the server of the current release, and waits while there is none."
     words = [settings.python, "-I", str(settings.layout.launcher), *(["--socket"] if held else []), process.name]
     yield f"command={escaped(shlex.join(words))} %(process_num)d"
 
 
 def _socket(process: Process) -> Iterator[str]:
     bind = str(process.bind)
-    yield "; Supervisor holds the socket: while one instance is renewed others answer, and no connection is refused."
+    yield "; Supervisor holds the socket: while one instance restarts the others answer, and no connection is refused."
     if bind.startswith("unix:"):
         yield f"socket=unix://{escaped(bind[5:])}"
         yield "; Any local user may connect, as to a port: nginx has another account. Its directory can narrow that."
@@ -113,8 +110,8 @@ def _stopping(process: Process) -> Iterator[str]:
     yield "stopsignal=TERM"
     yield "stopasgroup=false"
     yield "killasgroup=true"
-    yield f"; Longer than the server's own patience with its last requests ({graceful_seconds(process)} s)."
-    yield f"stopwaitsecs={graceful_seconds(process) + MARGIN}"
+    yield f"; Longer than the server's own patience with its last requests ({graceful_seconds(process.command)} s)."
+    yield f"stopwaitsecs={graceful_seconds(process.command) + MARGIN}"
 
 
 def _surroundings(settings: Settings, process: Process) -> Iterator[str]:
@@ -137,11 +134,6 @@ def program_name(settings: Settings, process: Process) -> str:
 def is_held_by_supervisor(process: Process) -> bool:
     """Supervisor closes its socket when its last process ends: one instance gains nothing. And it knows IPv4 only."""
     return bool(process.bind) and process.instances > 1 and not str(process.bind).startswith("[")
-
-
-def graceful_seconds(process: Process) -> int:
-    found = re.search(r"--graceful-timeout[ =]+(\d+)", process.command)
-    return int(found[1]) if found else GRACEFUL
 
 
 def escaped(value: str) -> str:
@@ -188,7 +180,7 @@ def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator
         yield f"{name} binds an IPv6 address, which Supervisor cannot hold: bind 127.0.0.1 or unix:/path instead."
     if not process.health:
         yield f"{name} has no `health`: any answer, also an error, counts as ready, and the smoke test leaves it out."
-    yield from _server_problems(name, words) if _is_gunicorn(words) else _foreign_problems(process)
+    yield from _server_problems(name, words) if is_gunicorn(words) else _foreign_problems(name, words)
     yield from _worker_problems(name, words, _version(versions.get("gunicorn", "")))
 
 
@@ -197,7 +189,7 @@ def _server_problems(name: str, words: list[str]) -> Iterator[str]:
     if options & {"-b", "--bind"}:
         yield f"{name}: `--bind` in its command has no effect: it listens on `bind` of the settings. Remove it."
     if options & {"-p", "--pid"}:
-        yield f"{name}: `--pid` in its command: a stale file can keep Gunicorn from starting. Remove it: we write one."
+        yield f"{name}: `--pid` in its command: a stale file keeps Gunicorn from starting. Remove it."
     if options & {"-D", "--daemon"}:
         yield f"{name}: with `--daemon` Supervisor loses the server and starts it for ever. Remove it."
     if "--preload" in options:
@@ -206,13 +198,13 @@ def _server_problems(name: str, words: list[str]) -> Iterator[str]:
         yield f"{name}: `--reload` is for development: it restarts workers whenever a file changes."
 
 
-def _foreign_problems(process: Process) -> Iterator[str]:
-    if not re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", process.command):
+def _foreign_problems(name: str, words: list[str]) -> Iterator[str]:
+    if not takes_socket(words):
         yield (
-            f"{process.name}: we know only Gunicorn to take a socket from Supervisor by itself. "
-            f"Others are told to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address."
+            f"{name}: only Gunicorn takes a socket from Supervisor by itself. "
+            f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address."
         )
-    yield f"{process.name} is not Gunicorn: an instance cannot be asked on a socket of its own, nor smoke-tested."
+    yield f"{name} is not Gunicorn: its instances cannot be checked one by one, nor smoke-tested."
 
 
 def _worker_problems(name: str, words: list[str], version: tuple[int, ...]) -> Iterator[str]:
@@ -234,10 +226,6 @@ def _words(process: Process) -> list[str]:
         return shlex.split(process.command)
     except ValueError:
         return process.command.split()
-
-
-def _is_gunicorn(words: list[str]) -> bool:
-    return PurePath(words[0]).name == "gunicorn" or words[1:3] == ["-m", "gunicorn"]
 
 
 def _option(words: list[str], short: str, long: str) -> str:

@@ -109,16 +109,12 @@ def check_each(
     known: Mapping[str, Field[Any]], values: Mapping[str, object]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """A value for each field, as it is kept; and by their fields' names what is wrong with those that were given."""
-    checked, wrong = {}, {}
-    for name, declaration in known.items():
-        checked[name] = default_of(declaration)
-        if name not in values:
-            continue
-        kind = kind_of(declaration)
-        if problems := list(kind.problems(f"`{name}`", values[name])):
-            wrong[name] = problems
-        else:
-            checked[name] = kind.made(values[name])
+    problems = {name: list(kind_of(known[name]).problems(f"`{name}`", value)) for name, value in values.items()}
+    wrong = {name: found for name, found in problems.items() if found}
+    checked = {
+        name: kind_of(f).made(values[name]) if name in values and name not in wrong else default_of(f)
+        for name, f in known.items()
+    }
     return checked, wrong
 
 

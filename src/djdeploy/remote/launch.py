@@ -239,6 +239,12 @@ def takes_socket(words: list[str]) -> bool:
     return is_gunicorn(words) or bool(re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(words)))
 
 
+def graceful_seconds(command: str) -> int:
+    """How long the server lets its workers finish when it is told to end: 30, as Gunicorn, if it does not say so."""
+    found = re.search(r"--graceful-timeout[ =]+(\d+)", command)
+    return int(found.group(1)) if found else 30
+
+
 def has_control_socket(release: str) -> bool:
     """Gunicorn 25.1 and later."""
     pattern = os.path.join(glob.escape(release), "virtualenv/lib/python*/site-packages/gunicorn-*.dist-info")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
@@ -28,7 +27,6 @@ from .successor import NotReady, Probation, Successor
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
 ENDED = 128 + signal.SIGTERM  # as a shell says it
 AT_ONCE = Probation(0, 1)  # for what has served until now
 
@@ -239,8 +237,7 @@ def patience(instance: Instance) -> float:
 def graceful_seconds(runtime: Table, instance: Instance) -> float:
     """How long the server lets its workers finish."""
     process = launch.process_of(runtime, instance.process["name"]) or instance.process
-    found = re.search(r"--graceful-timeout[ =]+(\d+)", process["command"])
-    return float(found.group(1)) if found else GRACEFUL
+    return launch.graceful_seconds(process["command"])
 
 
 def strangers(instance: Instance) -> list[Found]:
