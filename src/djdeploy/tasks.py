@@ -211,7 +211,7 @@ def version(job: Job, json: bool = False) -> Mapping[str, Mapping[str, str]]:
 @task(positional=["code"], help={"code": "the code that an error names, or a setting; `all` lists the codes"})
 def explain(job: Job, code: str) -> None:
     """Explain an error or a setting"""
-    queries.explain(code)
+    queries.explain(job, code)
 
 
 TASKS = (

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,26 @@ def test_what_is_no_setting_has_no_explanation(name: str) -> None:
 
 def test_all_known_names_have_an_explanation() -> None:
     assert [name for name in reference.known_names() if not reference.explain(name)] == []
+
+
+def explained(word: str) -> subprocess.CompletedProcess[str]:
+    fab = Path(sys.executable).with_name("fab")
+    return subprocess.run([fab, "explain", word], cwd=ROOT / "examples", capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["branch", "Process.bind"])
+def test_fab_explains_a_setting(name: str) -> None:
+    assert explained(name).stdout == f"{reference.explain(name)}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "more"),
+    [("Proces.bind", "; did you mean `Process.bind`?"), ("?", "; `fab explain all` lists the codes")],
+)
+def test_fab_says_what_it_cannot_explain(word: str, more: str) -> None:
+    done = explained(word)
+    assert done.returncode == 2
+    assert f"{word!r} is neither the code of an error nor a setting{more}\n" in done.stderr
 
 
 def test_settings_of_a_project_are_explained_with_the_others() -> None:

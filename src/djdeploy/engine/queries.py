@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DeployError, Interrupted, SettingsError
 from ..errors.catalogue import CATALOGUE
+from ..project import reference
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
@@ -238,14 +239,19 @@ def version(job: Job, *, json: bool) -> Mapping[str, Mapping[str, str]]:
     return found
 
 
-def explain(code: str) -> None:
-    """Explains an error by its code; `all` lists the codes."""
+def explain(job: Job, code: str) -> None:
+    """Explains an error by its code, or a setting by its name; `all` lists the codes."""
+    settings = type(job.settings)
     if code == "all":
         tables.say("\n".join(CATALOGUE))
     elif entry := CATALOGUE.get(code):
         tables.say(f"{entry.why}\n\n{entry.remedy}")
+    elif text := reference.explain(code, settings):
+        tables.say(text)
     else:
-        raise SettingsError("explain", [f"{code!r} is not the code of an error{nearest(code, CATALOGUE)}"])
+        known = [*CATALOGUE, *reference.known_names(settings)]
+        near = nearest(code, known, otherwise="; `fab explain all` lists the codes")
+        raise SettingsError("explain", [f"{code!r} is neither the code of an error nor a setting{near}"])
 
 
 def supervisor_conf(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, Field, field, fields
 from functools import partial
@@ -124,10 +124,12 @@ def subject(cls: type, values: Mapping[str, Any]) -> str:
     return f"{cls.__name__} {name!r}" if isinstance(name, str) else cls.__name__
 
 
-def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """`; did you mean ...?`, or all the names if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(known)}"
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """`; did you mean ...?`. If no name is near, all the names, or what there is to say otherwise."""
+    names = list(known)
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        return f"; did you mean `{near[0]}`?"
+    return f"; there are {', '.join(names)}" if otherwise is None else otherwise
 
 
 def duplicates(items: Sequence[str]) -> list[str]:
