@@ -23,7 +23,8 @@ from djdeploy.engine import changes
 from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.rehearsal.waiting import wait_until
-from djdeploy.script.plan import StepFunction
+from djdeploy.script.stages import PUBLISH
+from djdeploy.script.steps import StepFunction
 from djdeploy.script.undo import UNDO
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
@@ -95,7 +96,7 @@ def with_hooks(root: Path) -> Recipe:
 
     undo = UNDO["deploy"]
     UNDO["deploy"] = replace(
-        undo, publish=(step("undo"), *(each for each in undo.publish if not each.__name__.startswith("hook_")))
+        undo, publish=(step("undo"), *(each for each in undo.entries(PUBLISH) if not each.name.startswith("hook_")))
     )
     return (
         DEPLOY.before(mark_ready, step("build"))

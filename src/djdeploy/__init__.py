@@ -10,7 +10,9 @@ from .project.secret import Secret
 from .project.settings import Settings
 from .project.values import setting
 from .recipe import DEPLOY, ROLLBACK
-from .script.plan import Deployment, Recipe, Step, once
+from .script.deployment import Deployment, Failure
+from .script.recipes import Recipe
+from .script.steps import Step, background, join, once, undone_by
 from .server.protocols import Installer, Server, Source
 from .server.shell import Shell, sh
 
@@ -24,6 +26,7 @@ __all__ = [
     "ROLLBACK",
     "DeployError",
     "Deployment",
+    "Failure",
     "Health",
     "Host",
     "Installer",
@@ -36,10 +39,13 @@ __all__ = [
     "Shell",
     "Source",
     "Step",
+    "background",
     "collection",
+    "join",
     "once",
     "setting",
     "sh",
+    "undone_by",
 ]
 
 

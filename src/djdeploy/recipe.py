@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from .project.secret_files import as_input
+from .project.settings import Settings
+from .script.deployment import Deployment
 from .script.fragments import (
     before_migrate,
-    is_migrate,
+    build_step,
+    compile_while_collecting,
     kept,
     link_to_shared,
     link_virtualenv_of_original_layout,
@@ -29,7 +31,8 @@ from .script.fragments import (
     stop,
     synced,
 )
-from .script.plan import Deployment, Recipe, Step, background, join, once, runs
+from .script.recipes import Recipe
+from .script.steps import Step, StepDefinition, background, emits, group, join, once, runs
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -194,19 +197,16 @@ def link_shared(d: Deployment) -> Sequence[Shell]:
     return commands
 
 
-def run_build_steps(d: Deployment) -> Sequence[Step]:
+@group()
+def run_build_steps(settings: Settings) -> Sequence[StepDefinition]:
     """Run the project's own build steps"""
-    return [
-        Step(
-            "run_build_steps", f"Run {command}", (sh("cd {repository}", repository=d.target.repository), Shell(command))
-        )
-        for command in d.settings.build_steps
-    ]
+    return [build_step(number, command) for number, command in enumerate(settings.build_steps, 1)]
 
 
 @background
 @once
 @runs("django", "python")
+@emits("migrations")
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
     words = migrate_words(d)
@@ -215,6 +215,7 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 
 
 @background
+@emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
@@ -222,13 +223,10 @@ def smoke_test(d: Deployment) -> Sequence[Shell]:
     return [sh("{smoke} {home} {release}", smoke=d.program("smoke_test"), home=d.layout.home, release=d.release)]
 
 
-def prepare_project(d: Deployment) -> Sequence[Step]:
+@group(arrange=compile_while_collecting)
+def prepare_project(settings: Settings) -> Sequence[StepDefinition]:
     """Run the management commands that come before the first migration"""
-    steps = [manage_step(d, command) for command in before_migrate(d.settings.manage_steps)]
-    if [step.name for step in steps[-2:]] == ["collect_static", "compile_messages"]:
-        # Neither needs the other, and nothing after them here needs either: they are done at once.
-        steps[-2:] = [replace(steps[-1], background=True), steps[-2]]
-    return steps
+    return [manage_step(command) for command in before_migrate(settings.manage_steps)]
 
 
 def keep_old_static(d: Deployment) -> Sequence[Shell]:
@@ -254,14 +252,15 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
 
 
-def migrate_database(d: Deployment) -> Sequence[Step]:
+@group()
+def migrate_database(settings: Settings) -> Sequence[StepDefinition]:
     """Run the migrations, and the management commands that come after them"""
-    commands = d.settings.manage_steps[len(before_migrate(d.settings.manage_steps)) :]
-    return [manage_step(d, command) for command in commands if d.runs_once_steps or not is_migrate(command)]
+    return [manage_step(command) for command in settings.manage_steps[len(before_migrate(settings.manage_steps)) :]]
 
 
 @once
 @runs("django", "python")
+@emits("migrations")
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that lie between"""
     # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
@@ -272,6 +271,7 @@ def guard_rollback(d: Deployment) -> Sequence[Shell]:
 
 @once
 @runs("django", "python")
+@emits("migrations")
 def migrate_back(d: Deployment) -> Sequence[Shell]:
     """Unapply the migrations that lie between"""
     if not d.departing or not d.migrate_back:
@@ -292,6 +292,7 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
     return [*first, *keep, set_link(d, "current", d.release)]
 
 
+@emits("probe", "instances")
 def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
     if not d.settings.processes:
@@ -342,6 +343,7 @@ def forget_old_secrets(d: Deployment) -> Sequence[Shell]:
     return [sh("rm -rf {keep}", keep=kept(d))] if d.secrets else []
 
 
+@emits("removed", "environments")
 def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     """Remove old releases"""
     seen = d.snapshot.after_publishing(d.release) if d.task == "deploy" else d.snapshot

@@ -16,7 +16,7 @@ from .engine.job import DeployTask, Job, task, whole_number
 from .project.checkup import Checkup
 from .project.settings import Settings
 from .recipe import DEPLOY, ROLLBACK
-from .script.plan import Recipe
+from .script.recipes import Recipe
 
 __all__ = [
     "TASKS",
@@ -245,9 +245,14 @@ def collection(
         name: the collection's name, for a stage beside another: `ns.add_collection(collection(staging, "staging"))`.
         recipe: what a deploy does, with steps of the project's own.
         rollback_recipe: what a rollback does.
+
+    Raises:
+        SettingsError: a recipe places a step by one that these settings do not bring.
     """
+    for each in (recipe, rollback_recipe):
+        each.expanded(settings)
     made = Collection(name) if name else Collection()
     recipes = {deploy: recipe, rollback: rollback_recipe}
-    for each in TASKS:
-        made.add_task(DeployTask(each.body, settings=settings, recipe=recipes.get(each), **each.options))
+    for task_ in TASKS:
+        made.add_task(DeployTask(task_.body, settings=settings, recipe=recipes.get(task_), **task_.options))
     return made

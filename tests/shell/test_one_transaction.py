@@ -11,9 +11,10 @@ import pytest
 
 from djdeploy import DEPLOY, Deployment, Recipe, Shell, sh
 from djdeploy.engine import changes, on_hosts, queries
-from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError
+from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import switch_links
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.script.stages import PUBLISH, Stage
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
 from tests.local_fleet import Client, LocalFleet
@@ -67,8 +68,8 @@ class Killer(Report):
         super().__init__(io.StringIO())
         self.remotes, self.victim = remotes, (host, stage)
 
-    def stage_ended(self, host: str, stage: str, runs: object, milliseconds: float) -> None:
-        if (host, stage) == self.victim:
+    def stage_ended(self, host: str, stage: Stage, runs: object, milliseconds: float) -> None:
+        if (host, stage.name) == self.victim:
             remote = next(remote for remote in self.remotes if remote.host == host)
             remote.connection.channels[-1].process.kill()
             remote.connection.channels[-1].process.wait()
@@ -139,7 +140,7 @@ def test_an_interrupt_does_not_end_what_restores(live: LocalFleet, tmp_path: Pat
         client.when(tmp_path / "restoring", signal.SIGINT)
         assert client.process.stdout
         for line in client.process.stdout:
-            if "Ctrl-C once more leaves that to the servers" in line:
+            if "Press Ctrl-C again to leave the rollback to the servers" in line:
                 break
         (tmp_path / "go").touch()
         output = client.output
@@ -187,21 +188,35 @@ def test_what_restores_goes_on_behind_a_step_that_fails(live: LocalFleet) -> Non
     assert "host1: NOT restored" in caught.value.site
 
 
-def test_a_fault_in_a_step_of_the_fabfile_restores_what_was_begun(live: LocalFleet) -> None:
+def test_a_fault_in_a_step_of_the_fabfile_is_met_before_any_host_begins_its_stage(live: LocalFleet) -> None:
     before = live.links()
 
     def faulty(d: Deployment) -> list[Shell]:
         """Fail here, not on the server"""
-        if d.host == "host2" and d.timings:  # not yet when the names of all steps are looked up
+        if d.host == "host2":
             raise KeyError("no such thing")
         return []
 
-    with pytest.raises(PublishFailed, match=r"KeyError: 'no such thing' \(.*test_one_transaction.py:\d+\)") as caught:
+    with pytest.raises(StepFailed, match=r"KeyError: 'no such thing' \(.*test_one_transaction.py:\d+\)") as caught:
         changes.deploy(
             live.remotes(), live.settings, report=quiet_report(), who=who(1), recipe=DEPLOY.after(switch_links, faulty)
         )
     assert live.links() == before
-    assert f"host1: The links were put back. The site still runs {before[0]}." in caught.value.site
+    assert f"It was not touched. The site still runs {before[0]}." in caught.value.site
+
+
+def test_a_fault_of_ours_while_a_stage_runs_restores_what_was_begun(live: LocalFleet) -> None:
+    before = live.links()
+
+    class Faulty(Report):
+        def stage_ended(self, host: str, stage: Stage, runs: object, milliseconds: float) -> None:
+            if (host, stage) == ("host2", PUBLISH):
+                raise KeyError("no such thing")
+
+    with pytest.raises(PublishFailed, match=r"KeyError: 'no such thing' \(.*test_one_transaction.py:\d+\)") as caught:
+        live.deploy(report=Faulty(io.StringIO()), seconds=1)
+    assert live.links() == before
+    assert caught.value.site == f"The links were put back. The site still runs {before[0]}."
 
 
 # --- the order of hosts -----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from djdeploy import Settings, sh
 from djdeploy.recipe import DEPLOY
-from djdeploy.script.plan import Deployment
+from djdeploy.script.deployment import Deployment
+from djdeploy.script.stages import BUILD, PUBLISH
 from djdeploy.server.snapshot import Snapshot
 from tests.shell.homes import starter
 
@@ -93,7 +94,7 @@ def test_no_setting_is_interpreted_by_the_shell(
     d = Deployment(
         settings=values, host="h", snapshot=Snapshot.parse(FACTS, PROGRAMS), release="r1", token="t", subject=value
     )
-    plan = {step.name: step.script for stage in ("build", "publish") for step in DEPLOY.plan(stage, d)}
+    plan = {step.name: step.script for stage in (BUILD, PUBLISH) for step in DEPLOY.plan(stage, d)}
     run(["/bin/sh"], plan["create_release"])
     Path(d.target.repository, shared).mkdir(parents=True)
     Path(d.target.repository, shared, "seed").write_text("seed")

@@ -24,7 +24,7 @@ from djdeploy.rehearsal.fabfile import fabfile
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.target import Rehearsal
 from djdeploy.rehearsal.waiting import wait_until
-from djdeploy.script.plan import STAGES
+from djdeploy.script.stages import STAGES
 from djdeploy.server.snapshot import Snapshot
 from tests.hurry import HURRIED, IMPATIENT, with_durations
 from tests.local_host import commit

@@ -27,7 +27,8 @@ from djdeploy.errors.kinds import (
     StepFailed,
     together,
 )
-from djdeploy.script.plan import STAGES, Step
+from djdeploy.script.stages import STAGES
+from djdeploy.script.steps import Step
 from djdeploy.script.undo import UNDO
 from djdeploy.ssh.step_run import StepRun
 

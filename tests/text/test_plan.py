@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import pytest
 from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
 from djdeploy.errors.kinds import SettingsError
 from djdeploy.recipe import create_release, install_requirements, migrate_database, record, switch_links
-from djdeploy.script.plan import STAGES
+from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES
 from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
 
@@ -44,7 +43,7 @@ def text(steps: Sequence[Step]) -> str:
 
 
 def test_the_recipe_reads_top_to_bottom() -> None:
-    plan = {stage: names(DEPLOY.plan(stage, deployment())) for stage in STAGES}
+    plan = {stage.name: names(DEPLOY.plan(stage, deployment())) for stage in STAGES}
     assert plan == {
         "build": [
             "create_release",
@@ -87,19 +86,19 @@ def test_a_bad_release_never_becomes_previous() -> None:
 
 def test_management_commands_run_in_the_order_of_the_settings() -> None:
     settings = replace(SETTINGS, manage_steps=["collectstatic --noinput", "migrate", "clear_cache"])
-    assert names(DEPLOY.plan("build", deployment(settings)))[-3:-1] == ["guard_migrations", "collect_static"]
-    assert names(DEPLOY.plan("migrate", deployment(settings))) == ["migrate_database", "clear_cache"]
+    assert names(DEPLOY.plan(BUILD, deployment(settings)))[-3:-1] == ["guard_migrations", "collect_static"]
+    assert names(DEPLOY.plan(MIGRATE, deployment(settings))) == ["migrate_database", "clear_cache"]
 
 
 def test_messages_are_compiled_while_static_files_are_collected_if_nothing_waits_for_them() -> None:
-    steps = {step.name: step for step in DEPLOY.plan("build", deployment())}
+    steps = {step.name: step for step in DEPLOY.plan(BUILD, deployment())}
     assert steps["compile_messages"].background
     assert not steps["collect_static"].background
     for manage in (
         ["collectstatic", "compilemessages", "compilejsi18n", "migrate"],  # made of the messages
         ["compilemessages", "collectstatic", "migrate"],  # as the project wants it
     ):
-        plan = DEPLOY.plan("build", deployment(replace(SETTINGS, manage_steps=manage)))
+        plan = DEPLOY.plan(BUILD, deployment(replace(SETTINGS, manage_steps=manage)))
         managed = [step for step in plan if step.title.startswith("manage.py")]
         assert [step.title.split()[1] for step in managed] == manage[:-1]
         assert not any(step.background for step in managed)
@@ -107,11 +106,11 @@ def test_messages_are_compiled_while_static_files_are_collected_if_nothing_waits
 
 def test_migrations_run_on_the_first_host_only() -> None:
     settings = replace(SETTINGS, manage_steps=["migrate", "clear_cache"])
-    assert names(DEPLOY.plan("migrate", deployment(settings, runs_once_steps=False))) == ["clear_cache"]
+    assert names(DEPLOY.plan(MIGRATE, deployment(settings, runs_once_steps=False))) == ["clear_cache"]
 
 
 def test_a_step_that_is_skipped_is_not_planned() -> None:
-    assert "compile_messages" not in names(DEPLOY.plan("build", deployment(), skip=["compile_messages"]))
+    assert "compile_messages" not in names(DEPLOY.plan(BUILD, deployment(), skip=["compile_messages"]))
 
 
 def test_a_hook_is_a_step_put_before_or_after_another() -> None:
@@ -124,14 +123,14 @@ def test_a_hook_is_a_step_put_before_or_after_another() -> None:
         return [sh("curl -d {text} https://chat.example", text=f"{d.release} is live")]
 
     recipe = DEPLOY.after(migrate_database, warm_cache).before(record, tell_chat)
-    step = recipe.plan("migrate", deployment())[-1]
+    step = recipe.plan(MIGRATE, deployment())[-1]
     assert (step.name, step.title) == ("warm_cache", "Warm the cache")
     assert (
         step.script
         == "cd '/srv/my site/r2/repository/src'\n'/srv/my site/r2/virtualenv/bin/python' manage.py warm_cache"
     )
-    assert names(recipe.plan("finish", deployment()))[0] == "tell_chat"
-    assert "tell_chat" not in names(recipe.plan("finish", deployment(runs_once_steps=False)))
+    assert names(recipe.plan(FINISH, deployment()))[0] == "tell_chat"
+    assert "tell_chat" not in names(recipe.plan(FINISH, deployment(runs_once_steps=False)))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_a_step_that_returns_something_else_is_refused(made: Any) -> None:
         return made
 
     with pytest.raises(SettingsError, match=r"`announce` returns .*; a step returns a list of sh\(...\)"):
-        DEPLOY.after(record, announce).plan("finish", deployment())
+        DEPLOY.after(record, announce).plan(FINISH, deployment())
 
 
 def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
@@ -158,19 +157,19 @@ def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
 
     with pytest.raises(SettingsError, match="did you mean `switch_links`"):
         DEPLOY.without(switch_link)
-    assert install_requirements not in DEPLOY.without(install_requirements).build
+    assert install_requirements not in DEPLOY.without(install_requirements)
 
 
 def test_uv_is_used_where_the_server_has_it() -> None:
     with_uv = Snapshot.parse(FACTS | {"tools": {"uv": "/opt/bin/uv"}}, "/p")
-    plan = text(DEPLOY.plan("build", deployment(snapshot=with_uv)))
+    plan = text(DEPLOY.plan(BUILD, deployment(snapshot=with_uv)))
     assert plan.index("/opt/bin/uv pip install -q --offline") < plan.index("/opt/bin/uv pip install --python")
     assert "-m pip install -q" not in text(
-        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="uv"), snapshot=with_uv))
+        DEPLOY.plan(BUILD, deployment(replace(SETTINGS, installer="uv"), snapshot=with_uv))
     )
-    assert "-m pip install" in text(DEPLOY.plan("build", deployment()))
+    assert "-m pip install" in text(DEPLOY.plan(BUILD, deployment()))
     assert "-m pip install" in text(
-        DEPLOY.plan("build", deployment(replace(SETTINGS, installer="pip"), snapshot=with_uv))
+        DEPLOY.plan(BUILD, deployment(replace(SETTINGS, installer="pip"), snapshot=with_uv))
     )
 
 
@@ -178,14 +177,14 @@ def test_the_posts_layout_finds_its_virtualenv_inside_the_repository() -> None:
     process = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", pid_file="current/repository/demo.pid")
     settings = replace(SETTINGS, processes=[process])
     assert "ln -s ../virtualenv '/srv/my site/r2/repository/virtualenv'" in text(
-        DEPLOY.plan("build", deployment(settings))
+        DEPLOY.plan(BUILD, deployment(settings))
     )
-    assert "repository/virtualenv'" not in text(DEPLOY.plan("build", deployment()))
+    assert "repository/virtualenv'" not in text(DEPLOY.plan(BUILD, deployment()))
 
 
 def test_secrets_stay_out_of_the_manifest_and_travel_in_a_private_file() -> None:
     settings = replace(SETTINGS, env={"SECRET_KEY": "hunter2"})
-    create = DEPLOY.plan("build", deployment(settings))[0].script
+    create = DEPLOY.plan(BUILD, deployment(settings))[0].script
     manifest, runtime = create.split("release.json", 1)
     assert "hunter2" not in manifest
     assert "hunter2" in runtime
@@ -193,30 +192,30 @@ def test_secrets_stay_out_of_the_manifest_and_travel_in_a_private_file() -> None
 
 
 def test_every_stage_that_can_fail_has_an_undo() -> None:
-    assert names(UNDO["deploy"].plan("build", deployment())) == ["discard_release"]
-    assert names(UNDO["deploy"].plan("migrate", deployment())) == ["mark_failed"]
-    assert names(UNDO["deploy"].plan("publish", deployment())) == ["restore_links", "mark_failed"]
-    assert names(UNDO["rollback"].plan("publish", deployment())) == ["restore_links"]
+    assert names(UNDO["deploy"].plan(BUILD, deployment())) == ["discard_release"]
+    assert names(UNDO["deploy"].plan(MIGRATE, deployment())) == ["mark_failed"]
+    assert names(UNDO["deploy"].plan(PUBLISH, deployment())) == ["restore_links", "mark_failed"]
+    assert names(UNDO["rollback"].plan(PUBLISH, deployment())) == ["restore_links"]
 
 
 def test_the_links_go_back_first_and_processes_start_once_they_find_what_they_read() -> None:
     process = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001")
     settings = replace(SETTINGS, processes=[process])
     failed = deployment(settings, secrets={".env": b"KEY=1"})
-    assert names(UNDO["deploy"].plan("publish", failed)) == [
+    assert names(UNDO["deploy"].plan(PUBLISH, failed)) == [
         "restore_links",
         "restore_secrets",
         "restart_old",
         "mark_failed",
     ]
     failed = deployment(settings, task="rollback", migrate_back=True)
-    assert names(UNDO["rollback"].plan("publish", failed)) == ["restore_links", "migrate_forward_again", "restart_old"]
+    assert names(UNDO["rollback"].plan(PUBLISH, failed)) == ["restore_links", "migrate_forward_again", "restart_old"]
 
 
 def test_a_failed_way_back_is_migrated_forward_again_on_every_database() -> None:
     settings = replace(SETTINGS, manage_steps=["check", "migrate --noinput", "migrate --database other"])
     d = deployment(settings, task="rollback", migrate_back=True)
-    steps = UNDO["rollback"].plan("migrate", d)
+    steps = UNDO["rollback"].plan(MIGRATE, d)
     assert [step.title for step in steps] == [
         "manage.py migrate --noinput, again",
         "manage.py migrate --database other, again",
@@ -229,8 +228,8 @@ def test_a_failed_way_back_is_migrated_forward_again_on_every_database() -> None
 
 
 def test_an_environment_is_complete_once_it_is_on_the_disk() -> None:
-    (command,) = install_requirements(deployment())
-    lines = [line.strip() for line in command.splitlines()]
+    (step,) = install_requirements.steps(deployment())
+    lines = [line.strip() for line in step.script.splitlines()]
     assert lines[lines.index(': > "$environment/.complete"') - 1].startswith('sync -f "$environment"')
 
 
@@ -249,7 +248,6 @@ def test_the_history_line_is_json_on_one_line() -> None:
 
 def test_every_step_has_a_title_for_people() -> None:
     for stage in STAGES:
-        for function in getattr(DEPLOY, stage):
-            title = (inspect.getdoc(function) or "").splitlines()[0]
-            assert title
-            assert not title.endswith(".")
+        for entry in DEPLOY.entries(stage):
+            assert entry.title != entry.name
+            assert not entry.title.endswith(".")

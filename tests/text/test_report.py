@@ -15,6 +15,7 @@ from rich.console import Console
 
 from djdeploy import Shell, Step
 from djdeploy.project.checkup import Checkup, Finding
+from djdeploy.script.stages import BUILD, Stage
 from djdeploy.ssh.step_run import StepRun
 from djdeploy.terminal.progress import Report, TerminalReport, fitting, make_report, program_text
 from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json, print_status, print_table
@@ -36,7 +37,7 @@ def shown(
     """What a report shows of one step on each host."""
     report = report or make_report("demo", out=out, echo=echo)
     with report.task("deploy main", hosts):
-        report.stage_began("build", hosts)
+        report.stage_began(BUILD, hosts)
         for host in hosts:
             run = StepRun(Step("fetch_code", "Fetch the code", ()), status=status, milliseconds=1234)
             report.step_began(host, run.step)
@@ -44,7 +45,7 @@ def shown(
                 run.notes += [line.removeprefix("djdeploy: ")] if line.startswith("djdeploy: ") else []
                 report.line(host, run, line)
             report.step_ended(host, run)
-            report.stage_ended(host, "build", [run], 1234)
+            report.stage_ended(host, BUILD, [run], 1234)
     report.say("it is live")
     return out.getvalue()
 
@@ -125,7 +126,7 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
     report.say(HOSTILE)
     report.warn(HOSTILE)
     with report.task(HOSTILE, [HOSTILE]):
-        report.stage_began(HOSTILE, [HOSTILE])
+        report.stage_began(Stage(HOSTILE, HOSTILE), [HOSTILE])
     text = capsys.readouterr().out
     assert "title" in text
     assert not commands(text)
@@ -138,7 +139,7 @@ def test_json_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_dry_run_keeps_its_lines_and_commands_no_terminal() -> None:
     step = Step("x", f"X\n{HOSTILE}", (Shell(f"echo a\n\techo '{HOSTILE}'"),))
-    text = program_text("build", HOSTILE, {"A": HOSTILE}, [step])
+    text = program_text(BUILD, HOSTILE, {"A": HOSTILE}, [step])
     assert not commands(text)
     assert "echo a\n\techo '" in text
 
@@ -155,7 +156,7 @@ def rows(
     monkeypatch.setenv("LINES", str(height))
     report, out = TerminalReport(Terminal()), io.StringIO()
     with report.task("deploy", hosts):
-        report.stage_began("build", hosts)
+        report.stage_began(BUILD, hosts)
         for host, line in (lines or {}).items():
             run = StepRun(Step("fetch_code", "Fetch the code", ()))
             report.step_began(host, run.step)

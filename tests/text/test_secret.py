@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from djdeploy import DEPLOY, sh
 from djdeploy.errors.kinds import DeployError
 from djdeploy.errors.redaction import has_password, hidden, kind_of, values_to_hide, without_passwords
-from djdeploy.script.plan import Step
+from djdeploy.script.stages import BUILD
+from djdeploy.script.steps import Step
 from djdeploy.terminal.progress import program_text
 
 from .test_plan import SETTINGS, deployment
@@ -26,8 +27,8 @@ def test_a_dry_run_shows_no_character_of_a_secret_whatever_quotes_it_has(more: s
 
     value = f"hunter2 {more}|"
     d = deployment(replace(SETTINGS, env={"SECRET_KEY": value, "COLOUR": "mauve"}))
-    create = next(step for step in DEPLOY.plan("build", d) if step.name == "create_release")
-    text = program_text("build", "web1", d.environment, [create])
+    create = next(step for step in DEPLOY.plan(BUILD, d) if step.name == "create_release")
+    text = program_text(BUILD, "web1", d.environment, [create])
     assert "hunter2" not in text
     words = shlex.split(text)
     assert "SECRET_KEY=***" in words
@@ -71,7 +72,7 @@ URLS = {
 def test_the_password_of_a_url_is_shown_nowhere_whatever_its_variable_is_called(url: str, shown: str) -> None:
     env = {"BROKER": url}
     step = Step("fetch", f"Fetch {url}", (sh("git clone {url}", url=url),))
-    assert program_text("build", "web1", env, [step]).count(shown) == 3
+    assert program_text(BUILD, "web1", env, [step]).count(shown) == 3
     assert hidden(f"cannot reach {url}!", values_to_hide(env)) == f"cannot reach {shown}!"
     assert DeployError(f"no {url}", output=[url], site=url, remedy=url).message.count(shown) == 4
 

@@ -13,7 +13,9 @@ from ..project.checkup import required_tools
 from ..project.secret_files import read_secrets
 from ..project.settings import Settings, is_ref
 from ..recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
-from ..script.plan import Deployment, Recipe
+from ..script.deployment import Deployment
+from ..script.recipes import Recipe
+from ..script.stages import FINISH
 from ..script.undo import UNDO
 from ..server.snapshot import Release
 from ..ssh.remote import Remote
@@ -66,6 +68,7 @@ def deploy(
     ref = ref or settings.branch
     if not is_ref(ref):
         raise SettingsError("deploy", [f"{ref!r} cannot be the name of a branch, tag or commit"])
+    skips = known_skips(recipe.expanded(settings), remotes, skip)
     secrets = read_secrets(settings)
     for remote in remotes:
         remote.hide = values_to_hide(remote.settings.env, secrets.values())
@@ -95,7 +98,6 @@ def deploy(
             allow_destructive=allow_destructive,
         )
         deployments = on_each(fleet.remotes, snapshots, task)
-        skips = known_skips(recipe, deployments, skip)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
@@ -154,7 +156,7 @@ def restart(
         check_servers(snapshots)
         live = live_releases(snapshots)
         deployments = on_release(live, snapshots, who, "restart")
-        run = Run(fleet, deployments, recipe, Recipe(), report, batch=settings.batch)
+        run = Run(fleet, deployments, recipe, UNDO["restart"], report, batch=settings.batch)
         run.execute()
     names = ", ".join(sorted({release.name for release in live.values()}))
     report.say(f"restarted the processes of {names} in {report.elapsed()}{probe_summary(run)}")
@@ -192,7 +194,7 @@ def cleanup(
                 for remote, d in deployments.items()
             }
             run = Run(fleet, keeping, recipe, Recipe(), report)
-            run.stage("finish")
+            run.stage(FINISH)
             removed = {remote: d.outputs.get("removed", []) for remote, d in run.deployments.items()}
     for remote, names in removed.items():
         verb = "would remove" if dry_run else "removed"

@@ -21,7 +21,7 @@ from ..project.host import Host
 from ..project.settings import Settings
 from ..project.values import duplicates, nearest
 from ..remote.durations import USUAL, Durations
-from ..script.plan import Recipe
+from ..script.recipes import Recipe
 from ..ssh.remote import Remote
 from ..terminal.progress import Report, make_report
 from .session import Who

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 from ..errors import DeployError
 from ..errors.kinds import together
 from ..project.settings import Settings
-from ..script.plan import Deployment, Step
+from ..script.deployment import Deployment
+from ..script.steps import Step
 from ..server.snapshot import Snapshot
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun

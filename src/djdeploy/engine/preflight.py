@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from ..errors.kinds import DeployError, SettingsError, together
 from ..project.checkup import clock, obstacles
 from ..project.values import nearest
-from ..script.plan import STAGES, Deployment, Recipe
+from ..script.recipes import Script
 from ..server.snapshot import Release, Snapshot
 from ..ssh.refusals import same_server
 from ..ssh.remote import Remote
@@ -42,27 +42,19 @@ def warn_of_clocks(snapshots: Snapshots, report: Report) -> None:
             report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
 
 
-def known_skips(recipe: Recipe, deployments: Mapping[Remote, Deployment], skip: Collection[str]) -> Collection[str]:
-    """The names to skip, those of the hosts' own settings checked too. A management command may have its own name.
+def known_skips(script: Script, remotes: Sequence[Remote], skip: Collection[str]) -> Mapping[Remote, Collection[str]]:
+    """The names of the steps that each host leaves out, its own settings' and those of `--skip`.
 
     Raises:
         SettingsError: a name is not that of a step.
     """
-    steps = [step for stage in STAGES for d in deployments.values() for step in recipe.plan(stage, d)]
-    named = {step.name: step.name for step in steps}
-    named |= {step.title.split()[1]: step.name for step in steps if step.title.startswith("manage.py ")}
 
-    def known(names: Collection[str], where: str) -> Collection[str]:
-        wanted = {name: name if name in named else name.replace("-", "_") for name in names}
-        unknown = [name for name, step in wanted.items() if step not in named]
-        if unknown:
-            raise SettingsError(where, [f"`{name}` is not a step{nearest(name, list(named))}" for name in unknown])
-        steps = {named[step] for step in wanted.values()}
-        return {*steps, "guard_migrations"} if "migrate_database" in steps else steps
+    def steps(names: Collection[str], where: str) -> Collection[str]:
+        named = script.named(names, where)
+        return {*named, "guard_migrations"} if "migrate_database" in named else named
 
-    for remote in deployments:
-        remote.skip = known(remote.skip, f"{remote.host}: skip")
-    return known(skip, "--skip")
+    everywhere = steps(skip, "--skip")
+    return {remote: {*everywhere, *steps(remote.skip, f"{remote.host}: skip")} for remote in remotes}
 
 
 def rollback_target(snapshots: Snapshots, to: str | None, report: Report) -> Release:

@@ -15,7 +15,8 @@ from ..project.checkup import Checkup, Finding, findings, secret_sources, versio
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
 from ..project.values import nearest
-from ..script.plan import Deployment, Step, step_environment
+from ..script.deployment import Deployment, step_environment
+from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.remote import Remote
 from ..terminal import tables

@@ -12,9 +12,14 @@ from ..errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, 
 from ..errors.catalogue import CATALOGUE
 from ..errors.foreign import recognised
 from ..recipe import record as history
-from ..script.plan import STAGES, Deployment, Recipe, Step
+from ..script.deployment import Deployment, Failure
+from ..script.plan import Plan
+from ..script.recipes import Recipe
+from ..script.stages import BUILD, FINISH, MIGRATE, ON_FAILURE, PUBLISH, STAGES, Stage
+from ..script.steps import Step, define
+from ..script.undo import discard_release, restore_links
 from ..ssh.remote import Remote
-from ..ssh.step_run import StepRun, failure
+from ..ssh.step_run import StepRun, Watcher, failure
 from ..terminal.progress import SILENT, Report, program_text
 from .fleet import Fleet, as_deploy_error
 
@@ -29,7 +34,7 @@ class Run:
         fleet: works on the hosts.
         deployments: the task on each host, in the order in which they are published.
         recipe: what to do; undo: what restores a stage's promise.
-        skip: names of steps to leave out on all hosts, beside those that each host leaves out.
+        skip: the names of the steps that each host leaves out.
         batch: how many hosts are published at once, after the first of them.
     """
 
@@ -41,13 +46,16 @@ class Run:
         undo: Recipe,
         report: Report,
         *,
-        skip: Collection[str] = (),
+        skip: Mapping[Remote, Collection[str]] | None = None,
         batch: int = 1,
     ) -> None:
-        self.fleet, self.recipe, self.undo, self.report = fleet, recipe, undo, report
-        self.skip, self.batch = skip, batch
+        self.fleet, self.undo, self.report, self.batch = fleet, undo, report, batch
         self.deployments, self.remotes = dict(deployments), list(deployments)
-        self.begun: dict[str, list[Remote]] = {stage: [] for stage in STAGES}
+        self.plans = {
+            remote: Plan(recipe.expanded(d.settings), undo, (skip or {}).get(remote, ()))
+            for remote, d in self.deployments.items()
+        }
+        self.begun: dict[Stage, list[Remote]] = {stage: [] for stage in STAGES}
 
     def go(self, dry_run: bool) -> None:
         """Runs all stages, or prints what would run."""
@@ -64,9 +72,9 @@ class Run:
             PublishFailed: what was restored is said.
             Interrupted: likewise.
         """
-        for stage in ("build", "migrate", "publish"):
+        for stage in (BUILD, MIGRATE, PUBLISH):
             try:
-                if stage == "publish":
+                if stage == PUBLISH:
                     self._see_all_alive()
                 self.stage(stage)
             except Exception as error:
@@ -74,7 +82,7 @@ class Run:
         for remote in self.remotes:  # until now, each server would have gone back by itself without us
             remote.commit()
         try:
-            self.stage("finish")
+            self.stage(FINISH)
         except Interrupted as error:
             error.site = "The release is live; what comes after that was not done everywhere."
             raise
@@ -83,81 +91,76 @@ class Run:
 
     def _see_all_alive(self) -> None:
         """A host that has died since it was built is met before anything is published on another."""
-        if len(self.remotes) > 1 and any(self._plan(remote, "publish") for remote in self.deployments):
+        if len(self.remotes) > 1 and any(self._steps(remote, PUBLISH) for remote in self.remotes):
             self.fleet.each(Remote.is_there, self.remotes)
 
-    def stage(self, stage: str) -> None:
-        """Runs one stage on all hosts."""
-        if not any(self._plan(remote, stage) for remote in self.deployments):
+    def stage(self, stage: Stage) -> None:
+        """Runs one stage on all hosts. All of them are planned before any begins it."""
+        planned = [self._steps(remote, stage) for remote in self.remotes]
+        if not any(planned):
             return
-        self.report.stage_began(stage, [remote.host for remote in self.deployments])
-        for batch in self._batches(stage):
-            self.fleet.each(lambda remote: self._run(remote, stage), batch, all_or_none=stage != "finish")
-        if stage == "migrate":
+        self.report.stage_began(stage, [remote.host for remote in self.remotes])
+        for batch in stage.batches(self.remotes, self._runs_once_steps, self.batch):
+            self.fleet.each(lambda remote: self._run(remote, stage), batch, all_or_none=stage != FINISH)
+        if stage == MIGRATE:
             self._share("migrations")
 
     def _share(self, name: str) -> None:
-        """What one host was told holds for all: the database is one."""
-        told = next((d.outputs[name] for d in self.deployments.values() if name in d.outputs), None)
-        if told is not None:
-            self.deployments = {r: replace(d, outputs={**d.outputs, name: told}) for r, d in self.deployments.items()}
+        """What one host has found out holds for all: the database is one."""
+        found = next((d.outputs[name] for d in self.deployments.values() if name in d.outputs), None)
+        if found is not None:
+            self.deployments = {r: replace(d, outputs={**d.outputs, name: found}) for r, d in self.deployments.items()}
 
-    def _batches(self, stage: str) -> list[list[Remote]]:
-        """Hosts that may go through a stage at once, in order: each batch is done before the next begins."""
-        remotes = self.remotes
-        if stage == "publish":
-            first, others = remotes[:1], remotes[1:]
-            return [first, *(others[i : i + self.batch] for i in range(0, len(others), self.batch))]
-        if stage == "migrate":
-            once = [remote for remote in remotes if self.deployments[remote].runs_once_steps]
-            return [once, [remote for remote in remotes if remote not in once]]
-        return [remotes]
+    def _runs_once_steps(self, remote: Remote) -> bool:
+        return self.deployments[remote].runs_once_steps
 
-    def _plan(self, remote: Remote, stage: str) -> Sequence[Step]:
-        return self.recipe.plan(stage, self.deployments[remote], {*self.skip, *remote.skip})
+    def _steps(self, remote: Remote, stage: Stage) -> Sequence[Step]:
+        return self.plans[remote].steps(stage, self.deployments[remote])
 
-    def _run(self, remote: Remote, stage: str) -> None:
-        # One step after the other is planned and sent together; what they tell is known to the stages that follow.
-        d, steps = self.deployments[remote], self._plan(remote, stage)
+    def _run(self, remote: Remote, stage: Stage) -> None:
+        # All steps of a stage are sent together; what they emit is known to the stages that follow.
+        d, plan, steps = self.deployments[remote], self.plans[remote], self._steps(remote, stage)
         if not steps:
             return
         self.begun[stage].append(remote)
         began = time.monotonic()
-        runs = remote.run(steps, d.environment, self.report, if_lost=self.undo.plan(stage, d))
+        watcher = Noting(self.report, plan, stage)
+        runs = remote.run(steps, d.environment, watcher, if_lost=plan.if_lost(stage, d))
         self.deployments[remote] = learned(d, runs)
         self.report.stage_ended(remote.host, stage, runs, (time.monotonic() - began) * 1000)
         raise_failure(remote.host, runs)
 
     # --- when a stage fails
 
-    def _restore(self, stage: str, error: DeployError) -> NoReturn:
+    def _restore(self, stage: Stage, error: DeployError) -> NoReturn:
         """Undoes what a failed stage has begun, and raises the error with how the site stands."""
-        began = {remote for remote in self.remotes if stage != "publish" or remote in self.begun[stage]}
+        began = {remote for remote in self.remotes if stage != PUBLISH or remote in self.begun[stage]}
         try:
-            failures = self._undo({r: stage if r in began else "migrate" for r in self.remotes})
+            failures = self._undo({r: stage if r in began else MIGRATE for r in self.remotes})
         except Interrupted as gave_up:
             gave_up.what += f", while this was restored: {error.what}"
             raise gave_up from error
-        if stage == "publish" and began and not isinstance(error, Interrupted):
+        if stage == PUBLISH and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
         error.site = self._site(stage, began, failures)
         self._record_failure(stage, failures)
+        self._run_on_failure(stage, error)
         raise error
 
-    def _undo(self, stages: Mapping[Remote, str]) -> dict[Remote, DeployError]:
+    def _undo(self, stages: Mapping[Remote, Stage]) -> dict[Remote, DeployError]:
         """Restores what a stage promised on each host; returns why that failed, where it did."""
 
         def undo(remote: Remote) -> None:
             d = self.deployments[remote]
             if remote.lost:
                 raise ConnectionFailed("the connection was lost", code="host-unreachable", host=remote.host)
-            if steps := self.undo.plan(stages[remote], d):
+            if steps := self.plans[remote].restore(stages[remote], d):
                 # Should we be killed now, the agent begins again: each of these steps may be done twice.
                 raise_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps, restores=True))
             remote.commit()
 
         # A database that has to be migrated forward again comes before the code that needs it.
-        once = [remote for remote in stages if self.deployments[remote].runs_once_steps]
+        once = [remote for remote in stages if self._runs_once_steps(remote)]
         batches = [once, [remote for remote in stages if remote not in once]]
         if not any(d.migrate_back for d in self.deployments.values()):
             batches = [list(stages)]
@@ -167,7 +170,7 @@ class Run:
             for remote, error in self.fleet.attempt(undo, batch, restores=True)[1].items()
         }
 
-    def _site(self, stage: str, began: Collection[Remote], failures: Mapping[Remote, DeployError]) -> str:
+    def _site(self, stage: Stage, began: Collection[Remote], failures: Mapping[Remote, DeployError]) -> str:
         """How the site stands after a failure: in a sentence, or host by host where they differ."""
         if not failures:
             lines = {self._outcome(remote, stage, remote in began) for remote in self.remotes}
@@ -182,50 +185,105 @@ class Run:
         healing = ["What a lost host had begun, it undoes by itself; the next `fab deploy` heals the rest."]
         return "\n".join(["How the hosts stand:", *sorted(lines), *(healing if failures else [])])
 
-    def _outcome(self, remote: Remote, stage: str, began: bool) -> str:
+    def _outcome(self, remote: Remote, stage: Stage, began: bool) -> str:
         seen = self.deployments[remote].snapshot
         stands = f"The site still runs {seen.current}." if seen.current else "Nothing was live before, and nothing is."
-        if stage == "build":
-            return f"{stands} {'The unfinished release was removed.' if self.undo.build else 'Nothing was changed.'}"
-        if stage == "migrate":
+        if stage == BUILD:
+            removed = discard_release in self.undo
+            return f"{stands} {'The unfinished release was removed.' if removed else 'Nothing was changed.'}"
+        if stage == MIGRATE:
             return f"{stands} Nothing was published; look at what the migration has changed in the database."
-        if not self.undo.publish:
+        if restore_links not in self.undo:
             return f"{seen.current} is current, as before. How its processes are: fab status"
         return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
 
-    def _not_restored(self, remote: Remote, stage: str, began: bool, failure: DeployError) -> str:
+    def _not_restored(self, remote: Remote, stage: Stage, began: bool, failure: DeployError) -> str:
         before = self.deployments[remote].snapshot.current or "nothing"
-        if stage != "publish" or not began:
+        if stage != PUBLISH or not began:
             return f"{failure.what}. Nothing was published there; {before} is live."
         return f"NOT restored: {failure.what}. Before this, {before} was live."
 
-    def _record_failure(self, stage: str, lost: Collection[Remote]) -> None:
-        write = Recipe(finish=tuple(step for step in self.recipe.finish if step is history))
-
+    def _record_failure(self, stage: Stage, lost: Collection[Remote]) -> None:
         def record(remote: Remote) -> None:
-            d = replace(self.deployments[remote], outcome=f"failed in {stage}")
-            if steps := write.plan("finish", d):
+            plan, d = self.plans[remote], replace(self.deployments[remote], outcome=f"failed in {stage.name}")
+            writes = [
+                each for each in plan.script.on(FINISH, d, plan.skip) if each.function == define(history).function
+            ]
+            if steps := [step for each in writes for step in each.steps(d)]:
                 remote.run(steps, d.environment, SILENT, restores=True)
 
         there = [remote for remote in self.remotes if remote not in lost]
         for error in self.fleet.attempt(record, there, restores=True)[1].values():
             self.report.warn(f"the history could not be written: {error.message}")
 
+    def _run_on_failure(self, stage: Stage, error: DeployError) -> None:
+        """Runs the recipe's steps for a failure. Whatever goes wrong in them is a warning: the error is what counts."""
+        if not any(plan.script.stages[ON_FAILURE.name] for plan in self.plans.values()):
+            return
+        try:
+            there = self.fleet.attempt(Remote.is_there, [r for r in self.remotes if not r.lost], restores=True)[0]
+            hosts = [remote for remote in self.remotes if remote in there]
+            for remote in hosts:
+                once = remote is hosts[0]
+                d = replace(self.deployments[remote], failure=failure_of(error, stage), runs_once_steps=once)
+                self.deployments[remote] = d
+            planned = [self._steps(remote, ON_FAILURE) for remote in hosts]
+            if any(planned):
+                self.report.stage_began(ON_FAILURE, [remote.host for remote in hosts])
+            failed = list(self.fleet.attempt(self._run_its_on_failure, hosts, restores=True)[1].values())
+        except Exception as fault:
+            failed = [as_deploy_error(fault)]
+        for each in failed:
+            self.report.warn(f"a step of on_failure: {each.message}")
+
+    def _run_its_on_failure(self, remote: Remote) -> None:
+        if steps := self._steps(remote, ON_FAILURE):
+            runs = remote.run(steps, self.deployments[remote].environment, self.report, restores=True)
+            raise_failure(remote.host, runs)
+
     def show(self) -> None:
         """Prints what would run, for a dry run."""
         for stage in STAGES:
             for remote, d in self.deployments.items():
-                if steps := self._plan(remote, stage):
+                if steps := self._steps(remote, stage):
                     self.report.write(program_text(stage, remote.host, d.environment, steps) + "\n")
 
 
+class Noting(Watcher):
+    """Passes on what a stage says, and notes in the plan which of its steps have begun.
+
+    Args:
+        watcher: is told.
+        plan: notes what may have to be undone.
+    """
+
+    def __init__(self, watcher: Watcher, plan: Plan, stage: Stage) -> None:
+        self.watcher, self.plan, self.stage = watcher, plan, stage
+
+    def step_began(self, host: str, step: Step) -> None:
+        self.plan.note(self.stage, step, begun=True)
+        self.watcher.step_began(host, step)
+
+    def line(self, host: str, run: StepRun, line: str) -> None:
+        self.watcher.line(host, run, line)
+
+    def step_ended(self, host: str, run: StepRun) -> None:
+        self.plan.note(self.stage, run.step, begun=run.began)
+        self.watcher.step_ended(host, run)
+
+
+def failure_of(error: DeployError, stage: Stage) -> Failure:
+    """The error, as the steps of `on_failure` know it."""
+    return Failure(error.what, error.error_code, stage.name, error.site, error.host, error.output)
+
+
 def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
-    """The deployment, knowing what its steps took and told."""
-    timings, told = dict(d.timings), dict(d.outputs)
+    """The deployment, knowing how long its steps took and what they emitted."""
+    timings, outputs = dict(d.timings), dict(d.outputs)
     for run in runs:
         timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
-        told |= {name: value for name, value in run.outputs.items() if name != "error"}
-    return replace(d, timings=timings, outputs=told)
+        outputs |= {name: value for name, value in run.outputs.items() if name != "error"}
+    return replace(d, timings=timings, outputs=outputs)
 
 
 def raise_failure(host: str, runs: Sequence[StepRun]) -> None:

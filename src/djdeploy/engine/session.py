@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import DeployError
 from ..project.settings import Settings
-from ..script.plan import Deployment, Step, step_environment
+from ..script.deployment import Deployment, step_environment
+from ..script.steps import Step
 from ..server.layout import LAUNCHER
 from ..ssh.remote import Remote
 from ..terminal.progress import Report

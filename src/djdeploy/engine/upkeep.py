@@ -11,7 +11,9 @@ from ..errors import DeployError
 from ..project.secret_files import as_input, read_secrets
 from ..project.settings import Settings
 from ..recipe import SECRETS, SETUP
-from ..script.plan import Deployment, Step
+from ..script.deployment import Deployment
+from ..script.stages import BUILD
+from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.remote import Remote
 from ..terminal import tables
@@ -26,7 +28,7 @@ def setup(job: Job) -> None:
     job.raise_if_dry()
     report = job.report()
     done = run_on_hosts(
-        job.remotes, job.settings, lambda d: SETUP.plan("build", d), report=report, changes=("setup", job.who)
+        job.remotes, job.settings, lambda d: SETUP.plan(BUILD, d), report=report, changes=("setup", job.who)
     )
     for host in done:
         report.say(f"{host}: {job.settings.home} is ready")
@@ -51,7 +53,7 @@ def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]
         title = "Compare the secret files"
         compare = Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
         d = replace(d, secrets=contents, token=token_hex(8))
-        return [compare] if check else [*SECRETS.plan("build", d), compare]
+        return [compare] if check else [*SECRETS.plan(BUILD, d), compare]
 
     changes = None if check else ("secrets", job.who)
     answers = run_on_hosts(job.remotes, job.settings, steps, report=job.report(json), changes=changes)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
 from ..project.process import Process
 from ..server.shell import Shell, sh
-from .plan import Deployment, Step
+from .deployment import Deployment
+from .steps import StepDefinition
 
 
 def stop(d: Deployment, why: str, *, code: str) -> Shell:
@@ -146,13 +148,47 @@ STEP_NAMES = {
 }
 
 
-def manage_step(d: Deployment, command: str) -> Step:
+def manage_step(command: str) -> StepDefinition:
     """A management command as a step of its own."""
     words = shlex.split(command)
-    run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
-    if words[0] == "compilemessages":
-        run = compile_messages(d, run)
-    return Step(STEP_NAMES.get(words[0], words[0]), f"manage.py {command}", (run,), programs=("django", "python"))
+
+    def run(d: Deployment) -> Sequence[Shell]:
+        run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
+        return [compile_messages(d, run) if words[0] == "compilemessages" else run]
+
+    return StepDefinition(
+        run,
+        STEP_NAMES.get(words[0], words[0]),
+        f"manage.py {command}",
+        once=is_migrate(command),
+        programs=("django", "python"),
+        emits=("migrations",) if words[0] == "migrate" else (),
+        aliases=(words[0],),
+    )
+
+
+def build_step(number: int, command: str) -> StepDefinition:
+    """A command of the project's build as a step of its own; they count from 1."""
+
+    def run(d: Deployment) -> Sequence[Shell]:
+        return [sh("cd {repository}", repository=d.target.repository), Shell(command)]
+
+    return StepDefinition(run, f"build_{number}", f"Run {command}", aliases=(command,))
+
+
+def compile_while_collecting(steps: Sequence[StepDefinition]) -> Sequence[StepDefinition]:
+    """Compiles messages while static files are collected, where the settings have them last in this order.
+
+    Neither needs the other. What follows them, up to a step that joins, must need neither: so not a step of a project.
+    """
+    for i in range(len(steps) - 1):
+        collect, compile_ = steps[i : i + 2]
+        following = takewhile(lambda step: not step.join, steps[i + 2 :])
+        if (collect.name, compile_.name) == ("collect_static", "compile_messages") and all(
+            step.name == "keep_old_static" for step in following
+        ):
+            return [*steps[:i], replace(compile_, background=True), collect, *steps[i + 2 :]]
+    return steps
 
 
 def compile_messages(d: Deployment, run: Shell) -> Shell:

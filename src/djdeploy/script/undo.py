@@ -6,8 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
+from .deployment import Deployment
 from .fragments import kept, migrate_commands, renew, set_link
-from .plan import Deployment, Recipe, Step, once, runs
+from .plan import OWN_UNDOS
+from .recipes import Recipe
+from .steps import Step, once, runs
 
 
 def discard_release(d: Deployment) -> Sequence[Shell]:
@@ -76,16 +79,19 @@ def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
     return set_link(d, name, target) if target else sh("rm -f {link}", link=d.layout.home / name)
 
 
-# The links come first, since nothing can keep them from it; the processes after what they read as they start: secrets,
-# and the schema.
+# The links come first, since nothing can keep them from it. Then the undos of a project's own steps (`OWN_UNDOS`), the
+# last step's first; they may still use the new release. The processes come after what they read as they start: whatever
+# the project has undone, secrets, and the schema.
 UNDO = {
     "deploy": Recipe(
-        build=(restore_secrets, discard_release),
-        migrate=(restore_secrets, mark_failed),
-        publish=(restore_links, restore_secrets, restart_old, end_processes, mark_failed),
+        build=(OWN_UNDOS, restore_secrets, discard_release),
+        migrate=(OWN_UNDOS, restore_secrets, mark_failed),
+        publish=(restore_links, OWN_UNDOS, restore_secrets, restart_old, end_processes, mark_failed),
     ),
     "rollback": Recipe(
-        migrate=(migrate_forward_again,),
-        publish=(restore_links, migrate_forward_again, restart_old),
+        build=(OWN_UNDOS,),
+        migrate=(OWN_UNDOS, migrate_forward_again),
+        publish=(restore_links, OWN_UNDOS, migrate_forward_again, restart_old),
     ),
+    "restart": Recipe(publish=(OWN_UNDOS,)),
 }

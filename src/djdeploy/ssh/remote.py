@@ -15,7 +15,7 @@ from ..errors.redaction import values_to_hide
 from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
 from ..remote.durations import USUAL, Durations
-from ..script.plan import Step
+from ..script.steps import Step
 from .channel import LONGEST_LINE, Channel
 from .programs import agent_command, digest, packed
 from .refusals import refusal
@@ -114,7 +114,8 @@ class Remote:
 
         Args:
             env: their environment variables; the virtualenv named by `VIRTUAL_ENV` comes first on their PATH.
-            if_lost: steps that the agent runs by itself if we vanish before we commit, or run others.
+            if_lost: steps that the agent runs by itself if we vanish before we commit, or run others; one that
+                `undoes` steps of this stage only if one of those had begun.
             restores: whether they restore what failed: then all of them run, also those behind one that fails, and
                 also after an interrupt.
 
@@ -142,6 +143,7 @@ class Remote:
                 run = runs[answer["end"]]
                 self._take_output(run, "\n" if run.rest else "", watcher)
                 run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
+                run.began = answer.get("began", True)
                 watcher.step_ended(self.host, run)
             elif "done" in answer:
                 break
@@ -261,4 +263,5 @@ def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
         "input": step.input,
         "background": step.background,
         "join": step.join,
+        "undoes": step.undoes,
     }

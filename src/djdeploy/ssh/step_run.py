@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors.kinds import TAIL
 from ..errors.redaction import hidden
-from ..script.plan import Step
+from ..script.stages import Stage
+from ..script.steps import Step
 
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
@@ -35,6 +36,7 @@ class StepRun:
         notes: the lines of its output that begin with `djdeploy: `.
         outputs: what its programs have emitted.
         rest: the beginning of a line whose end has not arrived.
+        began: whether any of it was run.
     """
 
     step: Step
@@ -45,6 +47,7 @@ class StepRun:
     notes: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     rest: str = ""
+    began: bool = True
 
     @property
     def ok(self) -> bool:
@@ -86,4 +89,4 @@ class Watcher:
     def step_began(self, host: str, step: Step) -> None: ...
     def line(self, host: str, run: StepRun, line: str) -> None: ...
     def step_ended(self, host: str, run: StepRun) -> None: ...
-    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None: ...
+    def stage_ended(self, host: str, stage: Stage, runs: Sequence[StepRun], milliseconds: float) -> None: ...

@@ -11,19 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors.redaction import hidden, printable, values_to_hide
-from ..script.plan import Step
+from ..script.stages import Stage
+from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.step_run import NOTE, StepRun, Watcher, failure
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-PROMISES = {
-    "build": "a failure here harms nothing",
-    "migrate": "the old code still serves, on the new schema",
-    "publish": "a failure here brings the old release up again",
-    "finish": "a failure here is a warning",
-}
 
 T = TypeVar("T")
 
@@ -81,9 +75,9 @@ class Report(Watcher):
         self.write(f"{self.project}: {title} on {', '.join(hosts)}")
         yield
 
-    def stage_began(self, stage: str, hosts: Sequence[str]) -> None:
+    def stage_began(self, stage: Stage, hosts: Sequence[str]) -> None:
         """A stage begins on these hosts."""
-        self.write(f"{self.project}: {stage}: {PROMISES.get(stage, stage)}")
+        self.write(f"{self.project}: {stage.name}: {stage.promise}")
 
     def line(self, host: str, run: StepRun, line: str) -> None:
         if self.echo or line.startswith(NOTE):
@@ -138,8 +132,8 @@ class TerminalReport(Report):
         with self._progress:
             yield
 
-    def stage_began(self, stage: str, hosts: Sequence[str]) -> None:
-        self._show(f"  {stage}", style="bold", then=f": {PROMISES.get(stage, '')}")
+    def stage_began(self, stage: Stage, hosts: Sequence[str]) -> None:
+        self._show(f"  {stage.name}", style="bold", then=f": {stage.promise}")
         for host in hosts:
             self._row(host)
 
@@ -161,7 +155,7 @@ class TerminalReport(Report):
         if not self.is_for_many and run.why != "cancelled":
             self._ended(run.ok, printable(run.step.title), run.milliseconds, run.notes)
 
-    def stage_ended(self, host: str, stage: str, runs: Sequence[StepRun], milliseconds: float) -> None:
+    def stage_ended(self, host: str, stage: Stage, runs: Sequence[StepRun], milliseconds: float) -> None:
         if self.is_for_many:
             failed = failure(runs)
             what = f"{host}: {printable(failed.step.title)}" if failed else host
@@ -246,9 +240,9 @@ def seconds(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s"
 
 
-def program_text(stage: str, host: str, env: Mapping[str, str], steps: Sequence[Step]) -> str:
+def program_text(stage: Stage, host: str, env: Mapping[str, str], steps: Sequence[Step]) -> str:
     """A stage on a host as one program, to be read or run by hand on the server."""
-    lines = [f"# {host}, {stage}: {PROMISES[stage]}", "set -e"]
+    lines = [f"# {host}, {stage.name}: {stage.promise}", "set -e"]
     lines += [f"export {name}={sh('{value}', value=value)}" for name, value in env.items()]
     lines += [sh('export PATH={bin}:"$PATH"', bin=f"{env['VIRTUAL_ENV']}/bin")] if "VIRTUAL_ENV" in env else []
     for step in steps:

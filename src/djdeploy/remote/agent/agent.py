@@ -114,6 +114,7 @@ class Agent:
         self.lock: Lock | None = None
         self.running: list[Running] = []
         self.if_lost: Sequence[Table] = []
+        self.begun: set[int] = set()
         self.keep_going = False
         self.interrupted = self.lost = self.failed = self.busy = False
 
@@ -193,7 +194,9 @@ class Agent:
 
         The first step that fails ends the stage, and those beside it; unless it keeps going, as what restores does.
         """
-        self.if_lost, self.failed, self.keep_going = if_lost, False, keep_going
+        with self.changing:
+            self.if_lost, self.begun = if_lost, set()
+        self.failed, self.keep_going = False, keep_going
         beside: list[Beside] = []
         for number, step in enumerate(steps):
             if step.get("join"):
@@ -219,7 +222,7 @@ class Agent:
             why = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
             if why:
                 self.failed = True
-                self.say({"end": number, "status": -1, "why": why, "ms": 0})
+                self.say({"end": number, "status": -1, "why": why, "ms": 0, "began": False})
                 return None
             try:
                 running = self.start(step, company)
@@ -229,6 +232,7 @@ class Agent:
                 self.say({"end": number, "status": 126, "why": "", "ms": 0})
                 return None
             self.running.append(running)
+            self.begun.add(number)
             return running
 
     def follow_step(self, number: int, running: Running) -> None:
@@ -250,20 +254,24 @@ class Agent:
         """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
         with self.changing:
             is_first, self.lost = not self.lost, True
-            left = list(self.running)
+            left, restoring = list(self.running), self.restoring()
             if is_first:
                 self.end_all("lost")
         if not is_first:  # another thread is at it, which ends this program; to return now could end it before
             threading.Event().wait()
         for running in left:
             running.wait()
-        for step in self.if_lost:
+        for step in restoring:
             with contextlib.suppress(OSError, RuntimeError):
                 self.start(step).follow(lambda _: None)
         if left and self.lock:
             self.lock.says(left[-1].name)  # what has left the step's group still holds the lock
         self.tidy()
         os._exit(0)
+
+    def restoring(self) -> Sequence[Table]:
+        """What restores this stage: what undoes steps of it only where one of them had begun."""
+        return [step for step in self.if_lost if step.get("undoes") is None or self.begun & set(step["undoes"])]
 
     def tidy(self) -> None:
         """Leaves no programs behind where they are of no use to the next task."""

@@ -1,0 +1,175 @@
+"""What a step is given: one task on one host, as values."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..project.settings import Settings
+from ..server.git import Git
+from ..server.installers import OwnUv, Pip, Uv
+from ..server.layout import STARTER, Layout, ReleasePaths
+from ..server.protocols import Installer, Server, Source
+from ..server.shell import Shell, sh
+from ..server.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed, for the steps of `on_failure`.
+
+    Args:
+        what: what went wrong, in a sentence or a few.
+        code: the error's code, as `fab explain` takes it; empty for an error that is not in the catalogue.
+        stage: the name of the stage that failed.
+        site: how the site stands, after what could be restored was restored.
+        host: the host it happened on; empty if it concerns none in particular, or several.
+        output: the last lines of the output of what failed.
+    """
+
+    what: str
+    code: str
+    stage: str
+    site: str
+    host: str = ""
+    output: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """All that a step may know: one task on one host.
+
+    Args:
+        settings: the project's settings.
+        host: the host, as the user wrote it.
+        snapshot: the host as it was when the task began, under the lock.
+        release: the name of the release that the task makes, returns to or restarts.
+        commit, ref, subject, author: the code of that release.
+        by, at: who runs the task, and when it began (ISO 8601, UTC).
+        token: unique to this run of the task.
+        task: `deploy`, `rollback` or `restart`.
+        runs_once_steps: whether what must be done once is done here.
+        verified: the processes that serve this release on another host already.
+        timings: milliseconds of each step that has ended.
+        outputs: what steps have emitted so far, such as the result of the probe.
+        outcome: how the task ended, for the history.
+        secrets: the contents of secret files, by their paths.
+        allow_destructive: whether migrations may lose data or break the old code.
+        migrate_back: whether a rollback unapplies the migrations that the older release does not have.
+        failure: what went wrong, for the steps of `on_failure`; None for all others.
+    """
+
+    settings: Settings
+    host: str
+    snapshot: Snapshot
+    release: str
+    commit: str = ""
+    ref: str = ""
+    subject: str = ""
+    author: str = ""
+    by: str = ""
+    at: str = ""
+    token: str = ""
+    task: str = "deploy"
+    runs_once_steps: bool = True
+    verified: Sequence[str] = ()
+    timings: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    outcome: str = "done"
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    allow_destructive: bool = False
+    migrate_back: bool = False
+    failure: Failure | None = None
+
+    @property
+    def layout(self) -> Layout:
+        return self.settings.layout
+
+    @property
+    def target(self) -> ReleasePaths:
+        """The release that the task makes current."""
+        return self.layout.release(self.release)
+
+    @property
+    def departing(self) -> ReleasePaths | None:
+        """The release that was current when the task began."""
+        return self.layout.release(self.snapshot.current) if self.snapshot.current else None
+
+    @property
+    def server(self) -> Server:
+        """What a source or an installer may know of this host."""
+        tools = self.snapshot.facts.get("tools", {})
+        return Server(self.layout, self.program("emit"), self.settings.python, tools)
+
+    @property
+    def source(self) -> Source:
+        """Where the code comes from."""
+        if not isinstance(self.settings.source, str):
+            return self.settings.source
+        return Git(self.settings.repository, self.layout.mirror, self.layout.private / "submodules")
+
+    @property
+    def installer(self) -> Installer:
+        """What installs the requirements here."""
+        if not isinstance(self.settings.installer, str):
+            return self.settings.installer
+        uv = self.snapshot.facts.get("tools", {}).get("uv")
+        if self.settings.installer == "pip" or (self.settings.installer == "auto" and not uv):
+            return Pip()
+        return Uv(uv) if uv else OwnUv(str(self.layout.uv / "bin/uv"))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables of every step."""
+        return step_environment(self.settings) | {
+            "DJDEPLOY_RELEASE": self.release,
+            "DJDEPLOY_COMMIT": self.commit,
+            "VIRTUAL_ENV": str(self.target.virtualenv),
+        }
+
+    def program(self, name: str) -> Shell:
+        """The shell words that run one of djdeploy's programs on the server.
+
+        Without the project's PYTHON* variables, and without looking for packages, which takes half of Python's start.
+        """
+        starter = PurePosixPath(self.snapshot.programs, STARTER)
+        return sh("{python} -ES {starter} {name}", python=self.settings.python, starter=starter, name=name)
+
+    def manage(self, *words: str) -> Shell:
+        """`manage.py` of the release, in its own environment."""
+        template = "cd {project}\n{python} manage.py {words}"
+        return sh(template, project=self.target.project, python=self.target.python, words=words)
+
+    def migrations(self, release: ReleasePaths, *words: str) -> Shell:
+        """djdeploy's `migrations` program, with the code and the environment of a release."""
+        template = "cd {project}\n{python} {starter} migrations {words}"
+        starter = PurePosixPath(self.snapshot.programs, STARTER)
+        return sh(template, project=release.project, python=release.python, starter=starter, words=words)
+
+    def mark(self, **values: Any) -> Shell:
+        """Changes the manifest of the release."""
+        return self.mark_release(self.release, **values)
+
+    def mark_release(self, release: str, **values: Any) -> Shell:
+        # By a pipe: an argument has 128 KiB at most, and a project may have applied thousands of migrations.
+        template = "printf '%s\\n' {values} | {program} {root}"
+        root = self.layout.release(release).root
+        return sh(template, values=json.dumps(values), program=self.program("manifest"), root=root)
+
+
+def step_environment(settings: Settings) -> dict[str, str]:
+    """The variables that every step sees on the server. git and pip must fail, never ask."""
+    unknown = {"strict": "yes", "accept-new": "accept-new"}[settings.host_keys]
+    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", f"StrictHostKeyChecking={unknown}"]
+    if settings.deploy_key:
+        ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
+    return {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": shlex.join(ssh),
+        "DJDEPLOY_LOCK_TIMEOUT": f"{settings.lock_timeout:g}",
+        **settings.env,
+    }
