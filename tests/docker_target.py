@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import functools
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -22,6 +23,8 @@ from djdeploy.rehearsal.waiting import wait_until
 IMAGE = "djdeploy-test-target:latest"
 LABEL = "djdeploy.owner"
 BUILD = Path(__file__).parent.parent / "docker/test-target/build"
+PACK = "supervisorctl stop all >/dev/null; tar -C /srv -cf /srv/www.tar www && rm -r /srv/www"
+UNPACK = "tar -C /srv -xf /srv/www.tar && exec /usr/local/sbin/start"
 CA_BUNDLE = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -81,10 +84,13 @@ class DockerTarget:
 
     def save(self, image: str) -> None:
         """Stops it, and makes an image of what is on its disk: a container of that image starts as if after a pause."""
+        # What comes from an image cannot be renamed: it is a lower layer of the container's file system.
+        code, output = self.root("sh", "-c", PACK)
+        assert code == 0, output
         self.container.stop(timeout=30)
         name, _, tag = image.partition(":")
-        # Its own labels would be the image's, and those of the containers that are made of it.
-        self.container.commit(name, tag, changes=f"LABEL {LABEL}={run_owner()}")
+        changes = [f"LABEL {LABEL}={run_owner()}", f"CMD {json.dumps(['sh', '-c', UNPACK])}"]
+        self.container.commit(name, tag, changes=changes)
 
     def _port(self, inside: int) -> int:
         return int(self.container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])

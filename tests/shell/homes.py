@@ -21,8 +21,10 @@ from typing import Any
 
 from djdeploy import Health, Process, Settings
 from djdeploy.project.supervisor_conf import supervisor_conf
+from djdeploy.remote.durations import VARIABLE, Durations
 from djdeploy.server.layout import STARTER
 from djdeploy.ssh import programs
+from tests.hurry import HURRIED
 
 REMOTE = Path(__file__).parents[2] / "src/djdeploy/remote"
 VIRTUALENV = Path(sys.prefix)
@@ -76,6 +78,7 @@ class Home:
     project: str = "demo"
     name: str = "home"
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    durations: Durations = HURRIED
 
     def __post_init__(self) -> None:
         for name in ("run", "log", "bin", "shared"):
@@ -164,13 +167,14 @@ class Home:
     def starting(
         self, program: str, *words: str, fds: Sequence[int] = (), **env: str
     ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], dict[str, Any]]]]:
+        waits = {VARIABLE: json.dumps(self.durations.changed())}
         with tempfile.TemporaryFile() as data:
             process = subprocess.Popen(
                 [sys.executable, "-E", str(starter()), program, str(self.path), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "DJDEPLOY_OUTPUT_FD": str(data.fileno()), **env},
+                env={**os.environ, "DJDEPLOY_OUTPUT_FD": str(data.fileno()), **waits, **env},
                 pass_fds=[data.fileno(), *fds],
                 cwd="/",
                 start_new_session=True,

@@ -19,6 +19,8 @@ from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.durations import USUAL
+from tests.hurry import HURRIED
 
 from .homes import Home, a_home, answers, get, web
 
@@ -213,6 +215,7 @@ def test_a_release_that_was_tried_is_watched_for_a_shorter_time_and_still_not_tr
 
 
 def test_a_server_that_exits_after_two_seconds_is_noticed_before_the_others_are_touched(home: Home) -> None:
+    home.durations = USUAL
     process = web(free_port())
     port = serving(home, process)
     home.release("broken", process, more="import os, threading; threading.Timer(2, os.kill, (os.getppid(), 9)).start()")
@@ -225,6 +228,7 @@ def test_a_server_that_exits_after_two_seconds_is_noticed_before_the_others_are_
 
 
 def test_what_ends_while_another_is_renewed_fails_the_renewal(home: Home) -> None:
+    home.durations = USUAL
     process = web(free_port(), instances=3)
     port = serving(home, process)
     # Each server ends three seconds after its start: the first while the others are renewed.
@@ -251,6 +255,7 @@ def test_a_server_that_does_not_answer_is_given_up_at_its_deadline(home: Home) -
 
 
 def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home) -> None:
+    home.durations = HURRIED._replace(kill_margin=1, worker_exit=1)
     command = "gunicorn site_of:application --graceful-timeout 1"
     process = web(free_port(), command=command)
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
@@ -264,7 +269,7 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     assert home.renew("r1").status == 0
     renewed = home.deploy("r2")
     assert renewed.status == 0
-    assert "did not end within 6 s of TERM: killed" in renewed.output
+    assert "did not end within 2 s of TERM: killed" in renewed.output
     assert all(Path(f"/proc/{pid}/cwd").readlink() == home.path / "r2/repository" for pid in home.left())
 
 
@@ -326,6 +331,7 @@ def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) 
 
 
 def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
+    home.durations = HURRIED._replace(unexpected_start=1)
     home.release("r1", web(free_port()))
     renewed = home.deploy("r1")
     assert renewed.status == 0
@@ -340,6 +346,20 @@ def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
     wait_until("the launchers to wait", lambda: "nothing has been deployed yet" in home.log("web-0"))
     home.release("r1", process, more="import missing_module")
     assert home.deploy("r1").status == 1
+
+
+def test_the_supervisor_of_another_site_with_the_same_names_is_not_asked(home: Home) -> None:
+    with a_home() as other:
+        process = web(free_port())
+        other.release("r1", process)
+        other.switch("r1")
+        other.supervise_printed(process, control=True)
+        wait_until("the other site", lambda: answers(int(str(process.bind).rpartition(":")[2])))
+        home.release("r1", web(free_port()))
+        home.durations = HURRIED._replace(unexpected_start=1)
+        renewed = home.deploy("r1", PATH=f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}")
+    assert renewed.status == 0, renewed.output
+    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
 
 
 def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None:
@@ -359,6 +379,7 @@ def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None
 
 
 def test_what_was_stopped_before_is_said_and_does_not_fail_the_deploy(home: Home) -> None:
+    home.durations = HURRIED._replace(unexpected_start=1)
     process = web(free_port())
     for name in ("r1", "r2"):
         home.release(name, process)

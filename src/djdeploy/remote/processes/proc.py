@@ -66,6 +66,14 @@ def is_ours(pid: int) -> bool:
     return user_of(pid) == os.getuid()
 
 
+def works_for(pid: int, home: str) -> bool:
+    """Whether a process of ours was started for this home: another site of this account is another's business."""
+    if not is_ours(pid):
+        return False
+    inside = os.path.join(home, "")
+    return environment_of(pid).get("DJDEPLOY_HOME") == home or any(w.startswith(inside) for w in command_of(pid))
+
+
 def command_of(pid: int) -> list[str]:
     return read(f"/proc/{pid}/cmdline").split("\0")[:-1]
 

@@ -116,7 +116,7 @@ class RollingRestart:
 
     def bring_up(self, instance: Instance, wrong: list[str]) -> Found | None:
         """An instance that does not run. That is no failure of this release, unless it is started and fails."""
-        ctl = supervisorctl.command(p.pid for p in proc.everything() if proc.is_ours(p.pid))
+        ctl = supervisorctl.command(p.pid for p in proc.everything() if proc.works_for(p.pid, instance.home))
         known = supervisorctl.state(ctl, instance.supervisor_name)
         supervisorctl.bring_up(ctl, instance.supervisor_name)
         is_started = instance.launcher() is not None or instance.is_kept_alive(self.waits.lately)
