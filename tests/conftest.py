@@ -32,10 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ours.addoption("--instants", type=int, default=6, metavar="N", help="random instants of a run without --all")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers get their copy of the options
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.fault_seed is None:
+    if hasattr(config, "workerinput"):
+        config.option.fault_seed = config.workerinput["fault_seed"]
+    elif config.option.fault_seed is None:
         config.option.fault_seed = random.SystemRandom().randrange(10_000)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """All workers must collect the same tests."""
+    node.workerinput["fault_seed"] = node.config.option.fault_seed
 
 
 def pytest_unconfigure() -> None:
