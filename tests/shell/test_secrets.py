@@ -113,7 +113,7 @@ def test_all_secrets_that_cannot_be_read_are_named_before_anything_begins(site: 
         secret_files={
             "a": Secret(file="/nowhere/a"),
             "b": Secret(env="NOT_SET_ANYWHERE"),
-            "c": Secret(command=f"cat {tmp_path}/printed; echo no entry c >&2; exit 4"),
+            "c": Secret(command=f"cat {tmp_path}/printed; echo no entry c >&2; exit 4 # --token=hunter2"),
         }
     )
     with pytest.raises(SettingsError) as refused:

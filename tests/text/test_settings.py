@@ -391,6 +391,7 @@ def complaint(kind: type, name: str, value: object) -> str:
         {"hosts": [{"name": "web1", "env": {"DB_PASSWORD": ["hunter2"]}}]},
         {"secret_files": {".env": {"env": ["hunter2"]}}},
         {"secret_files": {".env": {"env": "hunter2", "file": "x"}}},
+        {"secret_files": {".env": {"env": "hunter2!"}}},
         {"deploy_key": "-----BEGIN KEY-----\nhunter2\n"},
         {"build_steps": [["curl", "hunter2"]]},
         {"extra_requirements": [5, "hunter2"]},

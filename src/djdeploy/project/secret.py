@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .compound import OrNone
-from .strings import SecretText
+from .strings import LocalVariable, SecretText
 from .values import Checked, setting
 
 
@@ -23,7 +23,7 @@ class Secret(Checked):
         OrNone(SecretText()),
         "a path; a relative one begins where `fab` is started, and `~` is your home directory",
     )
-    env: str | None = setting(None, OrNone(SecretText()), "the name of an environment variable")
+    env: str | None = setting(None, OrNone(LocalVariable()), "the name of an environment variable")
     command: str | None = setting(
         None,
         OrNone(SecretText()),

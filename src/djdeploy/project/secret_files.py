@@ -52,10 +52,10 @@ def secrets_at_hand(settings: Settings) -> Iterator[bytes]:
 
 
 def reason(secret: Secret, error: Exception) -> str:
-    """Why a secret cannot be read. What a command printed may be the secret, what it complained about is not."""
+    """Why a secret cannot be read. The words of its command and what it printed may be secret; its complaint is not."""
     if isinstance(error, subprocess.CalledProcessError):
         complaint = error.stderr.decode("utf-8", "replace").strip()
-        return f"`{secret.command}` failed (exit {error.returncode}): {complaint}"
+        return f"its command failed (exit {error.returncode}): {complaint}"
     if isinstance(error, KeyError):
         return f"the environment variable {secret.env} is not set"
     return f"{secret.file}: {getattr(error, 'strerror', None) or error}"

@@ -112,7 +112,6 @@ class Settings(Checked):
     release_name: str = setting(
         "{date}", ReleaseName(), "what a release is called: `{date}` is in UTC; there are also `{ref}` and `{sha}`"
     )
-    # Beyond the contract's table:
     secret_files: Mapping[str, Secret] = setting(
         {},
         MappingOf(PathBelowRepository(), One(Secret)),

@@ -88,6 +88,14 @@ class Variable(Text):
     is_secret = True
 
 
+class LocalVariable(SecretText):
+    """The name of a variable of whoever deploys. In its place may stand what that variable should hold."""
+
+    must = "the name of an environment variable"
+    plural = "names of environment variables"
+    pattern = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
 class AnyText(Text):
     """A string, which may be empty."""
 
