@@ -116,6 +116,15 @@ def test_every_setting_has_a_sentence_and_says_what_it_must_be(kind: type) -> No
         assert re.search(r"It must be \S.+\.$", text), field.name
 
 
+def test_the_documents_subclass_is_one() -> None:
+    text = re.search(r"^```python\n(.*?class Shop.*?)^```", (ROOT / "docs/settings.md").read_text(), re.DOTALL | re.M)
+    assert text is not None
+    names: dict[str, Any] = {"__name__": "fabfile"}
+    exec(compile(text[1], "settings.md", "exec"), names)
+    assert {"deploy", "staging.deploy"} <= set(names["ns"].task_names)
+    assert (names["staging"].colour, names["staging"].branch) == ("mauve", "develop")
+
+
 # --- JSON schema ------------------------------------------------------------------------------------------------------
 
 
