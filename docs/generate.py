@@ -14,6 +14,11 @@ from typing import Any
 
 from djdeploy.errors.catalogue import as_markdown
 from djdeploy.project.reference import CLASSES, HEAD, json_schema_text, rows
+from djdeploy.project.settings import Settings
+from djdeploy.recipe import DEPLOY, ROLLBACK
+from djdeploy.script.recipes import Recipe
+from djdeploy.script.stages import STAGES
+from djdeploy.script.undo import UNDO
 from djdeploy.tasks import TASKS
 
 DOCS = Path(__file__).parent
@@ -84,6 +89,49 @@ def settings(cls: type) -> str:
 
 # --- all of it --------------------------------------------------------------------------------------------------------
 
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+EXAMPLE = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/demo", build_steps=["npm ci"])
+"""The settings' own steps are those of the defaults, and of one build step."""
+
+
+def steps() -> str:
+    """The page of all steps: of each recipe, and of what restores each stage."""
+    recipes = [("Deploy", DEPLOY), ("Rollback", ROLLBACK)]
+    restoring = [("When a deploy fails", UNDO["deploy"]), ("When a rollback fails", UNDO["rollback"])]
+    sections = [f"## {title}\n\n{steps_of(recipe)}" for title, recipe in [*recipes, *restoring]]
+    return "\n\n".join([STEPS_HEAD, *sections]) + "\n"
+
+
+STEPS_HEAD = """\
+# All steps
+
+Made by `make docs-generated` from [`recipe.py`](../src/djdeploy/recipe.py) and
+[`undo.py`](../src/djdeploy/script/undo.py).
+
+`before`, `after`, `replace` and `without` of a recipe take each of its names, and `fab deploy --skip=NAME` those of a
+deploy.
+A management command also goes by its own name, a build step by its command.
+The management commands here are those of the default `manage_steps`; with others there are other steps.
+
+*once*: on one host only. *in the background*: those that follow begin while it runs.
+*joins*: it waits for what runs in the background."""
+
+
+def steps_of(recipe: Recipe) -> str:
+    script = recipe.expanded(EXAMPLE)
+    rows = []
+    for stage in STAGES:
+        for each in script.stages[stage.name]:
+            how = {"once": each.once, "in the background": each.background, "joins": each.join}
+            names = ", ".join(f"`{name}`" for name in each.names)
+            emitted = ", ".join(f"`{name}`" for name in each.emits)
+            rows.append(
+                [names, stage.name, ", ".join(name for name, is_so in how.items() if is_so), each.title, emitted]
+            )
+    return table(["step", "stage", "how", "does", "emits"], rows)
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "tasks": tasks,
     "options": options,
@@ -93,6 +141,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": as_markdown,
+    "steps-table.md": steps,
     "djdeploy.schema.json": json_schema_text,
 }
 """Whole files of `docs/`."""

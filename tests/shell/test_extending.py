@@ -71,6 +71,11 @@ def test_the_examples_are_what_the_protocols_ask_for() -> None:
     assert isinstance(examples()["Wheelhouse"]("/"), Installer)
 
 
+def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
+    examples()["test_the_release_is_announced"](tmp_path)
+    examples()["test_no_name_can_be_anything_but_a_word"]()
+
+
 def test_a_project_deploys_from_a_source_of_its_own(tarballs: Site) -> None:
     first = tarballs.deploy()
     assert (tarballs.home / "current/repository/page.html").read_text() == "one"

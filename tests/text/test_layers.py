@@ -28,7 +28,7 @@ FLOORS = (
 )
 """The rooms and the modules beside them, from the ground up. One imports only from floors below its own."""
 
-PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks"}
+PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks", "djdeploy.testing"}
 """What users import. All else may change."""
 
 FOR_BOTH_SIDES = {"durations", "launch", "wire"}
