@@ -12,6 +12,7 @@ import pytest
 
 from djdeploy import Process
 from djdeploy.rehearsal.load import Load
+from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
 
 from .site import FAB, HOME, Site, Targets
@@ -19,7 +20,7 @@ from .site import FAB, HOME, Site, Targets
 
 def test_a_project_is_deployed_again_rolled_back_and_cleaned_up_and_no_request_fails(live: Site) -> None:
     first = live.link("current")
-    with Load(live.url, rate=15) as fresh, Load(live.url, rate=15, keep_alive=True) as kept:
+    with Traffic(live.url, rate=30) as users:
         live.repository.change_page("Second")
         live.push()
         second = live.deploy()
@@ -31,8 +32,7 @@ def test_a_project_is_deployed_again_rolled_back_and_cleaned_up_and_no_request_f
         assert live.answering() == first
     assert live.states() == {second: "bad", first: "live"}
     live.fab("cleanup", "--keep=2")
-    for load in (fresh, kept):
-        summary = load.summary()
+    for summary in users.summaries:
         assert summary.failed == 0, summary
         assert set(summary.releases) == {first, second}
 

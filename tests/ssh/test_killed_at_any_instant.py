@@ -173,7 +173,7 @@ def test_a_step_that_outlives_its_client_keeps_the_next_deploy_out_until_it_ends
     assert site.litter() == []
     assert refused.returncode == 3
     for text in (refused.stdout + refused.stderr, explained):
-        assert "run_build_steps" in text, "the step that it belongs to"
+        assert "step build_1" in text, "the step that it belongs to"
         assert f"pid {orphan}" in text, "and what of it still runs"
         assert "sleep 1000" in text
 

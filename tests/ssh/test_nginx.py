@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pytest
 
 from djdeploy import Process
-from djdeploy.rehearsal.load import Load
+from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
 from tests.ssh.site import HOME, Site, Targets
 
@@ -103,14 +103,12 @@ def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Pa
 
 def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: Site) -> None:
     first = fronted.link("current")
-    fresh, kept = Load(fronted.url, rate=15), Load(fronted.url, rate=15, keep_alive=True)
-    with fresh, kept, posting(fronted.target.nginx_port) as posts:
+    with Traffic(fronted.url, rate=30) as users, posting(fronted.target.nginx_port) as posts:
         fronted.repository.change_page("Behind nginx")
         fronted.push()
         second = fronted.deploy()
         time.sleep(1)
-    for load in (fresh, kept):
-        summary = load.summary()
+    for summary in users.summaries:
         assert summary.failed == 0, summary
         assert set(summary.releases) == {first, second}
     assert {sent.result() for sent in posts} == {first, second}
