@@ -400,8 +400,11 @@ def test_nothing_is_removed_where_a_link_of_the_repository_leads_out_of_the_rele
     (site.repository / "media").symlink_to(outside)
     commit(site.repository, {})
     site.change(shared_dirs=["media/uploads"])
-    with pytest.raises(StepFailed, match="media/uploads cannot be shared: a link of the repository leads out of"):
+    with pytest.raises(
+        StepFailed, match="media/uploads cannot be shared: a link of the repository leads out of"
+    ) as caught:
         site.deploy()
+    assert caught.value.error_code == "shared-outside"
     assert (outside / "uploads/photo.txt").read_text() == "precious"
 
 

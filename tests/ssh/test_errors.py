@@ -32,6 +32,11 @@ RAISE = ["echo 'raise RuntimeError' >> src/demo/wsgi.py"]
 ELSEWHERE = {
     "lock-timeout": "tests/shell/test_migrations.py: it needs a PostgreSQL",
     "release-exists": "tests/shell/test_deploys_here.py: it needs a clock that is known",
+    "out-of-memory": "tests/text/test_errors.py: a server without memory would take the target with it",
+    "shared-outside": "tests/shell/test_deploys_here.py: it needs a repository with such a link",
+    "unexpected-answer": "tests/text/test_errors.py: it needs an agent that lies",
+    "hosts-differ": "tests/text/test_errors.py: it needs two hosts",
+    "fault": "tests/text/test_errors.py: it needs a step that raises",
 }
 BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}
 
@@ -158,6 +163,19 @@ def no_way_back(site: Site) -> str:
     return shown
 
 
+def migrations_ahead(site: Site) -> str:
+    """A refused rollback is answered with what fits a rollback."""
+    first = site.link("current")
+    renamed = "migrations.RenameField('note', 'pinned', 'sticky')"
+    site.fab("deploy", "--allow-destructive", **with_migration("renames", renamed))
+    shown = site.fab("rollback", code=1)
+    assert "fab rollback --migrate-back" in shown
+    assert "fab deploy --allow-destructive" not in shown
+    site.fab("rollback", "--migrate-back")
+    assert site.link("current") == first
+    return shown
+
+
 def repository_host_key_changed(site: Site) -> str:
     kind, key = site.target.key_file.with_name("other.pub").read_text().split()[:2]
     site.target.put("/etc/ssh/ssh_known_hosts", f"localhost {kind} {key}\n")
@@ -197,6 +215,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "host-key-changed": host_key_changed,
     "key-refused": key_refused,
     "no-python": fab("releases", python="python9"),
+    "agent-failed": fab("releases", python="false", code=4),
     "locked": locked,
     "same-server": same_server,
     "home-not-writable": fab("deploy", home="/root/demo"),
@@ -215,6 +234,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "repository-host-key": fab("deploy", repository="demo@localhost:project.git"),
     "repository-refused": fab("deploy", repository="demo@localhost:project.git", host_keys="accept-new"),
     "repository-missing": fab("deploy", repository="/srv/git/none.git"),
+    "repository-unreachable": fab("deploy", repository="ssh://demo@localhost:9/project.git"),
     "name-unresolved": fab("deploy", repository="https://nowhere.invalid/project.git"),
     "unpinned": fab("deploy", extra_requirements=["gunicorn"]),
     "requirement-missing": fab("deploy", extra_requirements=["sqlparse==99.99"]),
@@ -227,6 +247,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "conflicting-migrations": fab("deploy", **two_last_migrations()),
     "no-runtime": fab("deploy", build_steps=["rm ../runtime.json"]),
     "destructive-migration": fab("deploy", **with_migration("loses", "migrations.RemoveField('note', 'pinned')")),
+    "migrations-ahead": migrations_ahead,
     "no-way-back": no_way_back,
     "smoke-test": fab("deploy", build_steps=RAISE),
     "no-restart": no_restart,
@@ -237,6 +258,12 @@ PROVOKED: Mapping[str, Provoke] = {
     "nothing-to-go-back-to": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("rollback", home=OTHER)),
     "nothing-live": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("restart", home=OTHER)),
     "interrupted": interrupted,
+    "secret-not-installed": meanwhile(
+        f"install -d {HOME}/shared/locked",
+        f"rm -r {HOME}/shared/locked",
+        fab("deploy", secret_files={"locked/.env": Secret(command="echo x")}),
+    ),
+    "check-failed": fab("check", shared_files=[".env"]),
     "secrets-differ": fab("secrets", "--check", secret_files={".env": Secret(command="echo x")}),
     "settings": fab("cleanup", "--keep=some", code=2),
 }

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabric import Connection
 
 import djdeploy
 from djdeploy import DEPLOY, ROLLBACK, Settings, collection
+from djdeploy.engine.fleet import as_deploy_error
+from djdeploy.engine.preflight import rollback_target
 from djdeploy.engine.run import as_publish_failed, step_failed
 from djdeploy.errors.catalogue import CATALOGUE, as_markdown
 from djdeploy.errors.foreign import FOREIGN, KERNEL, PROGRAMS, matches, recognised
@@ -30,9 +33,13 @@ from djdeploy.errors.kinds import (
 from djdeploy.script.stages import STAGES
 from djdeploy.script.steps import Step
 from djdeploy.script.undo import UNDO
+from djdeploy.ssh.channel import Channel
+from djdeploy.ssh.remote import Remote
 from djdeploy.ssh.step_run import StepRun
+from djdeploy.terminal.progress import SILENT
 
 from .test_plan import SETTINGS, deployment
+from .test_snapshot import snapshot
 
 PACKAGE = Path(djdeploy.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/errors.md"
@@ -204,6 +211,38 @@ def test_a_refused_rollback_is_answered_with_what_fits_a_rollback() -> None:
         assert "fab deploy --allow-destructive" not in remedy
     assert "fab rollback --migrate-back" in CATALOGUE["migrations-ahead"].remedy
     assert "--migrate-back" not in CATALOGUE["no-way-back"].remedy
+
+
+# --- errors that no real server shows at will -------------------------------------------------------------------------
+
+
+def remote(host: str) -> Remote:
+    return Remote(Connection(host), SETTINGS, host)
+
+
+def test_an_answer_that_is_no_agents_names_its_host_and_ends_with_the_exit_code_of_the_connection() -> None:
+    error = Channel(Connection("web1"), "web1").unlike_an_agent("a line that is no JSON: 'Welcome'")
+    assert (error.code, error.error_code) == (4, "unexpected-answer")
+    assert error.message.startswith("web1: the server does not answer as the djdeploy agent does: ")
+
+
+def test_hosts_with_different_releases_are_told_how_to_go_back() -> None:
+    snapshots = {remote(host): snapshot((name, "published"), current=name) for host, name in (("a", "r1"), ("b", "r2"))}
+    with pytest.raises(DeployError, match="fab rollback --to=RELEASE") as caught:
+        rollback_target(snapshots, None, SILENT)
+    assert caught.value.error_code == "hosts-differ"
+    assert "(a: r1; b: r2)" in caught.value.what
+
+
+def test_an_exception_in_a_step_of_the_fabfile_is_an_error_that_names_its_place() -> None:
+    try:
+        raise ValueError("no such colour")
+    except ValueError as error:
+        made = as_deploy_error(error)
+    assert (made.code, made.error_code) == (1, "fault")
+    assert "ValueError: no such colour" in made.what
+    assert "test_errors.py:" in made.what
+    assert "fab --debug" in made.message
 
 
 # --- the catalogue ----------------------------------------------------------------------------------------------------
