@@ -34,7 +34,7 @@ def test_the_plan_of_a_step_is_text() -> None:
         "printf %s 20260102-120000 > /srv/www/demo/20260102-120000/repository/VERSION\necho written"
     )
     assert plan_text(once(write_version), deployment(runs_once_steps=False)) == ""
-    with pytest.raises(SettingsError, match="a step returns a list of sh"):
+    with pytest.raises(SettingsError, match="must return a list of sh"):
         plan_text(unquoted)
 
 

@@ -134,21 +134,24 @@ def test_a_hook_is_a_step_put_before_or_after_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "made",
+    ("made", "called"),
     [
-        ["echo done"],  # not quoted by anybody
-        sh("echo done"),  # would be one command for each letter
-        Step("done", "Done", (sh("echo done"),)),
-        [sh("echo done"), Step("done", "Done", (sh("echo done"),))],  # in which order?
-        None,
+        (["echo hunter2"], "a list with a string in it"),  # not quoted by anybody
+        ("echo hunter2", "a string"),
+        (sh("echo hunter2"), "one alone"),  # would be one command for each letter
+        (Step("done", "Done", (sh("echo hunter2"),)), "one alone"),
+        ([sh("echo hunter2"), Step("done", "Done", (sh("echo done"),))], "both in one list"),  # in which order?
+        (None, "nothing"),
     ],
 )
-def test_a_step_that_returns_something_else_is_refused(made: Any) -> None:
+def test_a_step_that_returns_something_else_is_refused_without_quoting_it(made: Any, called: str) -> None:
     def announce(d: Deployment) -> Any:
         return made
 
-    with pytest.raises(SettingsError, match=r"`announce` returns .*; a step returns a list of sh\(...\)"):
+    with pytest.raises(SettingsError, match=r"`announce` must return a list of sh\(...\), or") as caught:
         DEPLOY.after(record, announce).plan(FINISH, deployment())
+    assert caught.value.problems[0].endswith(f", not {called}")
+    assert "hunter2" not in caught.value.message
 
 
 def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ..errors import SettingsError
+from ..errors.redaction import kind_of
 from ..project.settings import Settings
 from ..server.shell import Shell
 from .deployment import Deployment
@@ -95,8 +96,8 @@ class StepDefinition:
         commands = tuple(item for item in items if isinstance(item, Shell))
         steps = [item for item in items if isinstance(item, Step)]
         if not isinstance(made, (list, tuple)) or len(made) not in (len(commands), len(steps)):
-            what = f"`{self.name}` returns {made!r}; a step returns a list of sh(...), or a list of Step(...)"
-            raise SettingsError("Recipe", [what])
+            must = f"`{self.name}` must return a list of sh(...), or a list of Step(...)"
+            raise SettingsError("Recipe", [f"{must}, not {described(made)}"])
         if commands:
             steps = [Step(self.name, self.title, commands)]
         return [
@@ -178,6 +179,14 @@ def undone_by(undo: StepLike) -> Callable[[StepLike], StepDefinition]:
         undo: a step, planned on the same host.
     """
     return lambda step: replace(define(step), undo=define(undo))
+
+
+def described(made: object) -> str:
+    """What a step function returned in the place of steps. Never quoted: a command may have a secret in it."""
+    if not isinstance(made, (list, tuple)):
+        return "one alone" if isinstance(made, (Shell, Step)) else kind_of(made)
+    others = sorted({kind_of(item) for item in made if not isinstance(item, (Shell, Step))})
+    return f"a list with {' and '.join(others)} in it" if others else "both in one list"
 
 
 def runs(*programs: str) -> Callable[[StepLike], StepDefinition]:
