@@ -1,7 +1,8 @@
 """Several hosts that are this machine, each with a home of its own; deploys run in a client that can be struck.
 
 What happens at a place of a deploy is a script `hooks/HOST-PLACE`, if there is one: in `build`, `migrate`, `publish`
-(the links have been switched) and `undo` (before anything is restored).
+(the links have been switched) and `undo` (before anything is restored); and `undo_build` and so on, by which a step of
+a project is undone.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, sh
+from djdeploy import DEPLOY, Deployment, Recipe, Settings, Shell, sh, undone_by
 from djdeploy.engine import changes
 from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.stages import PUBLISH
-from djdeploy.script.steps import StepFunction
+from djdeploy.script.steps import StepDefinition, StepFunction
 from djdeploy.script.undo import UNDO
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
@@ -98,10 +99,14 @@ def with_hooks(root: Path) -> Recipe:
     UNDO["deploy"] = replace(
         undo, publish=(step("undo"), *(each for each in undo.entries(PUBLISH) if not each.name.startswith("hook_")))
     )
+
+    def with_undo(place: str) -> StepDefinition:
+        return undone_by(step(f"undo_{place}"))(step(place))
+
     return (
-        DEPLOY.before(mark_ready, step("build"))
-        .after(migrate_database, step("migrate"))
-        .after(switch_links, step("publish"))
+        DEPLOY.before(mark_ready, with_undo("build"))
+        .after(migrate_database, with_undo("migrate"))
+        .after(switch_links, with_undo("publish"))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, sh
+from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, sh, undone_by
 from djdeploy.engine import changes, on_hosts
 from djdeploy.errors.kinds import DeployError, Locked, PublishFailed, SettingsError, StepFailed
-from djdeploy.recipe import mark_ready, migrate_database, switch_links
+from djdeploy.recipe import mark_ready, migrate_database, record, switch_links
 from djdeploy.server.snapshot import Snapshot
+from djdeploy.ssh.step_run import StepRun
+from djdeploy.terminal.progress import Report
 from tests.local_host import commit, git, local_remote, quiet_report, who
 
 MANAGE = """\
@@ -633,6 +636,59 @@ def test_a_name_to_skip_that_is_no_step_gets_the_nearest(site: Site) -> None:
         site.deploy(skip=["migrat"])
     site.deploy(skip=["migrate"])
     assert "manage.py migrate" not in site.shown
+
+
+def counted(calls: list[str], stage: str) -> Callable[[Deployment], Sequence[Shell]]:
+    """A step that does another thing each time it is called, as one with `datetime.now()` in it."""
+
+    def count(d: Deployment) -> Sequence[Shell]:
+        calls.append(f"{stage} on {d.host}")
+        return [sh("echo call {number} > {file}", number=len(calls), file=d.layout.log / f"{stage}.txt")]
+
+    count.__name__ = f"count_{stage}"
+    return count
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_step_function_is_called_once_for_each_host_and_stage(site: Site, dry: bool) -> None:
+    calls: list[str] = []
+    recipe = DEPLOY
+    for stage, anchor in (("build", mark_ready), ("migrate", "migrate"), ("publish", switch_links), ("finish", record)):
+        undo: Any = lambda d: []  # noqa: E731
+        recipe = recipe.after(anchor, undone_by(undo)(counted(calls, stage)))
+    hosts = [replace(site.settings, home=str(site.root / name)) for name in ("one", "two")]
+    changes.deploy(
+        [local_remote(settings, name) for settings, name in zip(hosts, ("one", "two"), strict=True)],
+        site.settings,
+        report=quiet_report(),
+        who=who(1),
+        recipe=recipe,
+        skip=["check"],
+        dry_run=dry,
+    )
+    stages = ("build", "migrate", "publish", "finish")
+    assert sorted(calls) == sorted(f"{stage} on {host}" for stage in stages for host in ("one", "two"))
+    assert not dry or not list(site.root.glob("*/log/*.txt"))
+
+
+def test_a_step_that_is_skipped_is_not_called(site: Site) -> None:
+    calls: list[str] = []
+    site.deploy(recipe=DEPLOY.after(mark_ready, counted(calls, "build")), skip=["count-build"])
+    assert calls == []
+
+
+def test_what_a_step_emits_is_what_the_table_of_steps_says(site: Site) -> None:
+    emitted: dict[str, set[str]] = {}
+
+    class Listening(Report):
+        def step_ended(self, host: str, run: StepRun) -> None:
+            emitted.setdefault(run.step.name, set()).update(run.outputs)
+
+    report = Listening(io.StringIO())
+    changes.deploy([local_remote(site.settings)], site.settings, report=report, who=who(1))
+    said = {each.name: set(each.emits) for each in DEPLOY.expanded(site.settings).definitions}
+    assert {name: names for name, names in emitted.items() if names - said.get(name, names)} == {}
+    assert emitted["remove_old_releases"] == said["remove_old_releases"]
 
 
 # --- rollback ---------------------------------------------------------------------------------------------------------

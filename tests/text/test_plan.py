@@ -9,10 +9,33 @@ from typing import Any
 
 import pytest
 
-from djdeploy import DEPLOY, Deployment, Process, Settings, Shell, Step, once, sh
+import djdeploy
+from djdeploy import (
+    DEPLOY,
+    Deployment,
+    Process,
+    Recipe,
+    Settings,
+    Shell,
+    Step,
+    background,
+    collection,
+    join,
+    once,
+    sh,
+    undone_by,
+)
 from djdeploy.errors.kinds import SettingsError
-from djdeploy.recipe import create_release, install_requirements, migrate_database, record, switch_links
-from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES
+from djdeploy.recipe import (
+    create_release,
+    install_requirements,
+    migrate_database,
+    prepare_project,
+    record,
+    switch_links,
+)
+from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stage
+from djdeploy.script.steps import define
 from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
 
@@ -161,6 +184,127 @@ def test_an_unknown_step_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(SettingsError, match="did you mean `switch_links`"):
         DEPLOY.without(switch_link)
     assert install_requirements not in DEPLOY.without(install_requirements)
+
+
+# --- steps are values -------------------------------------------------------------------------------------------------
+
+
+def say_hello(d: Deployment) -> Sequence[Shell]:
+    """Say hello"""
+    return [sh("echo hello")]
+
+
+def test_a_decorator_makes_another_value_and_leaves_the_function_as_it_is() -> None:
+    one, all_ = DEPLOY.before(record, once(say_hello)), DEPLOY.before(record, say_hello)
+    elsewhere = deployment(runs_once_steps=False)
+    assert "say_hello" not in names(one.plan(FINISH, elsewhere))
+    assert "say_hello" in names(all_.plan(FINISH, elsewhere))
+    assert vars(say_hello) == {}
+
+
+def test_decorators_combine() -> None:
+    made = undone_by(say_hello)(background(once(say_hello)))
+    assert (made.once, made.background, made.join) == (True, True, False)
+    assert made.undo
+    assert made.undo.name == "say_hello"
+    assert not define(say_hello).once
+    assert join(say_hello).steps(deployment())[0].join
+
+
+@pytest.mark.parametrize("anchor", ["collectstatic", "collect_static", "collect-static"])
+def test_a_management_command_is_an_anchor_by_each_of_its_names(anchor: str) -> None:
+    plan = names(DEPLOY.before(anchor, say_hello).plan(BUILD, deployment()))
+    assert plan.index("check_project") < plan.index("say_hello") < plan.index("collect_static")
+
+
+MANY = replace(
+    SETTINGS,
+    build_steps=["npm ci", "npm run build"],
+    manage_steps=["check", "collectstatic", "compilemessages", "compilejsi18n", "migrate", "clear_cache"],
+)
+
+
+@pytest.mark.parametrize("anchor", DEPLOY.expanded(MANY).names)
+def test_every_name_that_skip_knows_is_an_anchor(anchor: str) -> None:
+    d = deployment(MANY)
+    every = [step.name for stage in STAGES for step in DEPLOY.expanded(d.settings).stages[stage.name]]
+
+    def edited(recipe: Recipe) -> list[str]:
+        script = recipe.expanded(d.settings)
+        return [step.name for stage in STAGES for step in script.stages[stage.name]]
+
+    hit = set(DEPLOY.expanded(d.settings).named([anchor], "--skip"))
+    assert sorted(edited(DEPLOY.without(anchor))) == sorted(name for name in every if name not in hit)
+    before, after = edited(DEPLOY.before(anchor, say_hello)), edited(DEPLOY.after(anchor, say_hello))
+    assert before[before.index("say_hello") + 1] in hit
+    assert after[after.index("say_hello") - 1] in hit
+    replaced = edited(DEPLOY.replace(anchor, say_hello))
+    assert "say_hello" in replaced
+    assert not hit & set(replaced)
+
+
+def test_build_steps_are_anchors_by_number_and_by_command() -> None:
+    d = deployment(replace(SETTINGS, build_steps=["npm ci", "npm run build"]))
+    for anchor in ("build_2", "npm run build"):
+        plan = names(DEPLOY.before(anchor, say_hello).plan(BUILD, d))
+        assert plan[plan.index("say_hello") - 1 : plan.index("say_hello") + 2] == ["build_1", "say_hello", "build_2"]
+
+
+def test_a_step_of_a_project_is_an_anchor_too_wherever_it_stands() -> None:
+    def second(d: Deployment) -> Sequence[Shell]:
+        return [sh("echo second")]
+
+    for anchor in ("collectstatic", record):
+        recipe = DEPLOY.before(anchor, say_hello).after(say_hello, second)
+        plan = [name for stage in STAGES for name in names(recipe.plan(stage, deployment()))]
+        assert plan[plan.index("say_hello") + 1] == "second"
+        assert "say_hello" not in [
+            name for s in STAGES for name in names(recipe.without("say_hello").plan(s, deployment()))
+        ]
+
+
+def test_a_group_is_an_anchor_by_its_function_and_its_first_step_by_name() -> None:
+    d = deployment(replace(SETTINGS, manage_steps=["migrate", "clear_cache"]))
+    whole, step = DEPLOY.after(migrate_database, say_hello), DEPLOY.after("migrate", say_hello)
+    assert names(whole.plan(MIGRATE, d)) == ["migrate_database", "clear_cache", "say_hello"]
+    assert names(step.plan(MIGRATE, d)) == ["migrate_database", "say_hello", "clear_cache"]
+
+
+def test_messages_are_compiled_before_a_step_that_a_project_puts_behind_them() -> None:
+    for recipe in (DEPLOY.after("compilemessages", say_hello), DEPLOY.after(prepare_project, say_hello)):
+        plan = {step.name: step for step in recipe.plan(BUILD, deployment())}
+        assert not plan["compile_messages"].background
+        assert list(plan).index("compile_messages") < list(plan).index("say_hello")
+
+
+def test_an_anchor_that_the_settings_do_not_bring_is_named_when_the_fabfile_is_read() -> None:
+    with pytest.raises(SettingsError, match=r"`colectstatic` is not a step of it; did you mean `collectstatic`"):
+        collection(SETTINGS, recipe=DEPLOY.before("colectstatic", say_hello))
+    without = replace(SETTINGS, manage_steps=["migrate"])
+    recipe = DEPLOY.before("collectstatic", say_hello)
+    collection(SETTINGS, recipe=recipe)
+    with pytest.raises(SettingsError, match="`collectstatic` is not a step of it"):
+        collection(without, recipe=recipe)
+
+
+def test_all_decorators_that_a_user_may_need_are_exported() -> None:
+    assert {"once", "background", "join", "undone_by"} <= set(djdeploy.__all__)
+
+
+def test_what_is_no_step_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a step is a function that takes a Deployment"):
+        DEPLOY.after(record, "echo done")  # type: ignore[arg-type]
+
+
+def test_stages_say_in_which_batches_their_hosts_go_through_them() -> None:
+    hosts = ["a", "b", "c", "d"]
+
+    def batches(stage: Stage) -> list[list[str]]:
+        return [list(batch) for batch in stage.batches(hosts, lambda host: host == "b", 2)]
+
+    assert batches(BUILD) == [hosts]
+    assert batches(MIGRATE) == [["b"], ["a", "c", "d"]]
+    assert batches(PUBLISH) == [["a"], ["b", "c"], ["d"]]
 
 
 def test_uv_is_used_where_the_server_has_it() -> None:
