@@ -1,4 +1,4 @@
-"""Who is measured: djdeploy in several settings, the post's script on Fabric 3, and the floor."""
+"""Who is measured: djdeploy in several settings, the original script on Fabric 3, and the floor."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class Djdeploy(Contender):
 
 
 class Ported(Contender):
-    """The post's script. Its host names come one after the other."""
+    """The original script. Its host names come one after the other."""
 
     def deploy(self) -> None:
         self._fab("deploy")

@@ -1,4 +1,4 @@
-"""Draws a deploy under load, beside the post's restart, from a run that it makes for this."""
+"""Draws a deploy under load, beside the original script's restart, from a run that it makes for this."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def run(options: argparse.Namespace, console: Console) -> bool:
 
         ours = scene("fab deploy", site.url, "publishing", deploy)
         post = Post(site)
-        theirs = scene("the post's restart alone", post.url, "restart", post_restart)
+        theirs = scene("the original script's restart alone", post.url, "restart", post_restart)
     draw([ours, theirs], options.to)
     for made in (ours, theirs):
         console.print(f"{made.title}: {Summary.of(made.answers)}", highlight=False)

@@ -1,4 +1,4 @@
-"""The restart of the post that djdeploy comes from: one program, the link swapped, the old process killed."""
+"""The restart of the original script: one program, the link swapped, the old process killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ kill "$pid"
 
 
 class Post:
-    """Two releases of the post's own, on another port of the same container, made of what djdeploy has deployed."""
+    """Two releases of the original script, on another port of the same container, made of djdeploy releases."""
 
     RELEASES = ("post-1", "post-2")
 
@@ -53,14 +53,14 @@ class Post:
         self._run(f'ln -s "$1" {POST}/current', self.live)
         site.target.put("/etc/supervisor/conf.d/post.conf", PROGRAM)
         site.target.root("supervisorctl", "update")
-        wait_until("the post's server", lambda: answering(self.url) == self.live)
+        wait_until("the original script's server", lambda: answering(self.url) == self.live)
 
     def restart(self) -> Window:
         """From the swap to the first answer of the other release."""
         began = time.monotonic()
         self.live = next(name for name in self.RELEASES if name != self.live)
         self._run(RESTART, self.live)
-        wait_until("the post's server", lambda: answering(self.url) == self.live)
+        wait_until("the original script's server", lambda: answering(self.url) == self.live)
         return Window(began, time.monotonic())
 
     def _run(self, script: str, *words: str) -> None:

@@ -1,4 +1,4 @@
-"""Times djdeploy, the post's script and a hand-written shell script side by side, over networks of any round trip."""
+"""Times djdeploy, the original script and a hand-written shell script side by side, over networks of any round trip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / f"{NAME}.md"
 PACKAGES = Path(__file__).parent / "packages.txt"
 PARTS = ("scenarios", "guarantees", "hosts", "start")
 
-FLOOR, POST, BARE, WHOLE = "floor", "the post", "djdeploy, bare", "djdeploy"
+FLOOR, POST, BARE, WHOLE = "floor", "the original script", "djdeploy, bare", "djdeploy"
 USUAL = 25
 """Milliseconds: the round trip of what is not measured at every one."""
 
@@ -177,7 +177,7 @@ class Scenario:
         commit: what is committed before.
         changes: whether another release answers afterwards.
         floor_limits: at most so many times the floor, by the round trip in milliseconds.
-        post_limit: at most so many times the post's script, at the same round trips.
+        post_limit: at most so many times the original script, at the same round trips.
     """
 
     name: str
@@ -378,7 +378,7 @@ def limits(results: Results) -> Iterator[Limit]:
             bare, what = found[BARE].seconds, f"{scenario.name}, {milliseconds} ms"
             yield Limit(f"{what}: to the floor", ratio(bare, found[FLOOR].seconds), limit)
             if scenario.post_limit:
-                yield Limit(f"{what}: to the post's script", ratio(bare, found[POST].seconds), scenario.post_limit)
+                yield Limit(f"{what}: to the original script", ratio(bare, found[POST].seconds), scenario.post_limit)
     counts = sorted(results.waiting)
     if len(counts) > 1:
         first, most = (results.waiting[count][BARE].ends for count in (counts[0], counts[-1]))
@@ -413,7 +413,7 @@ def tables(results: Results) -> Iterator[Table]:
 def scenario_table(scenarios: Mapping[tuple[int, str], Found]) -> Table:
     repeat = max(len(series.taken) for found in scenarios.values() for series in found.values())
     title = f"Seconds until the other release answers (cleanup: until it ends), medians of {repeat}; (SSH channels)"
-    columns = ["", FLOOR, POST, BARE, "to the floor", "to the post", "with its guarantees", "until it ends"]
+    columns = ["", FLOOR, POST, BARE, "to the floor", "to the original script", "with its guarantees", "until it ends"]
     rows = []
     for milliseconds, name in sorted(scenarios, key=lambda key: (ORDER[key[1]], key[0])):
         found = scenarios[milliseconds, name]
@@ -453,7 +453,7 @@ def guarantee_table(guarantees: Found) -> Table:
 
 def sharing_table(sharing: Mapping[tuple[int, str], Found]) -> Table:
     title = f"Several hosts with real work, all on the processors of one machine; seconds as above, {USUAL} ms, once"
-    columns = ["", FLOOR, POST, BARE, "to the floor", "to the post", "with its guarantees", "until it ends"]
+    columns = ["", FLOOR, POST, BARE, "to the floor", "to the original script", "with its guarantees", "until it ends"]
     rows = []
     for count, name in sorted(sharing, key=lambda key: (ORDER[key[1]], key[0])):
         found = sharing[count, name]

@@ -1,4 +1,4 @@
-"""Counts lost requests: 20 deploys under load, the post's restart beside them, and deploys of broken releases."""
+"""Counts lost requests: 20 deploys under load, restarts as in the original script, and deploys of broken releases."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def measure_deploys(site: BenchSite, way: Way, deploys: int, rate: float, consol
 
 
 def measure_post(site: BenchSite, restarts: int, rate: float, console: Console) -> Restarts:
-    """The post's restart on the same container, under the same load."""
+    """The original script's restart on the same container, under the same load."""
     post = Post(site)
     windows = []
     with Load(post.url, rate=rate, seconds=7200) as load:
@@ -196,9 +196,11 @@ def measure_post(site: BenchSite, restarts: int, rate: float, console: Console) 
         for number in range(restarts):
             windows.append(post.restart().since(began))
             time.sleep(REST)
-            console.print(f"[dim]the post's restart {number + 1} of {restarts} in {windows[-1].seconds:.1f} s[/]")
+            console.print(
+                f"[dim]the original script's restart {number + 1} of {restarts} in {windows[-1].seconds:.1f} s[/]"
+            )
     site.target.root("supervisorctl", "stop", "post")
-    return Restarts.of("the post's restart, new connections", load.answers(), windows, windows)
+    return Restarts.of("the original script's restart, new connections", load.answers(), windows, windows)
 
 
 def measure_broken(site: BenchSite, broken: Broken, rate: float, console: Console) -> Refusal:
@@ -273,7 +275,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--deploys", type=int, default=20, metavar="N", help="deploys in a row; behind nginx a quarter (%(default)s)"
     )
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS), help="how users reach the site")
-    parser.add_argument("--post", type=int, default=5, metavar="N", help="restarts as in the post (%(default)s)")
+    parser.add_argument(
+        "--post", type=int, default=5, metavar="N", help="restarts as in the original script (%(default)s)"
+    )
     parser.add_argument("--broken", type=int, default=len(BROKEN), metavar="N", help="broken releases (%(default)s)")
     parser.add_argument("--rate", type=float, default=RATE, help="requests a second (%(default)s)")
     parser.add_argument("--dry", action="store_true", help="leave the results and the document as they are")

@@ -87,6 +87,14 @@ def settings(cls: type) -> str:
     return table(HEAD, list(rows(cls)))
 
 
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def nginx() -> str:
+    """The configuration that the tests run."""
+    return f"```nginx\n{(DOCS.parent / 'examples/nginx.conf').read_text()}```"
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -106,11 +114,11 @@ def steps() -> str:
 STEPS_HEAD = """\
 # All steps
 
-Made by `make docs-generated` from [`recipe.py`](../src/djdeploy/recipe.py) and
-[`undo.py`](../src/djdeploy/script/undo.py).
+`make docs-generated` writes this page.
+It comes from [`recipe.py`](../src/djdeploy/recipe.py) and [`undo.py`](../src/djdeploy/script/undo.py).
 
-`before`, `after`, `replace` and `without` of a recipe take each of its names, and `fab deploy --skip=NAME` those of a
-deploy.
+`before`, `after`, `replace` and `without` of a recipe take each of its names.
+`fab deploy --skip=NAME` takes those of a deploy.
 A management command also goes by its own name, a build step by its command.
 The management commands here are those of the default `manage_steps`; with others there are other steps.
 
@@ -135,6 +143,7 @@ def steps_of(recipe: Recipe) -> str:
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "tasks": tasks,
     "options": options,
+    "nginx": nginx,
     **{cls.__name__.lower(): partial(settings, cls) for cls in CLASSES},
 }
 """What stands between the marks of this name, without the line break at its end."""

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from invoke import task
 
-from djdeploy import DEPLOY, Health, Host, Process, Settings, collection, once, sh
-from djdeploy.recipe import migrate_database, record
+from djdeploy import DEPLOY, Health, Host, Process, Secret, Settings, collection, once, sh
 
 worker = Process("worker", "celery -A demo worker")
 
@@ -24,7 +23,7 @@ production = Settings(
     requirements=["requirements/production.txt"],
     build_steps=["npm ci", "npm run build"],
     shared_dirs=["media"],
-    shared_files=[".env"],
+    secret_files={".env": Secret(command="sops -d production.env")},
     static_dir="src/static",
     env={"DJANGO_SETTINGS_MODULE": "demo.settings.production"},
     processes=[
@@ -48,11 +47,12 @@ def warm_cache(d):
 @once
 def tell_chat(d):
     """Tell the chat"""
-    return [sh("curl -sS -d {text} https://chat.example.com/hook", text=f"{d.release} is live: {d.subject}")]
+    text = f"failed: {d.failure.what} {d.failure.site}" if d.failure else f"{d.release} is live: {d.subject}"
+    return [sh("curl -sS -d {text} https://chat.example.com/hook", text=text)]
 
 
 # A cache that cannot be warmed stops the deploy before anything is published; a message that cannot be sent does not.
-recipe = DEPLOY.after(migrate_database, warm_cache).after(record, tell_chat)
+recipe = DEPLOY.after("migrate_database", warm_cache).after("record", tell_chat).if_failed(tell_chat)
 
 
 @task

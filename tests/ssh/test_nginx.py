@@ -33,8 +33,12 @@ def documented(language: str) -> list[str]:
 
 
 def configuration(*, unix: bool) -> str:
-    """The documented configuration; with a unix socket, its upstream is the other one that is documented."""
+    """The documented configuration; with a unix socket, its upstream is the other one that is documented.
+
+    The sample project lies in a folder of its repository, and the names of its static files change with the contents.
+    """
     whole, other = documented("nginx")
+    whole = whole.replace("/repository/static/", "/repository/src/static/").replace("# add_header", "add_header")
     return re.sub(r"^upstream .*?^}\n", other, whole, flags=re.DOTALL | re.MULTILINE) if unix else whole
 
 

@@ -323,7 +323,7 @@ def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
         elif row["healthy"] is False:
             yield Finding(f"{label} (pid {row['pid']}) is unhealthy: {row['note']}", "fab logs", fatal=False)
         elif row["note"]:
-            yield Finding(f"{label}: {row['note']}", "See the README: Health", fatal=False)
+            yield Finding(f"{label}: {row['note']}", "See docs/settings.md: Health", fatal=False)
     for wrong in facts["wrong_pid_files"]:
         yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
 
