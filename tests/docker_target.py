@@ -72,7 +72,7 @@ class DockerTarget:
         wait_until("the container's ports", published)
         # Supervisor starts its programs a second late, unless somebody speaks to it.
         speak = ("curl", "-s", "-o", "/dev/null", "--unix-socket", "/run/supervisor.sock", "http://supervisor/")
-        wait_until("Supervisor", lambda: self.root(*speak)[0] == 0)
+        wait_until("Supervisor", lambda: self.root(*speak)[0] == 0, 120)
         wait_until("sshd", lambda: self.ssh("true").returncode == 0, 60)
 
     def restart(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from djdeploy import Health, Process
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.durations import USUAL
 
 from .homes import Home, Renewed, a_home, web
 
@@ -47,6 +48,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("more", "why"), BROKEN.items())
 def test_a_release_that_cannot_start_or_stay_is_refused(home: Home, more: str, why: str) -> None:
+    home.durations = USUAL  # one of them dies after two seconds
     status, output = tried(home, more=more)
     assert status == 1
     assert why in output
