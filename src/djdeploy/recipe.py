@@ -24,7 +24,7 @@ from .script.fragments import (
     manage_step,
     manifest,
     migrate_words,
-    renew,
+    rolling_restart,
     runtime,
     seed_shared,
     set_link,
@@ -73,7 +73,7 @@ __all__ = [
 
 def create_release(d: Deployment) -> Sequence[Shell]:
     """Create the release directory"""
-    # Made beside its place and renamed, so that there is never a release without a manifest.
+    # Made next to its place and renamed, so that there is never a release without a manifest.
     made = d.layout.private / f"new-{d.token}"
     return [
         sh(
@@ -297,7 +297,7 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
     if not d.settings.processes:
         return []
-    return [renew(d, d.release, d.snapshot.current, force=d.task == "restart")]
+    return [rolling_restart(d, d.release, d.snapshot.current, force=d.task == "restart")]
 
 
 def mark_published(d: Deployment) -> Sequence[Shell]:
@@ -322,7 +322,7 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
 def record(d: Deployment) -> Sequence[Shell]:
     """Write the history"""
     in_the_manifest = ("migrations", "smoke_tested")
-    told = {name: value for name, value in d.outputs.items() if name not in in_the_manifest}
+    outputs = {name: value for name, value in d.outputs.items() if name not in in_the_manifest}
     line = {
         "task": d.task,
         "outcome": d.outcome,
@@ -333,7 +333,7 @@ def record(d: Deployment) -> Sequence[Shell]:
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
-        **told,
+        **outputs,
     }
     return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
 
@@ -346,8 +346,8 @@ def forget_old_secrets(d: Deployment) -> Sequence[Shell]:
 @emits("removed", "environments")
 def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     """Remove old releases"""
-    seen = d.snapshot.after_publishing(d.release) if d.task == "deploy" else d.snapshot
-    names = [release.name for release in seen.removable(d.settings.keep_releases)]
+    snapshot = d.snapshot.after_publishing(d.release) if d.task == "deploy" else d.snapshot
+    names = [release.name for release in snapshot.removable(d.settings.keep_releases)]
     return [
         sh(
             "{remove} {home} {project} {names}",
@@ -372,7 +372,7 @@ DEPLOY = Recipe(
         install_secrets,
         link_shared,
         run_build_steps,
-        guard_migrations,  # these two beside what follows
+        guard_migrations,  # these two in the background
         smoke_test,
         prepare_project,
         keep_old_static,

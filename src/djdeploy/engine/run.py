@@ -79,7 +79,7 @@ class Run:
                 self.stage(stage)
             except Exception as error:
                 self._restore(stage, as_deploy_error(error))
-        for remote in self.remotes:  # until now, each server would have gone back by itself without us
+        for remote in self.remotes:  # until now, each server would have gone back by itself, had this client vanished
             remote.commit()
         try:
             self.stage(FINISH)
@@ -186,15 +186,15 @@ class Run:
         return "\n".join(["How the hosts stand:", *sorted(lines), *(healing if failures else [])])
 
     def _outcome(self, remote: Remote, stage: Stage, began: bool) -> str:
-        seen = self.deployments[remote].snapshot
-        stands = f"The site still runs {seen.current}." if seen.current else "Nothing was live before, and nothing is."
+        before = self.deployments[remote].snapshot.current
+        stands = f"The site still runs {before}." if before else "Nothing was live before, and nothing is."
         if stage == BUILD:
             removed = discard_release in self.undo
             return f"{stands} {'The unfinished release was removed.' if removed else 'Nothing was changed.'}"
         if stage == MIGRATE:
             return f"{stands} Nothing was published; look at what the migration has changed in the database."
         if restore_links not in self.undo:
-            return f"{seen.current} is current, as before. How its processes are: fab status"
+            return f"{before} is current, as before. How its processes are: fab status"
         return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
 
     def _not_restored(self, remote: Remote, stage: Stage, began: bool, failure: DeployError) -> str:
@@ -253,7 +253,7 @@ class Noting(Watcher):
     """Passes on what a stage says, and notes in the plan which of its steps have begun.
 
     Args:
-        watcher: is told.
+        watcher: is told all of it.
         plan: notes what may have to be undone.
     """
 

@@ -16,7 +16,7 @@ from .steps import StepDefinition
 
 
 def stop(d: Deployment, why: str, *, code: str) -> Shell:
-    """Ends the step with a sentence of ours, and says its code: nothing that djdeploy says is recognised by its words.
+    """Ends the step with a sentence of djdeploy, and emits its code, so that nobody has to guess it.
 
     Args:
         code: what `fab explain` takes.
@@ -214,23 +214,23 @@ def set_link(d: Deployment, name: str, target: str) -> Shell:
     """
     return sh(
         """\
-ln -sfn -- {target} {beside}
-mv -fT {beside} {link}
+ln -sfn -- {target} {made}
+mv -fT {made} {link}
 [ "$(readlink {link})" = {target} ]""",
         target=target,
-        beside=d.layout.home / f".{name}-{d.token}",
+        made=d.layout.home / f".{name}-{d.token}",
         link=d.layout.home / name,
     )
 
 
-def renew(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
+def rolling_restart(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
     """Makes every instance of every process run a release, one instance at a time."""
     options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
     for option, names in (("verified", d.verified), ("smoke-tested", d.outputs.get("smoke_tested", ()))):
         options += [f"--{option}={process.name}" for process in d.settings.processes if process.name in names]
     return sh(
-        "{renew} {home} {release} {options}",
-        renew=d.program("rolling_restart"),
+        "{program} {home} {release} {options}",
+        program=d.program("rolling_restart"),
         home=d.layout.home,
         release=release,
         options=[option for option in options if option],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .fragments import kept, migrate_commands, renew, set_link
+from .fragments import kept, migrate_commands, rolling_restart, set_link
 from .plan import OWN_UNDOS
 from .recipes import Recipe
 from .steps import Step, once, runs
@@ -52,7 +52,7 @@ def restart_old(d: Deployment) -> Sequence[Shell]:
     """Bring the old release up again"""
     if not d.settings.processes or not d.snapshot.current:
         return []
-    return [renew(d, d.snapshot.current, d.release, quick=True)]
+    return [rolling_restart(d, d.snapshot.current, d.release, quick=True)]
 
 
 @once

@@ -246,6 +246,6 @@ def program_text(stage: Stage, host: str, env: Mapping[str, str], steps: Sequenc
     lines += [f"export {name}={sh('{value}', value=value)}" for name, value in env.items()]
     lines += [sh('export PATH={bin}:"$PATH"', bin=f"{env['VIRTUAL_ENV']}/bin")] if "VIRTUAL_ENV" in env else []
     for step in steps:
-        beside = " (beside the steps that follow)" if step.background else ""
-        lines += ["", f"# {step.name}: {printable(step.title)}{beside}", "(", "set -eu", step.script, ")"]
+        note = " (in the background of the steps that follow)" if step.background else ""
+        lines += ["", f"# {step.name}: {printable(step.title)}{note}", "(", "set -eu", step.script, ")"]
     return printable(hidden("\n".join(lines), values_to_hide(env)), keep="\n")
