@@ -17,6 +17,8 @@ import pytest
 
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.durations import USUAL, Durations
+from djdeploy.remote.wire import Hello
+from djdeploy.ssh.opening import Claim, Look
 from djdeploy.ssh.programs import agent_command, digest, packed
 
 
@@ -26,17 +28,17 @@ class Client:
     def __init__(
         self,
         home: Path,
-        lock: dict[str, str] | None = None,
-        look: dict[str, Any] | None = None,
+        lock: Claim | None = None,
+        look: Look | None = None,
         durations: Durations = USUAL,
     ) -> None:
         create = [".djdeploy"] if lock else None
-        hello = {
+        hello: Hello = {
             "home": str(home),
             "programs": digest(),
-            "lock": lock,
+            "lock": lock.on("here") if lock else None,
             "create": create,
-            "look": look or {},
+            "look": (look or Look()).as_message(),
             "durations": durations.changed(),
         }
         self.process = subprocess.Popen(
@@ -99,7 +101,8 @@ def client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
         each.kill()
 
 
-ANN, BOB = {"by": "ann", "task": "deploy"}, {"by": "bob", "task": "rollback"}
+ANN = Claim(by="ann", task="deploy", at="2026-11-23T09:00:00Z", run="1")
+BOB = Claim(by="bob", task="rollback", at="2026-11-23T09:00:01Z", run="2")
 
 
 def test_output_data_and_exit_status_arrive(client: Callable[..., Client]) -> None:
@@ -422,7 +425,7 @@ def test_a_daemon_that_a_step_leaves_behind_does_not_hold_the_step(
 
 def test_who_holds_the_lock_can_be_asked_without_taking_it(client: Callable[..., Client]) -> None:
     def ask() -> dict[str, Any]:
-        return dict(client(look={"lock": True}).hello["look"]["lock"])
+        return dict(client(look=Look(lock=True)).hello["look"]["lock"])
 
     ann = client(lock=ANN)
     asked = ask()

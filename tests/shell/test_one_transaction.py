@@ -15,6 +15,7 @@ from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, Publish
 from djdeploy.recipe import switch_links
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.stages import PUBLISH, Stage
+from djdeploy.ssh.opening import Access, Claim
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
 from tests.local_fleet import Client, LocalFleet
@@ -242,7 +243,7 @@ def test_a_lock_that_one_host_refuses_leaves_the_others_free_and_untouched(live:
     listing = {name: sorted(path.name for path in (live.root / name).iterdir()) for name in live.names}
     (ann,) = live.remotes("host2")
     ann.connect()
-    ann.open(lock={"by": "ann", "task": "deploy"}, create=[], look={})
+    ann.open(Access(claim=Claim(by="ann", task="deploy", at="", run=""), create=[]))
     with pytest.raises(Locked, match="host2: ann holds the lock"):
         live.deploy(report=quiet_report(), seconds=1)
     assert (live.is_free("host1"), live.is_free("host3")) == (True, True)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fabric import Connection
@@ -30,6 +30,7 @@ from djdeploy.errors.kinds import (
     StepFailed,
     together,
 )
+from djdeploy.remote.wire import Outputs
 from djdeploy.script.stages import STAGES
 from djdeploy.script.steps import Step
 from djdeploy.script.undo import UNDO
@@ -137,7 +138,7 @@ def test_the_steps_of_djdeploy_name_the_programs_that_they_run() -> None:
 def failed(output: str, programs: tuple[str, ...] = (), status: int = 1, why: str = "", **emitted: Any) -> DeployError:
     run = StepRun(Step("step", "A step", (), timeout=1, programs=programs), status=status, why=why)
     run.tail.extend(output.splitlines())
-    run.outputs.update(emitted)
+    run.outputs.update(cast(Outputs, emitted))
     return step_failed("web1", run)
 
 

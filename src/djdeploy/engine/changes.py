@@ -18,6 +18,7 @@ from ..script.recipes import Recipe
 from ..script.stages import FINISH
 from ..script.undo import UNDO
 from ..server.snapshot import Release
+from ..ssh.opening import Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .fleet import Fleet, Snapshots
@@ -74,23 +75,23 @@ def deploy(
         remote.hide = values_to_hide(remote.settings.env, secrets.values())
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
-    opening = access("deploy", settings, who, changes=not dry_run)
-    with working(fleet, report, title, **opening, look=needed(settings), wait=wait) as snapshots:
+    opening = access("deploy", settings, who, needed(settings), changes=not dry_run)
+    with working(fleet, report, title, opening, wait=wait) as snapshots:
         check_servers(snapshots, needs=required_tools(settings), files=settings.shared_files)
         check_servers_are_distinct(snapshots)
         warn_of_clocks(snapshots, report)
         resolved = resolve(fleet, snapshots, ref, report, peek=dry_run)
-        name = release_name(settings, ref, resolved["commit"], who, snapshots)
-        report.say(f"{name}: {resolved['commit'][:12]} {resolved.get('subject', '')}".rstrip())
+        name = release_name(settings, ref, resolved.commit, who, snapshots)
+        report.say(f"{name}: {resolved.commit[:12]} {resolved.subject}".rstrip())
         task = Deployment(
             settings=settings,
             host="",
             snapshot=snapshots[fleet.remotes[0]],
             release=name,
-            commit=resolved["commit"],
+            commit=resolved.commit,
             ref=ref,
-            subject=resolved.get("subject", ""),
-            author=resolved.get("author", ""),
+            subject=resolved.subject,
+            author=resolved.author,
             by=who.name,
             at=who.stamp,
             token=token_hex(8),
@@ -132,10 +133,13 @@ def rollback(
     """
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
-    with working(fleet, report, title, **access("rollback", settings, who, changes=not dry_run), look={}) as snapshots:
+    with working(fleet, report, title, access("rollback", settings, who, changes=not dry_run)) as snapshots:
         check_servers(snapshots)
         target = rollback_target(snapshots, to, report)
-        elsewhere = {remote: target for remote, snapshot in snapshots.items() if snapshot.current != target.name}
+        # As each host has it: what one says of a release is not told to another.
+        elsewhere = {
+            r: snapshot.find(target.name) for r, snapshot in snapshots.items() if snapshot.current != target.name
+        }
         deployments = {
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
             for remote, d in on_release(elsewhere, snapshots, who, "rollback").items()
@@ -152,7 +156,7 @@ def restart(
 ) -> str:
     """Restarts the processes of the current release, as a deploy does."""
     fleet = Fleet(remotes, settings.parallel, report.say)
-    with working(fleet, report, "restart", **access("restart", settings, who), look={}) as snapshots:
+    with working(fleet, report, "restart", access("restart", settings, who)) as snapshots:
         check_servers(snapshots)
         live = live_releases(snapshots)
         deployments = on_release(live, snapshots, who, "restart")
@@ -180,9 +184,8 @@ def cleanup(
     """
     settings = replace(settings, keep_releases=settings.keep_releases if keep is None else keep)
     fleet = Fleet(remotes, settings.parallel, report.say)
-    with working(
-        fleet, report, "cleanup", **access("cleanup", settings, who, changes=not dry_run), look={"in_use": dry_run}
-    ) as snapshots:
+    opening = access("cleanup", settings, who, Look(in_use=dry_run), changes=not dry_run)
+    with working(fleet, report, "cleanup", opening) as snapshots:
         check_servers(snapshots)
         if dry_run:  # otherwise the server itself finds out which releases are in use, when it removes the others
             removed = {remote: would_remove(snapshot, settings.keep_releases) for remote, snapshot in snapshots.items()}

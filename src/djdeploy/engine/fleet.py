@@ -11,11 +11,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed, together
 from ..remote.durations import USUAL
 from ..server.snapshot import Snapshot
+from ..ssh.opening import Access
 from ..ssh.remote import Remote
 
 TICK = 0.1
@@ -139,10 +140,8 @@ class Fleet:
     @contextmanager
     def opened(
         self,
+        access: Access,
         *,
-        look: Mapping[str, Any],
-        lock: Mapping[str, str] | None = None,
-        create: Sequence[str] | None = None,
         wait: float = 0,
         partly: bool = False,
     ) -> Iterator[Snapshots]:
@@ -151,13 +150,13 @@ class Fleet:
         Nothing begins on any host before all are connected.
 
         Args:
-            look, lock, create: as for `Remote.open`; without a lock the task only looks.
+            access: what the task looks at, takes and makes on each host.
             wait: seconds to wait for another deploy that holds a lock.
             partly: whether hosts that fail may be left out; `missing` then says why. It is an error if all fail.
         """
         with self._counting_signals(), heart(self.remotes, self.durations.heartbeat):
             try:
-                yield self._open(lock, create, look, wait, partly)
+                yield self._open(access, wait, partly)
             except Interrupted as error:
                 error.site = error.site or "The running steps were stopped."
                 raise
@@ -172,16 +171,9 @@ class Fleet:
             finally:
                 self.attempt(Remote.close, [*self.remotes, *self.missing], restores=True)
 
-    def _open(
-        self,
-        lock: Mapping[str, str] | None,
-        create: Sequence[str] | None,
-        look: Mapping[str, Any],
-        wait: float,
-        partly: bool,
-    ) -> Snapshots:
+    def _open(self, access: Access, wait: float, partly: bool) -> Snapshots:
         def open_one(remote: Remote) -> Snapshot:
-            answer = remote.open(lock=lock, create=create, look=look)
+            answer = remote.open(access)
             return Snapshot.parse(answer["look"], answer["programs"])
 
         try:

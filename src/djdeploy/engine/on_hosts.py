@@ -11,6 +11,7 @@ from ..project.settings import Settings
 from ..script.deployment import Deployment
 from ..script.steps import Step
 from ..server.snapshot import Snapshot
+from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun
 from ..terminal.progress import Report
@@ -45,7 +46,7 @@ class Answer(NamedTuple):
 def snapshots(remotes: Sequence[Remote], settings: Settings, *, sizes: bool = False) -> Answers[Snapshot]:
     """What is on each host that can be reached. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(look={"sizes": sizes}, partly=True) as found:
+    with fleet.opened(Access(look=Look(sizes=sizes)), partly=True) as found:
         return Answers(found, fleet.missing)
 
 
@@ -67,8 +68,7 @@ def run_on_hosts(
     """
     fleet = Fleet(remotes, settings.parallel, report.say)
     name, who = changes or ("", None)
-    opening = access(name, settings, who) if who else {}
-    with fleet.opened(**opening, look={}, partly=partly) as found:
+    with fleet.opened(access(name, settings, who) if who else Access(), partly=partly) as found:
         if changes:
             check_servers(found)
 

@@ -18,6 +18,7 @@ from ..project.values import nearest
 from ..script.deployment import Deployment, step_environment
 from ..script.steps import Step
 from ..server.shell import sh
+from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
 from ..terminal import tables
 from ..terminal.progress import SILENT, Report
@@ -106,7 +107,7 @@ def lock(job: Job) -> Mapping[str, Mapping[str, Any]]:
 def locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str, Any]]:
     """For each host whether its lock is `held`, and the `holder`."""
     fleet = Fleet(remotes, settings.parallel)
-    with fleet.opened(look={"lock": True}, partly=True) as found:
+    with fleet.opened(Access(look=Look(lock=True)), partly=True) as found:
         return Answers({remote: snapshot.facts["lock"] for remote, snapshot in found.items()}, fleet.missing)
 
 
@@ -139,7 +140,7 @@ def checkups(
     """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
     fleet = Fleet(remotes, settings.parallel)
     ref = ref or settings.branch
-    with working(fleet, report, f"check {ref}", look=needed(settings), partly=True) as found:
+    with working(fleet, report, f"check {ref}", Access(look=needed(settings)), partly=True) as found:
         check_servers_are_distinct(found)
 
         def examine(remote: Remote) -> Checkup:
@@ -196,10 +197,10 @@ def difference(
     fleet = Fleet(remotes[:1], settings.parallel)
     ref = ref or settings.branch
     # It brings the mirror up to date, and so needs the lock.
-    with working(fleet, report, f"diff {ref}", **access("diff", settings, who), look=needed(settings)) as found:
+    with working(fleet, report, f"diff {ref}", access("diff", settings, who, needed(settings))) as found:
         check_servers(found, needs=("git",))
         ((remote, live),) = live_releases(found).items()
-        commit = resolve(fleet, found, ref, report, peek=False)["commit"]
+        commit = resolve(fleet, found, ref, report, peek=False).commit
         d = Deployment(settings=remote.settings, host=remote.host, snapshot=found[remote], release=live.name)
         templates = [name + ending for name in settings.linked_files for ending in TEMPLATES]
         command = sh(

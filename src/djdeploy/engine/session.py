@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
-from typing import Any
 
 from ..errors import DeployError
 from ..project.settings import Settings
+from ..remote.wire import Outputs
 from ..script.deployment import Deployment, step_environment
 from ..script.steps import Step
 from ..server.layout import LAUNCHER
+from ..server.wire import COMMIT, FULL_COMMIT
+from ..ssh.opening import Access, Claim, Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .fleet import Fleet, Snapshots
 from .run import raise_failure
+
+JUST_LOOK = Look()
 
 
 @dataclass(frozen=True)
@@ -37,27 +42,29 @@ class Who:
         return self.at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def access(task: str, settings: Settings, who: Who, *, changes: bool = True) -> dict[str, Any]:
+def access(task: str, settings: Settings, who: Who, look: Look = JUST_LOOK, *, changes: bool = True) -> Access:
     """How a task opens its hosts: one that changes something takes the lock and creates the directories."""
     if not changes:
-        return {}
+        return Access(look=look)
     home = settings.layout.home
     directories = [str(path.relative_to(home)) for path in settings.layout.directories if path != home]
-    lock = {"task": task, "by": who.name, "at": who.stamp, "run": token_hex(8)}
-    return {"lock": lock, "create": directories}
+    claim = Claim(task=task, by=who.name, at=who.stamp, run=token_hex(8))
+    return Access(claim=claim, create=directories, look=look)
 
 
 @contextmanager
-def working(fleet: Fleet, report: Report, title: str, **opening: Any) -> Iterator[Snapshots]:
+def working(
+    fleet: Fleet, report: Report, title: str, access: Access, *, wait: float = 0, partly: bool = False
+) -> Iterator[Snapshots]:
     """Opens the hosts of a task and yields their snapshots, while the report shows progress."""
     hosts = [remote.host for remote in fleet.remotes]
-    with report.task(title, hosts), fleet.opened(**opening) as snapshots:
+    with report.task(title, hosts), fleet.opened(access, wait=wait, partly=partly) as snapshots:
         yield snapshots
 
 
-def needed(settings: Settings) -> Mapping[str, Any]:
+def needed(settings: Settings) -> Look:
     """The facts that a deploy needs from a server."""
-    return {"tools": ["uv", "git"], "shared": list(settings.shared_files), "launcher": f"bin/{LAUNCHER}"}
+    return Look(tools=["uv", "git"], shared=settings.shared_files, launcher=f"bin/{LAUNCHER}")
 
 
 def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
@@ -68,14 +75,31 @@ def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
     return Step("resolve", title, commands, d.settings.step_timeout, programs=("git", "ssh"))
 
 
-def resolve(fleet: Fleet, snapshots: Snapshots, ref: str, report: Report, *, peek: bool) -> dict[str, str]:
-    """Resolves a ref once, on the first host, so that all hosts get the same commit."""
+@dataclass(frozen=True)
+class Resolved:
+    """What a ref is."""
 
-    def find(remote: Remote) -> dict[str, str]:
+    commit: str
+    subject: str = ""
+    author: str = ""
+
+
+def resolve(fleet: Fleet, snapshots: Snapshots, ref: str, report: Report, *, peek: bool) -> Resolved:
+    """Resolves a ref once, on the first host, so that all hosts get the same commit.
+
+    Raises:
+        ConnectionFailed: the host says something that may not be told to another.
+    """
+
+    def find(remote: Remote) -> Resolved:
         d = Deployment(settings=remote.settings, host=remote.host, snapshot=snapshots[remote], release="")
         runs = remote.run([find_commit(d, ref, peek=peek)], step_environment(remote.settings), report)
         raise_failure(remote.host, runs)
-        return {name: str(value) for name, value in runs[-1].outputs.items()}
+        found: Outputs = runs[-1].outputs
+        commit = found.get("commit", "")
+        if not re.fullmatch(FULL_COMMIT if remote.settings.pulls else COMMIT, commit):
+            raise remote.channel.unlike_an_agent(f"{ref} is no commit there")
+        return Resolved(commit, found.get("subject", ""), found.get("author", ""))
 
     try:
         return fleet.each(find, fleet.remotes[:1])[fleet.remotes[0]]

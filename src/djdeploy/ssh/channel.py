@@ -7,7 +7,7 @@ import json
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors.kinds import ConnectionFailed, DeployError
@@ -16,6 +16,8 @@ from .hostkeys import check_host_keys, found_as
 
 if TYPE_CHECKING:
     from fabric import Connection
+
+    from ..remote.wire import Order
 
 LONGEST_LINE = 8 * 2**20
 """Bytes of a line that a server may send: the facts of twenty releases with thousands of migrations have less."""
@@ -76,7 +78,7 @@ class Channel:
         """Raises: OSError, EOFError: the connection broke."""
         self._channel.sendall(data)
 
-    def send_message(self, message: Mapping[str, Any]) -> None:
+    def send_message(self, message: Order) -> None:
         self.send(json.dumps(message).encode() + b"\n")
 
     def line(self) -> bytes:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..remote.wire import Hello
 from ..server.layout import PACKAGE, STARTER
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ BECOME = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[
 """What a command line can carry: one line, and no apostrophe in it, which login shells do not read alike."""
 
 
-def agent_command(python: str, hello: Mapping[str, Any]) -> str:
+def agent_command(python: str, hello: Hello) -> str:
     """The command that starts the agent. The first orders go along, so that the network is crossed once less.
 
     In base64, in which no login shell finds anything to interpret. A command line is public: nothing secret goes here.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors.kinds import DeployError, Locked, SettingsError
 
+if TYPE_CHECKING:
+    from ..remote.wire import Holder, Refusal
 
-def refusal(answer: Mapping[str, Any], *, host: str, home: str, run: str | None) -> DeployError:
+
+def refusal(answer: Refusal, *, host: str, home: str, run: str | None) -> DeployError:
     """The error for the answer of an agent that refuses to begin.
 
     Args:
@@ -17,10 +19,10 @@ def refusal(answer: Mapping[str, Any], *, host: str, home: str, run: str | None)
         home: the settings' `home` there.
         run: what this run of the task calls itself in the locks that it takes.
     """
-    if answer["refused"] == "locked":
+    if "holder" in answer:
         holder = answer["holder"]
         if run and holder.get("run") == run:
-            return same_server(host, holder["host"])
+            return same_server(host, holder.get("host", "another"))
         return Locked(describe_holder(holder), host=host)
     return DeployError(
         f"cannot write {answer['path']}: {answer['detail']}",
@@ -37,7 +39,7 @@ def same_server(host: str, other: str) -> SettingsError:
     )
 
 
-def describe_holder(holder: Mapping[str, Any]) -> str:
+def describe_holder(holder: Holder) -> str:
     """Who holds a lock, in words."""
     if not holder:
         return "another deploy holds the lock"

@@ -6,23 +6,28 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors.kinds import ConnectionFailed, DeployError, Interrupted
 from ..errors.redaction import values_to_hide
 from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
+from ..remote import wire
 from ..remote.durations import USUAL, Durations
 from ..script.steps import Step
+from ..server.wire import Misfit, as_answer, as_welcome
 from .channel import LONGEST_LINE, Channel
+from .opening import Access
 from .programs import agent_command, digest, packed
 from .refusals import refusal
+from .stage import Following
 from .step_run import StepRun, Watcher
 
 if TYPE_CHECKING:
     from fabric import Connection
+
+T = TypeVar("T")
 
 GREETING = b'{"djdeploy"'
 """Begins an agent's first line. A shell's start-up file may print something before it, without the end of its line."""
@@ -69,35 +74,29 @@ class Remote:
         """
         self.channel.connect(self.settings, self.durations.heartbeat)
 
-    def open(
-        self, *, lock: Mapping[str, str] | None, create: Sequence[str] | None, look: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def open(self, access: Access) -> wire.Welcome:
         """Starts the agent, takes the lock, and looks around: one round trip once the connection stands.
 
-        Args:
-            lock: who takes the lock and for what; None looks without it.
-            create: directories to make below `home`; None makes nothing.
-            look: what to look at: `tools`, `shared`, `sizes`, `in_use`.
-
         Raises:
-            ConnectionFailed: the connection broke.
+            ConnectionFailed: the connection broke, or something else than an agent answers.
             Locked: another deploy holds the lock.
             SettingsError: this very task holds it, under another name of the same host.
             DeployError: `home` cannot be made or written.
         """
-        hello = {
+        claim = access.claim
+        hello: wire.Hello = {
             "home": self.settings.home,
             "programs": digest(),
-            "lock": lock and {**lock, "host": self.host},
-            "create": create,
-            "look": look,
+            "lock": claim.on(self.host) if claim else None,
+            "create": None if access.create is None else list(access.create),
+            "look": access.look.as_message(),
             "durations": self.durations.changed(),
         }
         self.channel.start(agent_command(self.settings.python, hello), self.durations.agent_silence)
         answer = self._first_answer()
         if "refused" in answer:
             self.channel.close()
-            raise refusal(answer, host=self.host, home=self.settings.home, run=lock["run"] if lock else None)
+            raise refusal(answer, host=self.host, home=self.settings.home, run=claim.run if claim else None)
         self._is_open = True
         return answer
 
@@ -126,28 +125,18 @@ class Remote:
             ConnectionFailed: the connection broke.
             Interrupted: we were interrupted before they began.
         """
-        message = partial(as_message, env=env)
-        order = {"do": "run", "steps": [*map(message, steps)], "if_lost": [*map(message, if_lost)]}
+        order: wire.RunOrder = {
+            "do": "run",
+            "steps": [as_message(step, env) for step in steps],
+            "if_lost": [as_message(step, env) for step in if_lost],
+            "keep_going": restores,
+        }
         with self.channel.errors():
-            self._send({**order, "keep_going": restores}, unless_interrupted=not restores)
-        runs: dict[int, StepRun] = {}
-        for answer in self._answers():
-            if "begin" in answer:
-                run = runs[answer["begin"]] = StepRun(steps[answer["begin"]])
-                watcher.step_began(self.host, run.step)
-            elif "out" in answer:
-                self._take_output(runs[answer["step"]], answer["out"], watcher)
-            elif "data" in answer:
-                runs[answer["step"]].outputs.update(answer["data"])
-            elif "end" in answer:
-                run = runs[answer["end"]]
-                self._take_output(run, "\n" if run.rest else "", watcher)
-                run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
-                run.began = answer.get("began", True)
-                watcher.step_ended(self.host, run)
-            elif "done" in answer:
-                break
-        return list(runs.values())
+            self._send(order, unless_interrupted=not restores)
+        stage = Following(self.host, steps, self.hide, watcher)
+        while not self._understood(stage.take):
+            pass
+        return stage.runs
 
     def commit(self) -> None:
         """From now on the agent restores nothing if we vanish: what was done stays."""
@@ -166,7 +155,7 @@ class Remote:
             self._send({"do": "ping", "id": sign})
             self.channel.set_silence(seconds)
             until = time.monotonic() + seconds
-            while next(self._answers()).get("pong") != sign:
+            while self._understood(lambda answer: answer.get("pong")) != sign:
                 if time.monotonic() > until:
                     raise TimeoutError
             self.channel.set_silence(self.durations.agent_silence)
@@ -209,19 +198,22 @@ class Remote:
         self.leave()
         self.channel.disconnect_if_ours()
 
-    def _send(self, message: Mapping[str, Any], *, unless_interrupted: bool = False) -> None:
+    def _send(self, message: wire.Order, *, unless_interrupted: bool = False) -> None:
         # Under the lock, so that an interrupt comes either before an order, which then is not given, or after it.
         with self._sending:
             if unless_interrupted and self._interrupted:
                 raise Interrupted("interrupted", host=self.host)
             self.channel.send_message(message)
 
-    def _answers(self) -> Iterator[dict[str, Any]]:
-        """What the agent says."""
-        while True:
-            yield dict(self.channel.message())  # type: ignore[call-overload]
+    def _understood(self, take: Callable[[wire.Answer], T]) -> T:
+        """What is made of the agent's next answer."""
+        message = self.channel.message()
+        try:
+            return take(as_answer(message))
+        except Misfit as error:
+            raise self.channel.unlike_an_agent(str(error)) from None
 
-    def _first_answer(self) -> dict[str, Any]:
+    def _first_answer(self) -> wire.Welcome | wire.Refusal:
         """The agent's, which asks for the package of programs before if the server does not have it."""
         read = 0
         while read < LONGEST_LINE:
@@ -229,9 +221,12 @@ class Remote:
             read += len(line)
             _, found, rest = line.partition(GREETING)
             if found:
-                answer: Any = self.channel.parsed(found + rest)
-                if answer["djdeploy"] != "programs":
-                    return dict(answer)
+                try:
+                    answer = as_welcome(self.channel.parsed(found + rest))
+                except Misfit as error:
+                    raise self.channel.unlike_an_agent(str(error)) from None
+                if answer:
+                    return answer
                 with self.channel.errors():
                     self.channel.send(packed())
             if not line:
@@ -247,12 +242,8 @@ class Remote:
         what = f"the djdeploy agent ended at once (exit {status})"
         return ConnectionFailed(what, code="agent-failed", host=self.host, output=output)
 
-    def _take_output(self, run: StepRun, text: str, watcher: Watcher) -> None:
-        for line in run.take(text, self.hide):
-            watcher.line(self.host, run, line)
 
-
-def as_message(step: Step, env: Mapping[str, str]) -> dict[str, Any]:
+def as_message(step: Step, env: Mapping[str, str]) -> wire.StepOrder:
     """A step as the agent is told of it."""
     return {
         "name": step.name,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..errors.kinds import TAIL
 from ..errors.redaction import hidden
+from ..remote.wire import Outputs
 from ..script.stages import Stage
 from ..script.steps import Step
 
@@ -45,7 +45,7 @@ class StepRun:
     milliseconds: int = 0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
     notes: list[str] = field(default_factory=list)
-    outputs: dict[str, Any] = field(default_factory=dict)
+    outputs: Outputs = field(default_factory=lambda: Outputs())
     rest: str = ""
     began: bool = True
 

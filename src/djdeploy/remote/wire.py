@@ -1,0 +1,432 @@
+"""What crosses the border between client and server: the messages of the agent, and the files that both sides read.
+
+Declarations only. The client checks all that arrives from a server against them (`server/wire.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NewType, TypedDict, final
+
+# --- strings of a form ------------------------------------------------------------------------------------------------
+
+Commit = NewType("Commit", str)
+"""The hexadecimal name of a commit."""
+
+MaybeCommit = NewType("MaybeCommit", str)
+"""The same, or nothing where none is known."""
+
+ReleaseName = NewType("ReleaseName", str)
+"""The name of a release: one of a file, which is neither hidden nor like an option."""
+
+Line = NewType("Line", str)
+"""One line of text."""
+
+Kind = Literal["missing", "link", "directory", "file"]
+"""What is at a path."""
+
+# --- the first orders -------------------------------------------------------------------------------------------------
+
+
+class Look(TypedDict):
+    """What the agent looks at, besides what every task wants to know."""
+
+    tools: list[str]  # names of programs
+    shared: list[str]  # paths below `shared`
+    launcher: str  # its path in `home`
+    sizes: bool  # of the releases
+    lock: bool  # who holds it
+    in_use: bool  # the releases that processes run
+
+
+class Claim(TypedDict):
+    """Who takes the lock."""
+
+    task: str
+    by: str
+    at: str  # when the task began, ISO 8601
+    run: str  # names this run of the task, on all hosts
+    host: str  # as the user wrote it
+
+
+class Hello(TypedDict):
+    """The client's first orders, which go along with the command that starts the agent."""
+
+    home: str
+    programs: str  # the digest of the package of programs
+    lock: Claim | None  # None: the task only looks
+    create: list[str] | None  # directories to make in `home`; None: nothing is made
+    look: Look
+    durations: dict[str, float]  # those that are not the usual ones
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+class StepOrder(TypedDict):
+    """A step, as the agent runs it."""
+
+    name: str
+    script: str
+    timeout: float | None
+    env: dict[str, str]
+    path: list[str]  # comes first on PATH
+    input: str  # what it reads from `DJDEPLOY_INPUT_FD`
+    background: bool
+    join: bool
+    undoes: tuple[int, ...] | None  # the numbers of the steps that it undoes, in `steps`; None: all of the stage
+
+
+class RunOrder(TypedDict):
+    """`do` is `run`: a stage."""
+
+    do: str
+    steps: list[StepOrder]
+    if_lost: list[StepOrder]  # what the agent runs by itself when the client vanishes
+    keep_going: bool  # also behind a step that fails
+
+
+class ShortOrder(TypedDict):
+    """`do` is `commit`, `interrupt` or `quit`."""
+
+    do: str
+
+
+class PingOrder(TypedDict):
+    """`do` is `ping`."""
+
+    do: str
+    id: str  # is sent back
+
+
+# --- the first answer -------------------------------------------------------------------------------------------------
+
+
+class Orphan(TypedDict):
+    """A process that outlived its deploy."""
+
+    pid: int
+    command: str
+
+
+class Holder(TypedDict, total=False):
+    """Who holds the lock, as its file says; there is a moment in which it says nothing."""
+
+    task: str
+    by: str
+    at: str
+    run: str
+    host: str
+    pid: int  # of the agent
+    since: float
+    step: str  # what it runs
+    orphans: list[Orphan]  # what keeps the lock though the agent is gone
+
+
+class LockState(TypedDict):
+    held: bool
+    holder: Holder
+
+
+class Link(TypedDict):
+    kind: Kind
+    target: str | None  # from `home`, if it is a link
+
+
+class Free(TypedDict):
+    bytes: int
+    inodes: int | None
+
+
+class ManifestNames(TypedDict):
+    name: ReleaseName
+
+
+class Manifest(ManifestNames, total=False):
+    """`release.json`."""
+
+    project: str
+    number: int  # counts the releases of a home
+    state: str  # building, ready, published, failed or bad
+    commit: MaybeCommit | None
+    ref: str | None
+    subject: str | None
+    author: str | None
+    by: str | None
+    at: str | None
+    token: str
+    python: str | None
+    installer: str
+    digest: str  # of its requirements: the name of its virtualenv
+    why: str  # it is bad
+    switched: str
+    published: str
+    timings: dict[str, int]  # milliseconds of each step
+    size: int  # is not in the file: the agent adds it if it is asked for
+
+
+class BasicFacts(TypedDict):
+    python: str
+    place: str | None  # tells this directory on this machine from all others
+    current: Link
+    previous: Link
+    tools: dict[str, str | None]
+    shared: dict[str, Kind]
+    launcher: Kind
+    time: float
+    free: Free
+    venv: bool
+    releases: list[Manifest]
+
+
+class Facts(BasicFacts, total=False):
+    """What is on a server now: the answer to a `Look`."""
+
+    lock: LockState
+    in_use: list[ReleaseName]
+
+
+@final
+class Welcome(TypedDict):
+    """The agent is ready."""
+
+    djdeploy: int
+    programs: str  # the directory in which they are
+    look: Facts
+
+
+@final
+class LockedAnswer(TypedDict):
+    """Somebody holds the lock; `refused` is `locked`."""
+
+    djdeploy: int
+    refused: str
+    holder: Holder
+
+
+class NotWritableBasics(TypedDict):
+    djdeploy: int
+    refused: str
+    path: str
+    detail: str
+
+
+@final
+class NotWritable(NotWritableBasics, total=False):
+    """`home` cannot be made or written; `refused` is `home`."""
+
+    user: str
+
+
+# --- answers to a stage -----------------------------------------------------------------------------------------------
+
+
+@final
+class Begin(TypedDict):
+    begin: int  # the number of the step
+
+
+@final
+class Out(TypedDict):
+    out: str
+    step: int
+
+
+@final
+class Data(TypedDict):
+    data: Outputs
+    step: int
+
+
+class EndBasics(TypedDict):
+    end: int
+    status: int
+    why: Literal["", "timeout", "interrupted", "cancelled", "lost"]
+    ms: int
+
+
+@final
+class End(EndBasics, total=False):
+    began: bool  # whether it was begun at all
+
+
+@final
+class Done(TypedDict):
+    done: bool
+
+
+@final
+class Pong(TypedDict):
+    pong: str | None
+
+
+if TYPE_CHECKING:
+    Answer = Begin | Out | Data | End | Done | Pong
+    Refusal = LockedAnswer | NotWritable
+    Order = RunOrder | ShortOrder | PingOrder
+
+# --- what steps emit --------------------------------------------------------------------------------------------------
+
+
+class Request(TypedDict):
+    """A request that failed while publishing."""
+
+    at: float
+    kind: str
+    why: str
+
+
+class Answered(TypedDict):
+    """The answers of one release, and between which moments they came."""
+
+    count: int
+    first: float
+    last: float
+
+
+class ProbeResult(TypedDict):
+    """What became of the requests that were sent while publishing. Times are seconds since it began."""
+
+    sent: int
+    failed: int
+    kinds: dict[str, int]
+    failures: list[Request]
+    slowest_ms: float
+    rate: float
+    skipped: int
+    seconds: float
+    releases: dict[str, Answered]
+
+
+class InstanceBasics(TypedDict):
+    process: str
+    instance: int
+    state: str  # renewed, started, kept, absent or failed
+
+
+class InstanceResult(InstanceBasics, total=False):
+    """What a rolling restart has done to an instance."""
+
+    old_pid: int
+    old_release: str | None
+    pid: int
+    release: str | None
+    seconds: float
+    touched: bool
+
+
+class StatusBasics(TypedDict):
+    process: str
+    instance: int
+    pid: int | None
+    release: str | None
+    healthy: bool | None
+    note: str
+
+
+class ProcessStatus(StatusBasics, total=False):
+    """What an instance really is."""
+
+    uptime: int
+    latency_ms: float
+
+
+class Migrations(TypedDict, total=False):
+    """What is known of a project's migrations, by databases: one host finds it out, and all hosts write it down."""
+
+    plan: list[dict[str, Any]]
+    applied: dict[str, dict[str, list[str]]]
+    back: list[dict[str, Any]] | None
+
+
+class CodedErrorBasics(TypedDict):
+    code: str
+
+
+class CodedError(CodedErrorBasics, total=False):
+    """An error that one of our programs has recognised: its code in the catalogue, and what is known besides."""
+
+    remedy: str
+
+
+class Outputs(TypedDict, total=False):
+    """What our programs emit. A project's own steps may emit what they like under other names."""
+
+    commit: Commit
+    subject: Line
+    author: Line
+    smoke_tested: list[str]
+    probe: ProbeResult
+    instances: list[InstanceResult]
+    migrations: Migrations
+    removed: list[ReleaseName]
+    environments: int
+    processes: list[ProcessStatus]
+    checkup: dict[str, Any]
+    secrets: dict[str, str]
+    diff: dict[str, Any]
+    versions: dict[str, str]
+    error: CodedError
+
+
+# --- what a release runs with -----------------------------------------------------------------------------------------
+
+
+class Health(TypedDict):
+    """As `djdeploy.Health`."""
+
+    path: str
+    headers: dict[str, str]
+    status: int | None
+    contains: str | None
+    timeout: float
+
+
+class Process(TypedDict):
+    """As `djdeploy.Process`."""
+
+    name: str
+    command: str
+    bind: str | None
+    instances: int
+    pid_file: str
+    health: Health | None
+    timeout: float
+
+
+class Probe(TypedDict):
+    """As `djdeploy.Probe`."""
+
+    rate: float
+    path: str | None
+    max_failures: int | None
+
+
+class Runtime(TypedDict):
+    """`runtime.json`: what a release's processes need to start."""
+
+    project: str
+    release: str
+    commit: str
+    source_dir: str
+    env: dict[str, str]
+    processes: list[Process]
+    probe: Probe | None
+
+
+# --- the history ------------------------------------------------------------------------------------------------------
+
+HistoryLine = TypedDict(
+    "HistoryLine",
+    {
+        "task": "str",
+        "outcome": "str",  # done, or failed in a stage
+        "release": "str",
+        "commit": "MaybeCommit",
+        "ref": "str",
+        "from": "str | None",  # what was current before
+        "by": "str",
+        "at": "str",
+        "timings": "dict[str, int]",
+    },
+)
+"""A line of `deploys.jsonl`; it also has what the steps have emitted."""

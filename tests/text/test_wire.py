@@ -1,0 +1,101 @@
+"""What both sides write and read has the types that `remote/wire.py` declares."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from djdeploy import Health, Process, Recipe, Settings
+from djdeploy.recipe import record
+from djdeploy.remote import wire
+from djdeploy.script.deployment import Deployment
+from djdeploy.script.fragments import manifest, runtime
+from djdeploy.script.stages import FINISH
+from djdeploy.server.snapshot import Snapshot
+from djdeploy.server.wire import Misfit, check
+from djdeploy.ssh.opening import Claim, Look
+
+from .test_snapshot import snapshot
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def deployment(**settings: Any) -> Deployment:
+    found: Snapshot = snapshot(("r1", "published"), current="r1")
+    given: dict[str, Any] = {"project": "demo", "repository": "/srv/demo.git", "home": "/srv/www/demo", **settings}
+    return Deployment(settings=Settings(**given), host="web1", snapshot=found, release="r2", commit=COMMIT, ref="main")
+
+
+def as_json(value: object) -> Any:
+    return json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("health", [None, "/health/", Health("/", headers={"Host": "demo"}, status=200, contains="ok")])
+def test_what_a_release_is_made_with_fits(health: Any) -> None:
+    web = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health=health)
+    d = deployment(processes=[web, Process("worker", "celery")], env={"COLOUR": "red"})
+    check(as_json(runtime(d)), wire.Runtime, "runtime")
+    check(as_json(manifest(d)), wire.Manifest, "manifest")
+
+
+def test_a_line_of_the_history_fits() -> None:
+    (step,) = Recipe(finish=(record,)).plan(FINISH, deployment())
+    _, _, line, *_ = shlex.split(step.script)
+    check(json.loads(line), wire.HistoryLine, "line")
+
+
+def test_the_orders_that_the_client_gives_fit() -> None:
+    look = Look(tools=["git"], shared=["db.sqlite3"])
+    check(as_json(look.as_message()), wire.Look, "look")
+    check(as_json(Claim(task="deploy", by="ann", at="now", run="1").on("web1")), wire.Claim, "claim")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "why"),
+    [
+        (1, str, "it must be a string"),
+        (True, int, "it must be a whole number"),
+        (1, bool, "it must be true or false"),
+        ("1", float, "it must be a number"),
+        ({"a": [1, None]}, "dict[str, list[int]]", "it.a[1] must be a whole number"),
+        ({"a b": "x"}, "dict[str, int]", "it.... must be a whole number"),
+        (3, "str | None", "it must be a string"),
+        ("door", wire.Kind, "it must be one of 'missing', 'link', 'directory', 'file'"),
+        ({}, wire.Orphan, "it.pid is missing"),
+        ("..", wire.ReleaseName, "it must be the name of a release"),
+        (".djdeploy", wire.ReleaseName, "it must be the name of a release"),
+        ("a/b", wire.ReleaseName, "it must be the name of a release"),
+        ("a\nb", wire.ReleaseName, "it must be the name of a release"),
+        ("--force", wire.ReleaseName, "it must be the name of a release"),
+        (COMMIT.upper(), wire.Commit, "it must be the hexadecimal name of a commit"),
+        (COMMIT + "\n", wire.Commit, "it must be the hexadecimal name of a commit"),
+        ("one\ntwo", wire.Line, "it must be one line"),
+    ],
+)
+def test_the_place_of_a_misfit_is_named_and_its_value_is_not_shown(value: object, kind: Any, why: str) -> None:
+    if isinstance(kind, str):
+        kind = eval(kind)
+    with pytest.raises(Misfit) as caught:
+        check(value, kind, "it")
+    assert str(caught.value) == why
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1, float),
+        (None, "str | None"),
+        ({"anything": [1, "2"]}, "dict[str, object] | None"),
+        ({"pid": 1, "command": "sleep", "more": {}}, wire.Orphan),
+        ({}, wire.Holder),
+        ("20261123-093000", wire.ReleaseName),
+        ("größe-1.0+x", wire.ReleaseName),
+        (COMMIT, wire.Commit),
+        ("", wire.MaybeCommit),
+    ],
+)
+def test_what_fits_passes(value: object, kind: Any) -> None:
+    check(value, eval(kind) if isinstance(kind, str) else kind, "it")
