@@ -15,6 +15,7 @@ from supervisor.options import ServerOptions
 from djdeploy import Health, Process, Settings
 from djdeploy.errors.kinds import SettingsError
 from djdeploy.project.supervisor_conf import problems_with, supervisor_conf
+from djdeploy.remote.launch import ServerCommand
 
 WEB = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/health/")
 WORKER = Process("worker", "celery -A demo worker", instances=3)
@@ -164,3 +165,53 @@ def test_old_threaded_workers_are_named_and_new_ones_are_not(option: str) -> Non
 
 def test_a_health_question_may_be_a_table() -> None:
     assert problems_with(settings(replace(WEB, health=Health("/up/")))) == []
+
+
+# --- what a command means, for both sides -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "is_gunicorn", "takes_socket", "seconds", "worker"),
+    [
+        ("gunicorn demo.wsgi", True, True, 30, "sync"),
+        ("/srv/env/bin/gunicorn demo.wsgi --graceful-timeout 7", True, True, 7, "sync"),
+        ("python -m gunicorn demo.wsgi --graceful-timeout=90 -k gevent", True, True, 90, "gevent"),
+        ("gunicorn demo.wsgi --threads=4", True, True, 30, "gthread"),
+        (
+            "gunicorn demo.asgi --worker-class uvicorn_worker.UvicornWorker",
+            True,
+            True,
+            30,
+            "uvicorn_worker.uvicornworker",
+        ),
+        ("gunicorn demo.wsgi -kgthread", True, True, 30, "gthread"),
+        ("uvicorn demo.asgi --fd 3", False, True, 30, "sync"),
+        ("uvicorn demo.asgi --fd=3", False, True, 30, "sync"),
+        ("daphne -e fd:fileno=3 demo.asgi", False, False, 30, "sync"),
+        ("hypercorn --bind fd://3 demo:app", False, True, 30, "sync"),
+        ("uvicorn demo.asgi --fd 30", False, False, 30, "sync"),
+        ("celery -A demo worker", False, False, 30, "sync"),
+        ("echo 'unbalanced", False, False, 30, "sync"),
+        ("gunicorn demo.wsgi --graceful-timeout", True, True, 30, "sync"),
+    ],
+)
+def test_a_command_is_understood_in_one_way(
+    command: str, is_gunicorn: bool, takes_socket: bool, seconds: int, worker: str
+) -> None:
+    found = ServerCommand.parse(command)
+    assert (found.is_gunicorn, found.takes_socket, found.graceful_seconds) == (is_gunicorn, takes_socket, seconds)
+    assert found.worker_class == worker
+
+
+@pytest.mark.parametrize(
+    ("words", "is_it"),
+    [
+        (["/env/bin/python", "/env/bin/gunicorn", "demo.wsgi"], True),
+        (["/env/bin/python", "-m", "gunicorn", "demo.wsgi"], True),
+        (["/env/bin/gunicorn", "demo.wsgi"], True),
+        (["/env/bin/python", "manage.py", "gunicorn"], False),
+        ([], False),
+    ],
+)
+def test_a_gunicorn_that_runs_is_known_by_its_words(words: list[str], is_it: bool) -> None:
+    assert ServerCommand(words).runs_gunicorn is is_it

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from ..errors import SettingsError
-from ..remote.launch import graceful_seconds, is_gunicorn, takes_socket
+from ..remote.launch import ServerCommand
 from .process import Process
 from .settings import Settings
 
@@ -110,8 +110,9 @@ def _stopping(process: Process) -> Iterator[str]:
     yield "stopsignal=TERM"
     yield "stopasgroup=false"
     yield "killasgroup=true"
-    yield f"; Longer than the server's own patience with its last requests ({graceful_seconds(process.command)} s)."
-    yield f"stopwaitsecs={graceful_seconds(process.command) + MARGIN}"
+    seconds = ServerCommand.parse(process.command).graceful_seconds
+    yield f"; Longer than the server's own patience with its last requests ({seconds} s)."
+    yield f"stopwaitsecs={seconds + MARGIN}"
 
 
 def _surroundings(settings: Settings, process: Process) -> Iterator[str]:
@@ -168,7 +169,7 @@ def problems_with(settings: Settings, versions: Mapping[str, str] | None = None)
 
 
 def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator[str]:
-    name, words = process.name, _words(process)
+    name, command = process.name, ServerCommand.parse(process.command)
     if not process.bind:
         return
     if process.instances == 1:
@@ -180,12 +181,12 @@ def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator
         yield f"{name} binds an IPv6 address, which Supervisor cannot hold: bind 127.0.0.1 or unix:/path instead."
     if not process.health:
         yield f"{name} has no `health`: any answer, also an error, counts as ready, and the smoke test leaves it out."
-    yield from _server_problems(name, words) if is_gunicorn(words) else _foreign_problems(name, words)
-    yield from _worker_problems(name, words, _version(versions.get("gunicorn", "")))
+    yield from _server_problems(name, command) if command.is_gunicorn else _foreign_problems(name, command)
+    yield from _worker_problems(name, command.worker_class, _version(versions.get("gunicorn", "")))
 
 
-def _server_problems(name: str, words: list[str]) -> Iterator[str]:
-    options = {word.partition("=")[0] for word in words} | {word[:2] for word in words if re.match(r"-[bp][^-]", word)}
+def _server_problems(name: str, command: ServerCommand) -> Iterator[str]:
+    options = command.options
     if options & {"-b", "--bind"}:
         yield f"{name}: `--bind` in its command has no effect: it listens on `bind` of the settings. Remove it."
     if options & {"-p", "--pid"}:
@@ -198,8 +199,8 @@ def _server_problems(name: str, words: list[str]) -> Iterator[str]:
         yield f"{name}: `--reload` is for development: it restarts workers whenever a file changes."
 
 
-def _foreign_problems(name: str, words: list[str]) -> Iterator[str]:
-    if not takes_socket(words):
+def _foreign_problems(name: str, command: ServerCommand) -> Iterator[str]:
+    if not command.takes_descriptor:
         yield (
             f"{name}: only Gunicorn takes a socket from Supervisor by itself. "
             f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address."
@@ -207,37 +208,17 @@ def _foreign_problems(name: str, words: list[str]) -> Iterator[str]:
     yield f"{name} is not Gunicorn: its instances cannot be checked one by one, nor smoke-tested."
 
 
-def _worker_problems(name: str, words: list[str], version: tuple[int, ...]) -> Iterator[str]:
-    worker = _option(words, "-k", "--worker-class") or ("gthread" if _option(words, "", "--threads") else "sync")
+def _worker_problems(name: str, worker: str, version: tuple[int, ...]) -> Iterator[str]:
     if "gthread" in worker and version and version < SAFE_GTHREAD:
         yield (
             f"{name}: threaded workers of Gunicorn {'.'.join(map(str, version))} drop kept-alive and just-accepted "
             f"connections when they end (about 3 in 1,000): use Gunicorn 25.3 or later, or sync workers."
         )
-    if "uvicorn" in worker.lower():
+    if "uvicorn" in worker:
         yield (
             f"{name}: Uvicorn's worker now and then resets an idle connection when it ends (1 to 3 in 10,000); "
             f"Gunicorn's own `asgi` worker does not."
         )
-
-
-def _words(process: Process) -> list[str]:
-    try:
-        return shlex.split(process.command)
-    except ValueError:
-        return process.command.split()
-
-
-def _option(words: list[str], short: str, long: str) -> str:
-    """The value of an option of a command, in any of the ways to write it."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in (short, long):
-            return following
-        if word.startswith(f"{long}="):
-            return word.partition("=")[2]
-        if short and re.match(rf"{short}[^-]", word):
-            return word[len(short) :]
-    return ""
 
 
 def _version(text: str) -> tuple[int, ...]:

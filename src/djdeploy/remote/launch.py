@@ -217,32 +217,82 @@ def folder(launch: Launch) -> str:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def words_of(launch: Launch) -> list[str]:
-    words = shlex.split(launch.process["command"])
-    if is_gunicorn(words) and has_control_socket(launch.release) and not control_chosen(words):
-        words.append("--no-control-socket")  # by default one path for all: each instance would remove the other's
-    return words
+GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
 
 
-def is_gunicorn(words: list[str]) -> bool:
-    """Whether the server takes sockets by LISTEN_FDS, as many as there are."""
-    return os.path.basename(words[0]) == "gunicorn" or words[1:3] == ["-m", "gunicorn"]
+class ServerCommand(NamedTuple):
+    """The words of a process's command, and what they mean for a deploy. The only place where they are understood."""
+
+    words: list[str]
+
+    @classmethod
+    def parse(cls, command: str) -> ServerCommand:
+        """Of a command as the settings have it. One that no shell could read is split at its spaces."""
+        try:
+            return cls(shlex.split(command))
+        except ValueError:
+            return cls(command.split())
+
+    @property
+    def is_gunicorn(self) -> bool:
+        """Whether the server takes sockets by LISTEN_FDS, as many as there are."""
+        return bool(self.words) and (
+            os.path.basename(self.words[0]) == "gunicorn" or self.words[1:3] == ["-m", "gunicorn"]
+        )
+
+    @property
+    def runs_gunicorn(self) -> bool:
+        """The same of a running process, whose command begins with the interpreter of Gunicorn's script."""
+        return any(ServerCommand(self.words[i:]).is_gunicorn for i in range(min(2, len(self.words))))
+
+    @property
+    def takes_descriptor(self) -> bool:
+        """Whether it is told to listen on descriptor 3: `--fd 3` is how Uvicorn and others say it."""
+        return bool(re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(self.words)))
+
+    @property
+    def takes_socket(self) -> bool:
+        """Whether the server listens on what it is given."""
+        return self.is_gunicorn or self.takes_descriptor
+
+    @property
+    def graceful_seconds(self) -> int:
+        """How long the server lets its workers finish when it is told to end."""
+        value = self.option("", "--graceful-timeout")
+        return int(value) if value.isdigit() else GRACEFUL
+
+    @property
+    def worker_class(self) -> str:
+        """Gunicorn's kind of worker, in lower case."""
+        threads = self.option("", "--threads")
+        return self.option("-k", "--worker-class").lower() or ("gthread" if threads else "sync")
+
+    @property
+    def options(self) -> set[str]:
+        """The options that are given, without their values; the short ones also where the value follows at once."""
+        short = {word[:2] for word in self.words if re.match(r"-\w", word)}
+        return {word.partition("=")[0] for word in self.words if word.startswith("--")} | short
+
+    def option(self, short: str, long: str) -> str:
+        """The value of an option, in any of the ways to write it; empty if it is not given."""
+        for place, word in enumerate(self.words):
+            if word in (short, long):
+                return "".join(self.words[place + 1 : place + 2])
+            if word.startswith(f"{long}="):
+                return word.partition("=")[2]
+            if short and re.match(rf"{short}[^-]", word):
+                return word[len(short) :]
+        return ""
 
 
-def runs_gunicorn(words: list[str]) -> bool:
-    """The same of a running process, whose command begins with the interpreter of Gunicorn's script."""
-    return any(is_gunicorn(words[i:]) for i in range(min(2, len(words))))
-
-
-def takes_socket(words: list[str]) -> bool:
-    """Whether the server listens on what it is given: `--fd 3` is how Uvicorn and others say it."""
-    return is_gunicorn(words) or bool(re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(words)))
-
-
-def graceful_seconds(command: str) -> int:
-    """How long the server lets its workers finish when it is told to end: 30, as Gunicorn, if it does not say so."""
-    found = re.search(r"--graceful-timeout[ =]+(\d+)", command)
-    return int(found.group(1)) if found else 30
+def command_of(launch: Launch) -> ServerCommand:
+    """The command to run, without what instances would take from each other."""
+    command = ServerCommand(shlex.split(launch.process["command"]))
+    is_chosen = command.options & {"--control-socket", "--no-control-socket"}
+    if command.is_gunicorn and has_control_socket(launch.release) and not is_chosen:
+        # By default it is one path for all: each instance would remove the other's.
+        return ServerCommand([*command.words, "--no-control-socket"])
+    return command
 
 
 def has_control_socket(release: str) -> bool:
@@ -250,10 +300,6 @@ def has_control_socket(release: str) -> bool:
     pattern = os.path.join(glob.escape(release), "virtualenv/lib/python*/site-packages/gunicorn-*.dist-info")
     versions = [re.findall(r"\d+", os.path.basename(path)) for path in glob.glob(pattern)]
     return any(tuple(map(int, version[:2])) >= (25, 1) for version in versions)
-
-
-def control_chosen(words: list[str]) -> bool:
-    return any(word.startswith(("--control-socket", "--no-control-socket")) for word in words)
 
 
 def program(words: list[str], path: str) -> str:
@@ -345,13 +391,13 @@ def hand_over(sockets: list[int]) -> dict[str, str]:
     return {"LISTEN_FDS": str(len(sockets)), "LISTEN_PID": str(os.getpid())} if sockets else {}
 
 
-def sockets_for(instance: Instance, launch: Launch, words: list[str], with_socket: bool) -> list[int]:
+def sockets_for(instance: Instance, launch: Launch, command: ServerCommand, with_socket: bool) -> list[int]:
     bind, sockets = launch.process.get("bind"), []
     if with_socket:
         sockets.append(given_socket())
-    elif bind and takes_socket(words):
+    elif bind and command.takes_socket:
         sockets.append(bound_socket(bind))
-    if sockets and is_gunicorn(words):
+    if sockets and command.is_gunicorn:
         sockets.append(health_socket(instance))
     else:
         with contextlib.suppress(OSError):  # of a command that was another one before: nobody answers there
@@ -406,9 +452,10 @@ def become(instance: Instance, with_socket: bool) -> NoReturn:
         launch = wait_for_release(instance)
     say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
     log(instance, f"starts {os.path.basename(launch.release)}")
-    words = words_of(launch)
+    command = command_of(launch)
+    words = command.words
     made = environment(launch, instance.home, instance.number, dict(os.environ))
-    sockets = sockets_for(instance, launch, words, with_socket)
+    sockets = sockets_for(instance, launch, command, with_socket)
     enter(folder(launch))
     path = program(words, made["PATH"])
     made.update(hand_over(sockets))

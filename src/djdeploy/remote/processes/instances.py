@@ -104,7 +104,7 @@ class Instance(NamedTuple):
         bind = self.process.get("bind")
         if not bind:
             return None
-        if self.is_launched(found) and launch.runs_gunicorn(proc.command_of(found.pid)):
+        if self.is_launched(found) and launch.ServerCommand(proc.command_of(found.pid)).runs_gunicorn:
             return health.Address("", 0, os.path.join(self.home, "run", f"{self.name}.health"))
         return health.address(bind)
 

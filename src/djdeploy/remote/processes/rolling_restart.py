@@ -237,7 +237,7 @@ def patience(instance: Instance) -> float:
 def graceful_seconds(runtime: Table, instance: Instance) -> float:
     """How long the server lets its workers finish."""
     process = launch.process_of(runtime, instance.process["name"]) or instance.process
-    return launch.graceful_seconds(process["command"])
+    return launch.ServerCommand.parse(process["command"]).graceful_seconds
 
 
 def strangers(instance: Instance) -> list[Found]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -82,7 +81,7 @@ class Server:
 
     def words(self) -> list[str]:
         """Its own command, but for what would be in the way of the live server or hide an error from us."""
-        words = [*launch.words_of(self.found), "--workers", "1", "--error-logfile", "-"]
+        words = [*launch.command_of(self.found).words, "--workers", "1", "--error-logfile", "-"]
         if any(word.startswith(("-p", "--pid")) for word in words):
             words += ["--pid", f"{self.path}.pid"]
         return words
@@ -240,7 +239,7 @@ def smoke(home: str, release: str, waits: Durations) -> int:
         return 1
     well = []
     for process in runtime["processes"]:
-        if process.get("health") and launch.is_gunicorn(shlex.split(process["command"])):
+        if process.get("health") and launch.ServerCommand.parse(process["command"]).is_gunicorn:
             if not serves(home, launch.Launch(root, runtime, process), waits):
                 return 1
             well.append(process["name"])

@@ -134,7 +134,7 @@ class Successor:
 
     def _count_workers(self, found: Found) -> None:
         """A server whose workers die one after the other lives on, and may even answer now and then."""
-        if not launch.runs_gunicorn(proc.command_of(found.pid)):
+        if not launch.ServerCommand(proc.command_of(found.pid)).runs_gunicorn:
             return  # of others we do not know what their children are
         now = set(proc.children(found.process))
         self.lost += len(self.workers - now)
