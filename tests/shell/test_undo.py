@@ -17,6 +17,7 @@ from djdeploy.errors import DeployError, PublishFailed, StepFailed
 from djdeploy.recipe import mark_ready, migrate_database, record, switch_links
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.steps import StepDefinition
+from djdeploy.ssh.opening import Access, Claim
 from djdeploy.ssh.step_run import Watcher
 from djdeploy.terminal.progress import Report
 from tests.local_fleet import Client, LocalFleet
@@ -150,7 +151,7 @@ def test_a_server_whose_client_is_gone_does_not_undo_what_had_not_begun(fleet: L
     undos = [says(f"undo-{name}", undoes=(i,)) for i, name in enumerate(["first", "second", "third"])]
     (remote,) = fleet.remotes("host1")
     remote.connect()
-    remote.open(lock={"by": "ann", "task": "deploy"}, create=[], look={})
+    remote.open(Access(claim=Claim(by="ann", task="deploy", at="", run=""), create=[]))
 
     def run() -> None:
         with contextlib.suppress(DeployError):
