@@ -33,7 +33,7 @@ def main() -> int:
         (SOURCE / name).write_text(for_the_site(path))
     with (SOURCE / "index.md").open("a") as index:
         index.write((ROOT / "docs/site/contents.md").read_text())
-    return sphinx_build(["-q", "-W", "--keep-going", str(SOURCE), str(SITE)])
+    return int(sphinx_build(["-q", "-W", "--keep-going", str(SOURCE), str(SITE)]))
 
 
 def for_the_site(path: Path) -> str:
