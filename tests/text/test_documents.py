@@ -84,7 +84,7 @@ def lines_within_paragraphs(path: Path) -> Iterator[str]:
             yield line
 
 
-@pytest.mark.parametrize("path", [p for p in DOCUMENTS if p.name != "architecture.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_lines_of_prose_end_with_the_sentence(path: Path) -> None:
     assert [line for line in lines_within_paragraphs(path) if not re.search(r"[.:?!;)`]\**$", line)] == []
 

@@ -186,24 +186,15 @@ class Run:
         return "\n".join(["How the hosts stand:", *sorted(lines), *(healing if failures else [])])
 
     def _outcome(self, remote: Remote, stage: Stage, began: bool) -> str:
-<<<<<<< HEAD
         before = self.deployments[remote].snapshot.current
         stands = f"The site still runs {before}." if before else "Nothing was live before, and nothing is."
-=======
-        current = self.deployments[remote].snapshot.current
-        stands = f"The site still runs {current}." if current else "Nothing was live before, and nothing is."
->>>>>>> 9a065d2 (docs/architecture: two screens that are true of the rooms)
         if stage == BUILD:
             removed = discard_release in self.undo
             return f"{stands} {'The unfinished release was removed.' if removed else 'Nothing was changed.'}"
         if stage == MIGRATE:
             return f"{stands} Nothing was published; look at what the migration has changed in the database."
         if restore_links not in self.undo:
-<<<<<<< HEAD
             return f"{before} is current, as before. How its processes are: fab status"
-=======
-            return f"{current} is current, as before. See its processes: fab status"
->>>>>>> 9a065d2 (docs/architecture: two screens that are true of the rooms)
         return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
 
     def _not_restored(self, remote: Remote, stage: Stage, began: bool, failure: DeployError) -> str:
