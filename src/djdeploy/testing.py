@@ -66,7 +66,7 @@ def deployment(settings: Settings | None = None, *, current: str | None = CURREN
     }
     usual: dict[str, Any] = {
         "host": "web1",
-        "snapshot": Snapshot.parse(facts, f"{settings.layout.programs}/0"),
+        "snapshot": Snapshot.parse(facts, f"{settings.layout.private}/programs/0"),
         "release": RELEASE,
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "ref": settings.branch,

@@ -58,8 +58,8 @@ def starter() -> Path:
 
 
 @dataclass
-class Renewed:
-    """What `renew.py` or another of our programs did."""
+class Ran:
+    """What `rolling_restart` or another program did."""
 
     status: int
     output: str
@@ -122,7 +122,7 @@ class Home:
         return root
 
     def switch(self, name: str) -> None:
-        """What the deploy does with the links before it renews anything."""
+        """What the deploy does with the links before it restarts anything."""
         current = self.path / "current"
         if current.is_symlink():
             self._link("previous", str(current.readlink()))
@@ -154,14 +154,14 @@ class Home:
     def supervise_printed(self, *processes: Process, control: bool = False, **more: Any) -> None:
         self.supervise(supervisor_conf(self.settings(*processes, **more)), control)
 
-    def run(self, program: str, *words: str, fds: Sequence[int] = (), **env: str) -> Renewed:
+    def run(self, program: str, *words: str, fds: Sequence[int] = (), **env: str) -> Ran:
         """Runs one of our programs as the agent does, and reads what it tells."""
         began = time.monotonic()
         with self.starting(program, *words, fds=fds, **env) as (process, told):
             output, _ = process.communicate(timeout=120)
             seconds = time.monotonic() - began
             print(f"--- {program} {words}: {process.returncode} after {seconds:.1f} s\n{output.decode()}")
-            return Renewed(process.returncode, output.decode(), told(), seconds)
+            return Ran(process.returncode, output.decode(), told(), seconds)
 
     @contextlib.contextmanager
     def starting(
@@ -192,15 +192,15 @@ class Home:
                     process.kill()
                 process.wait()
 
-    def renew(self, release: str, *words: str, **env: Any) -> Renewed:
+    def restart(self, release: str, *words: str, **env: Any) -> Ran:
         return self.run("rolling_restart", release, *words, **env)
 
-    def deploy(self, name: str, *words: str, **env: Any) -> Renewed:
-        """Switches the links and renews."""
+    def deploy(self, name: str, *words: str, **env: Any) -> Ran:
+        """Switches the links and restarts."""
         current = self.path / "current"
         old = ["--old", str(current.readlink())] if current.is_symlink() else []
         self.switch(name)
-        return self.renew(name, *old, *words, **env)
+        return self.restart(name, *old, *words, **env)
 
     def pid(self, name: str) -> int:
         return int((self.path / f"run/{name}.pid").read_text())

@@ -359,7 +359,7 @@ def test_a_step_that_fails_ends_those_beside_it(client: Callable[..., Client], s
 
 def test_a_step_beside_others_is_told_when_it_is_alone(client: Callable[..., Client], tmp_path: Path) -> None:
     agent = client()
-    alone = "python3 -c 'import os; os.read(int(os.environ[\"DJDEPLOY_COMPANY_FD\"]), 1)'"
+    alone = "python3 -c 'import os; os.read(int(os.environ[\"DJDEPLOY_OTHERS_FD\"]), 1)'"
     agent.run(
         {"script": f"{alone}; echo > {tmp_path}/alone", "background": True},
         f"sleep 0.3; [ ! -e {tmp_path}/alone ]",

@@ -658,7 +658,7 @@ def test_an_error_waits_for_the_steps_beside_since_check_says_it_better_but_no_r
     company, others = os.pipe()
     os.write(others, b"x")  # whoever waits for the end of the others reads it, and goes on at once
     os.close(others)
-    done = project.run("plan", "--refuse", fds=[company], DJDEPLOY_COMPANY_FD=str(company))
+    done = project.run("plan", "--refuse", fds=[company], DJDEPLOY_OTHERS_FD=str(company))
     waited = os.read(company, 1) == b""
     os.close(company)
     assert done.status == 1

@@ -15,7 +15,7 @@ from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.durations import USUAL
 
-from .homes import Home, Renewed, a_home, web
+from .homes import Home, Ran, a_home, web
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_a_release_that_hangs_is_refused_at_its_deadline(home: Home) -> None:
     assert "not healthy within 1 s: no answer" in output
 
 
-def tried_in_company(home: Home, then: Callable[[], object]) -> Renewed:
+def tried_in_company(home: Home, then: Callable[[], object]) -> Ran:
     """Tries a release that needs a file, while other steps run; these end when it was asked once and `then` is done."""
     asked, manifest = home.path / "asked", home.path / "manifest"
     body = f'open({str(asked)!r}, "w").close(); assert MANIFEST, "Missing staticfiles manifest entry"'
     home.release("new", web(free_port()), body=body, more=f"MANIFEST = os.path.exists({str(manifest)!r})")
     company, others = os.pipe()
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(lambda: home.run("smoke_test", "new", fds=[company], DJDEPLOY_COMPANY_FD=str(company)))
+        running = pool.submit(lambda: home.run("smoke_test", "new", fds=[company], DJDEPLOY_OTHERS_FD=str(company)))
         wait_until("the first question", lambda: asked.exists() or running.done())
         then()
         os.close(others)
@@ -133,7 +133,7 @@ def test_the_real_environment_is_there(home: Home) -> None:
 def test_a_server_that_takes_no_sockets_is_left_out_with_a_note(home: Home) -> None:
     status, output = tried(home, web(free_port(), command="uvicorn site_of:asgi --fd 3"))
     assert status == 0
-    assert output == "djdeploy: web was not tried before publishing: only Gunicorn takes a private socket\n"
+    assert output == "djdeploy: web was not smoke-tested: only Gunicorn takes a private socket\n"
 
 
 def test_a_missing_program_is_named(home: Home) -> None:

@@ -31,7 +31,7 @@ def test_a_mixed_fleet_stands_out(home: Home) -> None:
     home.release("r2", process, body='start_response("404 Not Found", []); return [b""]')
     home.switch("r1")
     home.supervise_printed(process)
-    assert home.renew("r1").status == 0
+    assert home.restart("r1").status == 0
     assert home.deploy("r2").status == 1  # the first instance runs r2 now, the second still r1
     rows = status(home)
     assert [row["release"] for row in rows.values()] == ["r2", "r1"]

@@ -15,7 +15,7 @@ from djdeploy.script.deployment import Deployment
 from djdeploy.script.fragments import manifest, runtime
 from djdeploy.script.stages import FINISH
 from djdeploy.server.snapshot import Snapshot
-from djdeploy.server.wire import Misfit, check
+from djdeploy.server.wire import Misfit, as_welcome, check
 from djdeploy.ssh.opening import Claim, Look
 
 from .test_snapshot import snapshot
@@ -99,3 +99,21 @@ def test_the_place_of_a_misfit_is_named_and_its_value_is_not_shown(value: object
 )
 def test_what_fits_passes(value: object, kind: Any) -> None:
     check(value, eval(kind) if isinstance(kind, str) else kind, "it")
+
+
+def test_a_release_whose_manifest_is_damaged_is_left_out_and_stops_no_task() -> None:
+    good = {"name": "r1", "state": "published", "number": 1}
+    damaged = [{"name": "r2", "number": "two"}, {"name": "../r3"}, {"name": "r4", "timings": {"check": "fast"}}, "r5"]
+    link = {"kind": "missing", "target": None}
+    look: dict[str, Any] = {
+        "python": "3.11",
+        "place": None,
+        "current": link,
+        "previous": link,
+        "tools": {},
+        "shared": {},
+        "venv": True,
+    }
+    look |= {"launcher": "missing", "time": 1.0, "free": {"bytes": 1, "inodes": None}, "releases": [good, *damaged]}
+    welcome: Any = as_welcome({"djdeploy": 1, "programs": "/programs", "look": look})
+    assert welcome["look"]["releases"] == [good]

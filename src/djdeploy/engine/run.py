@@ -300,10 +300,18 @@ def step_failed(host: str, run: StepRun) -> DeployError:
     if run.why == "timeout":
         what = f"{title} did not end within {run.step.timeout:g} s (settings: step_timeout) and was ended"
     elif run.status < 0:
-        what = f"{title} was killed by {signal.Signals(-run.status).name}"
+        what = f"{title} was killed by {signal_name(-run.status)}"
     else:
         what = f"{title} failed (exit {run.status})"
     return StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal; a server may report one that this machine does not have."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def code_of(run: StepRun) -> str:

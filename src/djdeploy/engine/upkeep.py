@@ -1,4 +1,4 @@
-"""The tasks that change something beside releases: setup, secrets, manage and unlock."""
+"""The tasks that change something besides releases: setup, secrets, manage and unlock."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tells what could make a deploy fail or lose requests, as facts: `doctor.py HOME`. Changes nothing.
+"""Emits the facts that a checkup needs and only the server knows: `checkup HOME`. Changes nothing.
 
-Others judge them: what is told here is what only the server can know.
+The client judges them (`project/checkup.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONG = 10  # seconds in which files are looked at for their owners and modes
 
 
 def facts(home: str) -> Table:
-    """All that is told."""
+    """All that is emitted."""
     home = os.path.realpath(home)
     current = os.path.realpath(os.path.join(home, "current"))
     environment = os.path.realpath(os.path.join(current, "virtualenv"))

@@ -1,4 +1,4 @@
-"""What a step tells the client, beside its output: `emit name=value ...`, as one JSON object.
+"""What a step sends to the client, besides its output: `emit name=value ...`, as one JSON object.
 
 `emit error=CODE` says why the step is about to fail, by its code in the client's catalogue of errors.
 """
@@ -17,7 +17,7 @@ def emit(values: Mapping[str, object]) -> None:
 
 
 def emit_error(code: str) -> None:
-    """Says why the step fails, beside the sentence that the program prints.
+    """Says why the step fails, besides the sentence that the program prints.
 
     Args:
         code: what `fab explain` takes. Empty if there is none: nothing is said.
@@ -27,8 +27,8 @@ def emit_error(code: str) -> None:
 
 
 def wait_for_others() -> bool:
-    """Waits until the steps that this one runs beside have ended. False: there were none."""
-    fd = os.environ.pop("DJDEPLOY_COMPANY_FD", None)
+    """For a step in the background: waits until the other steps have ended. False: it does not run there."""
+    fd = os.environ.pop("DJDEPLOY_OTHERS_FD", None)
     if fd is None:
         return False
     os.read(int(fd), 1)  # until it is closed

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Becomes one instance of a process, in the current release: `djdeploy-launch-1 [--socket] PROCESS INSTANCE`.
 
-Supervisor runs this, installed as `home/bin/djdeploy-launch-1`, in the place of the server. It prepares what a restart
-without lost requests needs, and then *is* the server: the same pid, by exec. What to run and with which environment
-comes from the release (`runtime.json`), so Supervisor's configuration never changes with a deploy.
+Supervisor runs this, installed as `home/bin/djdeploy-launch-1`, instead of the server. It prepares what a restart
+without lost requests needs, and then becomes the server by exec, with the same pid. What to run and with which
+environment comes from the release (`runtime.json`), so Supervisor's configuration never changes with a deploy.
 
 `--socket`: Supervisor holds the listening socket and gives it as standard input (`[fcgi-program]`).
 """

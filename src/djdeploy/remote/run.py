@@ -1,4 +1,4 @@
-"""Runs one of our programs on the server: `run.py NAME WORDS...`.
+"""Runs a program of the package: `run.py NAME WORDS...`.
 
 It is shipped beside the package, so that Python finds the package in the directory of its script.
 """

@@ -300,7 +300,7 @@ class ProbeResult(TypedDict):
 class InstanceBasics(TypedDict):
     process: str
     instance: int
-    state: str  # renewed, started, kept, absent or failed
+    state: str  # replaced, started, kept, absent or failed
 
 
 class InstanceResult(InstanceBasics, total=False):
@@ -343,13 +343,13 @@ class CodedErrorBasics(TypedDict):
 
 
 class CodedError(CodedErrorBasics, total=False):
-    """An error that one of our programs has recognised: its code in the catalogue, and what is known besides."""
+    """An error that a program of djdeploy has recognised: its code in the catalogue, and what is known besides."""
 
     remedy: str
 
 
 class Outputs(TypedDict, total=False):
-    """What our programs emit. A project's own steps may emit what they like under other names."""
+    """What djdeploy's programs emit. A project's own steps may emit what they like under other names."""
 
     commit: Commit
     subject: Line

@@ -64,10 +64,6 @@ class Layout:
         return self.home / "current"
 
     @property
-    def previous(self) -> PurePosixPath:
-        return self.home / "previous"
-
-    @property
     def shared(self) -> PurePosixPath:
         return self.home / "shared"
 
@@ -108,11 +104,6 @@ class Layout:
     def uv(self) -> PurePosixPath:
         """The virtualenv of our own uv, where the settings want it and the server has none."""
         return self.private / "uv"
-
-    @property
-    def programs(self) -> PurePosixPath:
-        """Our own programs, sent with each deploy that lacks them."""
-        return self.private / "programs"
 
     @property
     def directories(self) -> tuple[PurePosixPath, ...]:

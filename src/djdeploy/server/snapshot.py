@@ -70,7 +70,7 @@ class Snapshot:
 
     @classmethod
     def parse(cls, facts: Mapping[str, Any], programs: str = "") -> Snapshot:
-        """Args: facts: what the agent's `look` returned. programs: where the agent put our programs."""
+        """Args: facts: what the agent's `look` returned. programs: the directory of the package there."""
         releases = sorted((Release.parse(manifest) for manifest in facts["releases"]), key=lambda r: (r.number, r.name))
         return cls(tuple(releases), facts["current"]["target"], facts["previous"]["target"], facts, programs)
 

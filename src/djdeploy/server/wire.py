@@ -147,6 +147,7 @@ def as_welcome(value: object) -> wire.Welcome | Refusal | None:
     if table.get("djdeploy") == "programs":
         return None
     if "refused" not in table:
+        leave_out_damaged_manifests(table)
         check(table, wire.Welcome, "answer")
         return cast("wire.Welcome", table)
     kind = REFUSALS.get(table["refused"]) if isinstance(table["refused"], str) else None
@@ -154,3 +155,18 @@ def as_welcome(value: object) -> wire.Welcome | Refusal | None:
         raise Misfit(f"answer.refused must be one of {', '.join(map(repr, REFUSALS))}")
     check(table, kind, "answer")
     return cast("Refusal", table)
+
+
+def leave_out_damaged_manifests(welcome: Any) -> None:
+    """A release whose manifest somebody has damaged is none of ours: it must not keep a host from being rolled back."""
+    look = welcome.get("look")
+    if isinstance(look, dict) and isinstance(look.get("releases"), list):
+        look["releases"] = [manifest for manifest in look["releases"] if fits(manifest, wire.Manifest)]
+
+
+def fits(value: object, kind: Any) -> bool:
+    try:
+        check(value, kind, "value")
+    except Misfit:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The one program of ours on a server while a task runs: it holds the lock, looks around, and runs steps.
+"""The djdeploy agent: it holds the lock of a server while a task runs, gathers facts, and runs steps.
 
 It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
 "look", "durations"}`; lives as long as that, and speaks JSON, one object a line:
@@ -9,9 +9,10 @@ It is started over one SSH channel, with its first orders as an argument, `{"hom
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
          {"pong": n}
 
-When the client vanishes (end of input, or no word for too long), the running step's process group is ended,
-the `if_lost` steps restore what the stage had promised, and the lock falls with the last process that holds it. So it
-is with a stage that is done here, too, until the client commits it or begins the next: other hosts may still be at it.
+When the client vanishes (end of input, or silence for too long), the agent ends the running step's process group, runs
+the `if_lost` steps, which restore what the stage promised, and exits; the lock is free with the last process that holds
+it. The same goes for a stage that is done here until the client commits it or begins the next, since other hosts may
+still be at work.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from typing import IO, TYPE_CHECKING, Any
 from .. import durations
 from .facts import kind, look, owned, user
 from .lock import Lock, Refused
-from .steps import Beside, Running
+from .steps import Background, Running
 
 if TYPE_CHECKING:
     Table = Mapping[str, Any]
 
 
 def create(home: str, directories: Sequence[str]) -> None:
-    """Makes `home` and what we keep in it."""
+    """Creates `home` and the directories in it."""
     if kind(home) not in ("missing", "directory", "link"):
         raise Refused("home", path=home, detail="is not a directory")
     for path in [home] + [os.path.join(home, name) for name in directories]:
@@ -52,7 +53,7 @@ def create(home: str, directories: Sequence[str]) -> None:
 
 
 def install(folder: str, home: str, name: str) -> str:
-    """Copies our programs from where this task had to put them to where the next one finds them.
+    """Copies the package from where this task received it to where the next one finds it.
 
     Args:
         name: of the directory, by its content.
@@ -64,7 +65,7 @@ def install(folder: str, home: str, name: str) -> str:
     target = os.path.join(private, "programs", name)
     if folder == target:
         return folder
-    import compileall  # these take as long to be loaded as all else here, and are needed once
+    import compileall  # these take as long to import as everything else here, and are needed once
     import shutil
     import tempfile
 
@@ -75,11 +76,11 @@ def install(folder: str, home: str, name: str) -> str:
             made = tempfile.mkdtemp(prefix="programs-", dir=private)
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(folder, made, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; each step may run them
+            os.chmod(made, 0o755)  # noqa: S103 - programs, no secrets; every step may run them
             compileall.compile_dir(made, quiet=2)  # now, since a task that only looks writes nothing
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.rename(made, target)
-    except OSError:  # nothing of ours here yet, or a full disk: a look, or a rollback, works all the same
+    except OSError:  # `home` is not set up yet, or the disk is full: queries and a rollback work all the same
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     return target
@@ -101,7 +102,7 @@ class Agent:
 
     Args:
         hello: the client's first orders.
-        folder: where our programs are.
+        folder: the directory that holds the package.
     """
 
     def __init__(self, hello: Table, folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> None:
@@ -152,7 +153,7 @@ class Agent:
         return {"djdeploy": 1, "programs": self.folder, "look": look(self.home, hello["look"])}
 
     def listen(self) -> None:
-        """Reads what the client sends; the end of it, also within a line, means that the client is gone."""
+        """Reads what the client sends. The end of input, even within a line, means that the client is gone."""
         try:
             for line in self.stdin:
                 self.heard = time.monotonic()
@@ -190,33 +191,34 @@ class Agent:
             running.end(why)
 
     def run(self, steps: Sequence[Table], if_lost: Sequence[Table], keep_going: bool) -> None:
-        """A stage. A step beside others does not keep them waiting; one that says so waits for it, and so does the end.
+        """Runs a stage. Steps in the background are waited for by a step that joins them, and by the end of the stage.
 
-        The first step that fails ends the stage, and those beside it; unless it keeps going, as what restores does.
+        The first step that fails ends the stage and the steps in the background, unless `keep_going` is set, as in a
+        rollback.
         """
         with self.changing:
             self.if_lost, self.begun = if_lost, set()
         self.failed, self.keep_going = False, keep_going
-        beside: list[Beside] = []
+        background: list[Background] = []
         for number, step in enumerate(steps):
             if step.get("join"):
-                self.join(beside)
+                self.join(background)
             if self.failed:
                 break
             if step.get("background"):
-                beside.append(Beside(partial(self.begin_step, number, step), partial(self.follow_step, number)))
+                background.append(Background(partial(self.begin_step, number, step), partial(self.follow_step, number)))
             elif running := self.begin_step(number, step):
                 self.follow_step(number, running)
-        self.join(beside)
+        self.join(background)
         self.busy = False
         self.say({"done": True})
 
-    def join(self, beside: list[Beside]) -> None:
-        while beside:
-            beside.pop(0).join()
+    def join(self, background: list[Background]) -> None:
+        while background:
+            background.pop(0).join()
 
-    def begin_step(self, number: int, step: Table, company: int | None = None) -> Running | None:
-        """None: nothing is begun any more."""
+    def begin_step(self, number: int, step: Table, others: int | None = None) -> Running | None:
+        """Starts a step; None if no step is to be started any more."""
         self.say({"begin": number})
         with self.changing:
             why = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
@@ -225,8 +227,8 @@ class Agent:
                 self.say({"end": number, "status": -1, "why": why, "ms": 0, "began": False})
                 return None
             try:
-                running = self.start(step, company)
-            except (OSError, RuntimeError) as error:  # no more processes, threads or memory: a failure like any other
+                running = self.start(step, others)
+            except (OSError, RuntimeError) as error:  # out of processes, threads or memory: a failure like any other
                 self.failed = not self.keep_going
                 self.say({"out": f"it cannot be started: {error}\n", "step": number})
                 self.say({"end": number, "status": 126, "why": "", "ms": 0})
@@ -245,19 +247,19 @@ class Agent:
         milliseconds = round((time.monotonic() - running.started) * 1000)
         self.say({"end": number, "status": status, "why": running.why, "ms": milliseconds})
 
-    def start(self, step: Table, company: int | None = None) -> Running:
+    def start(self, step: Table, others: int | None = None) -> Running:
         if self.lock:
             self.lock.says(step["name"])
-        return Running(step, self.durations, self.lock.fd if self.lock else None, company)
+        return Running(step, self.durations, self.lock.fd if self.lock else None, others)
 
     def lose(self) -> None:
-        """The client is gone: ends the running step, restores what its stage promised, and ends this program."""
+        """The client is gone: ends the running step, restores what its stage promised, and exits."""
         with self.changing:
             is_first, self.lost = not self.lost, True
             left, restoring = list(self.running), self.restoring()
             if is_first:
                 self.end_all("lost")
-        if not is_first:  # another thread is at it, which ends this program; to return now could end it before
+        if not is_first:  # another thread is at work and will exit; returning now could end the agent before it is done
             threading.Event().wait()
         for running in left:
             running.wait()
@@ -265,7 +267,7 @@ class Agent:
             with contextlib.suppress(OSError, RuntimeError):
                 self.start(step).follow(lambda _: None)
         if left and self.lock:
-            self.lock.says(left[-1].name)  # what has left the step's group still holds the lock
+            self.lock.says(left[-1].name)  # a process that left the step's group still holds the lock
         self.tidy()
         os._exit(0)
 
@@ -274,7 +276,7 @@ class Agent:
         return [step for step in self.if_lost if step.get("undoes") is None or self.begun & set(step["undoes"])]
 
     def tidy(self) -> None:
-        """Leaves no programs behind where they are of no use to the next task."""
+        """Removes the package where the next task would not look for it."""
         if not self.folder.startswith(os.path.join(self.home, ".djdeploy", "")):
             import shutil
 

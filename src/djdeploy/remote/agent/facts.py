@@ -1,4 +1,4 @@
-"""What is on this server now. Reads only."""
+"""The facts of a server as it is now. Reads only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ends processes that outlived their deploy and keep its lock: `orphans.py LOCK PID...`.
+"""Ends processes that outlived their deploy and keep its lock: `orphans LOCK PID...`.
 
-Only those of the given ones that still hold it: a number may have been used again since somebody looked.
+Only processes that still hold it: a pid may have been reused since it was listed.
 """
 
 from __future__ import annotations

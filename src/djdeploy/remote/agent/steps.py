@@ -1,4 +1,4 @@
-"""Steps as they run: each in a shell and a process group of its own, some beside others."""
+"""Running steps: each in a shell and a process group of its own, some in the background."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Running:
     """One step: its shell, in a process group of its own, and what it says.
 
     Args:
-        company: for a step beside others, the end of a pipe that is closed when those have ended.
+        others: for a step in the background, the end of a pipe that is closed when the other steps have ended.
     """
 
-    def __init__(self, step: Table, durations: Durations, lock_fd: int | None, company: int | None = None) -> None:
+    def __init__(self, step: Table, durations: Durations, lock_fd: int | None, others: int | None = None) -> None:
         self.name, self.durations = step["name"], durations
         self.why = ""  # why it was ended, if we ended it
         self._kill: threading.Timer | None = None
@@ -46,8 +46,8 @@ class Running:
         given = [input_fd(step["input"])] if step.get("input") else []
         if given:
             environment["DJDEPLOY_INPUT_FD"] = str(given[0])
-        if company is not None:
-            environment["DJDEPLOY_COMPANY_FD"] = str(company)
+        if others is not None:
+            environment["DJDEPLOY_OTHERS_FD"] = str(others)
         environment["PATH"] = os.pathsep.join([*step.get("path", []), environment.get("PATH", os.defpath)])
         self.shell = subprocess.Popen(
             ["/bin/sh"],
@@ -57,7 +57,7 @@ class Running:
             env=environment,
             cwd="/",
             start_new_session=True,
-            pass_fds=[data, *given, *(fd for fd in (lock_fd, company) if fd is not None)],
+            pass_fds=[data, *given, *(fd for fd in (lock_fd, others) if fd is not None)],
         )
         for fd in given:
             os.close(fd)
@@ -138,21 +138,21 @@ def input_fd(text: str) -> int:
     return fd
 
 
-class Beside:
-    """A step that runs beside those after it.
+class Background:
+    """A step in the background: those after it start while it runs.
 
-    It is given a pipe that ends when it is alone (`tell.wait_for_others`).
+    It gets a pipe that ends when the other steps have ended (`emit.wait_for_others`).
     """
 
     def __init__(self, begin: Callable[[int], Running | None], follow: Callable[[Running], None]) -> None:
-        company, self._company = os.pipe()
-        running = begin(company)  # here and now, so that steps begin in their order
-        os.close(company)
+        others, self._others = os.pipe()
+        running = begin(others)  # here and now, so that steps begin in their order
+        os.close(others)
         self._thread = threading.Thread(target=follow, args=[running], daemon=True) if running else None
         if self._thread:
             self._thread.start()
 
     def join(self) -> None:
-        os.close(self._company)
+        os.close(self._others)
         if self._thread:
             self._thread.join()

@@ -1,10 +1,10 @@
 """What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
 
-    migrations.py plan [--refuse] [-- WORDS...]...           what `migrate` would apply now, judged
-    migrations.py applied [-- WORDS...]...                   what is applied now
-    migrations.py back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
+    migrations plan [--refuse] [-- WORDS...]...           what `migrate` would apply now, judged
+    migrations applied [-- WORDS...]...                   what is applied now
+    migrations back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
-    migrations.py COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
+    migrations COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
                                                              under a lock timeout on PostgreSQL, tried again
 
 `-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its

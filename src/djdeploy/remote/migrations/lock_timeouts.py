@@ -1,4 +1,4 @@
-"""Never let the site queue behind a lock: on PostgreSQL a migration gives way, and is tried again."""
+"""Keeps the site from queueing behind a lock: on PostgreSQL a migration gives way and is tried again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ends what runs a release after a failed first deploy, when there is no old one to go back to: `end.py HOME RELEASE`.
+"""Ends what runs a release after a failed first deploy, when there is no old one to go back to: `end HOME RELEASE`.
 
-Only what our launcher started: it starts again, and waits for a release without bothering Supervisor.
+Only what djdeploy's launcher started: it is started again, and waits for a release without bothering Supervisor.
 """
 
 from __future__ import annotations

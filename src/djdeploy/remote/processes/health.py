@@ -1,4 +1,4 @@
-"""Asking a server whether it is healthy, and saying in plain words what its answer means."""
+"""Asks a server whether it is healthy, and says in plain words what its answer means."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class Instance(NamedTuple):
 
 
 def instances_of(home: str, runtime: Table) -> list[Instance]:
-    """All that a release wants to have running, in the order in which they are renewed.
+    """All that a release wants to have running, in the order in which they are replaced.
 
     Supervisor may run more of a process than the settings say now: those must not keep the old release either.
     """

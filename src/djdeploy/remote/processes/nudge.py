@@ -5,7 +5,7 @@ takes note of an end, and starts the successor only in the next. The end of a ch
 these turns. But a pipe that somebody else holds open does not end: what we write into it brings about the first, and
 that Supervisor then closes what it still polls brings about the second (poller.py, `POLLNVAL`).
 
-Where we may not have the pipe (Ubuntu, containers), all is as it was without us.
+Where the kernel does not let us have the pipe (Ubuntu, containers), a restart takes as long as without this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests the site while it is renewed, as a user would, and counts what became of the requests."""
+"""The probe: requests the site during a rolling restart, as a user would, and counts the failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Table = dict[str, Any]
 
 OUTSTANDING = 100  # requests that may wait for their answer at the same time: a site that hangs must not fill memory
-KEPT = 20  # failures that are told one by one
+KEPT = 20  # failures that are reported one by one
 
 
 class Probe:

@@ -1,9 +1,9 @@
-"""Makes every process run a release, one instance at a time: `renew.py HOME RELEASE [--old NAME] [OPTIONS]`.
+"""Makes every process run a release, one instance at a time: `rolling_restart HOME RELEASE [--old NAME] ...`.
 
-An instance is touched only when the one before it serves. What already runs the release and is well is left alone, so
-the same program brings back only what was touched, after the links were put back; `--force` renews that too.
+An instance is replaced only when the one before it serves. One that already runs the release and is healthy is left
+alone, so on the way back the same program replaces only what was touched; `--force` replaces all.
 
-Exit status 0: all that ran before runs RELEASE now. 1: it does not, and what was touched is said. 143: ended by TERM.
+Exit status 0: all that ran before runs RELEASE now. 1: it does not; what was touched is printed. 143: ended by TERM.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Options(argparse.Namespace):
 
 
 class RollingRestart:
-    """Renews the instances of one home."""
+    """Replaces the instances of one home."""
 
     def __init__(self, options: Options, runtime: Table, before: Table, probe: Probe, waits: Durations) -> None:
         self.options, self.release, self.waits = options, options.release, waits
@@ -69,9 +69,9 @@ class RollingRestart:
 
     def run(self, instances: list[Instance]) -> None:
         for instance in instances:
-            self.renew(instance)
+            self.replace_or_start(instance)
 
-    def renew(self, instance: Instance) -> None:
+    def replace_or_start(self, instance: Instance) -> None:
         """One instance, whatever it is now."""
         result = {"process": instance.process["name"], "instance": instance.number, "state": "failed"}
         self.results.append(result)
@@ -96,7 +96,7 @@ class RollingRestart:
             result["state"] = "kept"
         else:
             now = self.replace(instance, found, result)
-            result["state"] = "renewed"
+            result["state"] = "replaced"
         return now
 
     def replace(self, instance: Instance, found: Found, result: Table) -> Found:
@@ -176,7 +176,7 @@ class RollingRestart:
         return successor.now
 
     def look_back(self) -> None:
-        """Whether all is still well with what was renewed before."""
+        """Whether the instances that were replaced before are still well."""
         for instance, found in self.serving:
             if not proc.lives(found.process):
                 raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
@@ -299,7 +299,7 @@ def make_probe(options: Options, runtime: Table, instances: list[Instance]) -> P
     return Probe(list(questions.values()), float(wanted.get("rate") or 0), wanted.get("max_failures"))
 
 
-def renew(options: Options, waits: Durations) -> int:
+def restart(options: Options, waits: Durations) -> int:
     runtime = launch.runtime_for(options.home, os.path.join(options.home, options.release))
     if runtime is None:
         raise Failed(f"{options.release} has no runtime.json: nothing says what it runs", code="no-runtime")
@@ -344,7 +344,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("home")
     parser.add_argument("release")
     parser.add_argument("--old", help="the release that was current before")
-    parser.add_argument("--force", action="store_true", help="renew also what runs the release already")
+    parser.add_argument("--force", action="store_true", help="also replace what runs the release already")
     parser.add_argument("--quick", action="store_true", help="trust a new process sooner: on the way back")
     parser.add_argument(
         "--verified", action="append", default=[], metavar="NAME", help="a process that serves on another host already"
@@ -361,7 +361,7 @@ def main(words: list[str]) -> int:
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, on_term)
     try:
-        return renew(options, of_environment())
+        return restart(options, of_environment())
     except Failed as failed:
         print(failed)
         emit_error(failed.code)

@@ -1,7 +1,7 @@
-"""Starts a release's own server where no user can meet it, and asks whether it is healthy: `smoke.py HOME RELEASE`.
+"""Starts a release's own server where no user can meet it, and asks whether it is healthy: `smoke_test HOME RELEASE`.
 
-It listens on a private socket only, in the real environment, and nothing of it stays behind. Exit status 0: each server
-that can be tried this way is well. 1: one is not, and why is said.
+It listens on a private socket only, in the real environment, and nothing of it stays behind. Exit status 0: every
+server that can be smoke-tested is healthy. 1: one is not, and the reason is printed.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def smoke(home: str, release: str, waits: Durations) -> int:
                 return 1
             well.append(process["name"])
         elif process.get("health"):
-            print(f"djdeploy: {process['name']} was not tried before publishing: only Gunicorn takes a private socket")
+            print(f"djdeploy: {process['name']} was not smoke-tested: only Gunicorn takes a private socket")
     emit({"smoke_tested": well})
     return 0
 

@@ -1,4 +1,4 @@
-"""Tells what each process of this home really runs, and whether it is well: `status.py HOME`."""
+"""Emits what each process of this home really runs, and whether it is healthy: `status HOME`."""
 
 from __future__ import annotations
 

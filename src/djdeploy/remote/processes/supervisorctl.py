@@ -1,4 +1,4 @@
-"""Supervisor's own word on an instance, where its control socket lets us ask. Most accounts may not, and need not."""
+"""What Supervisor itself says of an instance, if the account may use its control socket. Most may not, nor need to."""
 
 from __future__ import annotations
 

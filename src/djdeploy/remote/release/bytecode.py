@@ -1,4 +1,4 @@
-"""Gives a new environment the bytecode of an old one, for the modules that are one file in both: `bytecode.py OLD NEW`.
+"""Gives a new environment the bytecode of an old one, for the modules that are one file in both: `bytecode OLD NEW`.
 
 uv links both from its cache, and compiles nothing. Bytecode names its source by time and size, which are the same for
 the same file, and its path is set when it is loaded; so what was compiled once is valid in both.

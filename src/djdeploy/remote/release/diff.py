@@ -1,4 +1,4 @@
-"""Tells what differs between two commits: `diff.py MIRROR OLD NEW [--requirements FILE]... [--template FILE]...`.
+"""Emits what differs between two commits: `diff MIRROR OLD NEW [--requirements FILE]... [--template FILE]...`.
 
 Commits, pinned requirements, new migrations with their operations (read, not run: the new release's environment does
 not exist yet), and new names in templates of settings files.
@@ -19,7 +19,7 @@ from ..emit import emit
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-MANY = 200  # commits that are told; the number of all is told, too
+MANY = 200  # commits that are listed; their number is emitted, too
 PIN = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?\s*===?\s*([^\s;\\#]+)", re.MULTILINE)
 ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", re.MULTILINE)
 MIGRATION = re.compile(r"(?:^|/)migrations/[^/_~][^/]*\.py$")  # the names that Django loads

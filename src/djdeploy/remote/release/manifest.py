@@ -1,4 +1,4 @@
-"""Changes a release's manifest: `echo '{"state": "published"}' | manifest.py RELEASE_DIRECTORY NAME=TEXT ...`.
+"""Changes a release's manifest: `echo '{"state": "published"}' | manifest RELEASE_DIRECTORY NAME=TEXT ...`.
 
 Whole or not at all, and synced to the disk. What is long comes by standard input: a command line is bounded.
 """

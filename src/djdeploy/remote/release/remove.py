@@ -1,4 +1,4 @@
-"""Removes releases, and then the environments that no release links to any more: `remove.py HOME PROJECT NAME...`.
+"""Removes releases, and then the environments that no release links to any more: `remove HOME PROJECT NAME...`.
 
 What is current or previous, what a process runs in, and what is not a release of this project is left alone, whatever
 was asked for.

@@ -1,6 +1,6 @@
 """Checks that every requirement is pinned, and names the environment by what will be in it.
 
-    requirements.py [--with REQUIREMENT]... [--also TEXT]... FILE...
+    requirements [--with REQUIREMENT]... [--also TEXT]... FILE...
 
 Prints a digest of the files (and of those they include), of the extra requirements and of each TEXT (the installer, the
 interpreter's options), and of the interpreter that runs this. Exit status 1 names each line that is not pinned.

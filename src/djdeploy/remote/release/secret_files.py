@@ -1,7 +1,7 @@
-"""Installs secret files: `secret.py SHARED [--check | --install KEEP | --restore KEEP]`.
+"""Installs secret files: `secret_files SHARED [--check | --install KEEP | --restore KEEP]`.
 
-Their contents come over a descriptor of our own, `DJDEPLOY_INPUT_FD`, as JSON of paths to base64: never on a command
-line, nor in the environment. KEEP is a directory for what is replaced, from which `--restore` brings it back.
+Their contents come through a descriptor of their own, `DJDEPLOY_INPUT_FD`, as JSON of paths to base64: never on a
+command line, nor in the environment. KEEP is a directory for what is replaced, from which `--restore` brings it back.
 
 `shared` may be another file system, and what is in it may belong to others: everything is written beside its place,
 and what is replaced is kept as a copy.

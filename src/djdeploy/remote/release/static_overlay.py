@@ -1,4 +1,4 @@
-"""Keeps the previous release's static files reachable: `overlay.py NEW_RELEASE STATIC_DIRECTORY [OLD_RELEASE]`.
+"""Keeps the previous release's static files reachable: `static_overlay NEW_RELEASE STATIC_DIRECTORY [OLD_RELEASE]`.
 
 A page that was loaded before a deploy asks for the hashed files of its own release. They are linked beside the new
 ones: hard links, which cost nothing. `static-files.json` lists a release's own files, so that each release carries

@@ -1,4 +1,4 @@
-"""`renew.py` with a real Supervisor that runs the printed configuration, and a real Gunicorn."""
+"""The rolling restart, with a real Supervisor that runs the printed configuration, and a real Gunicorn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def serving(home: Home, process: Process, *others: Process, **more: Any) -> int:
     home.switch("r1")
     home.supervise_printed(process, *others)
     wait_until("r1 to serve", lambda: answers(port) == "r1")
-    assert home.renew("r1").status == 0  # both instances, not only the first
+    assert home.restart("r1").status == 0  # both instances, not only the first
     return port
 
 
@@ -61,19 +61,19 @@ def releases(port: int) -> set[str | None]:
 
 
 @pytest.mark.parametrize("options", ["", "--worker-class gthread --threads 4", "--workers 2"])
-def test_a_renewal_under_load_loses_no_request(home: Home, options: str) -> None:
+def test_a_rolling_restart_under_load_loses_no_request(home: Home, options: str) -> None:
     port = serving(home, web(free_port(), options))
     with Traffic(url(port)) as load:
-        renewed = home.deploy("r2")
+        restarted = home.deploy("r2")
         wait_until("answers of r2", lambda: load.releases["r2"] > 20)
-    assert renewed.status == 0
+    assert restarted.status == 0
     assert load.failures == {}
     assert load.releases["r1"] > 20
     assert releases(port) == {"r2"}
-    assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
+    assert restarted.instances() == {"web 0": "replaced", "web 1": "replaced"}
 
 
-def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
+def test_an_asgi_site_is_restarted_without_loss(home: Home) -> None:
     port = serving(home, web(free_port(), command="gunicorn site_of:asgi -k asgi --graceful-timeout 5"))
     with Traffic(url(port)) as load:
         assert home.deploy("r2").status == 0
@@ -89,7 +89,7 @@ def test_an_asgi_site_is_renewed_without_loss(home: Home) -> None:
         ("uvicorn site_of:asgi --fd 3", "uvicorn"),
     ],
 )
-def test_other_servers_are_renewed_without_loss_of_new_connections(home: Home, command: str, needs: str) -> None:
+def test_other_servers_are_restarted_without_loss_of_new_connections(home: Home, command: str, needs: str) -> None:
     pytest.importorskip(needs)
     port = serving(home, web(free_port(), command=command))
     with Load(url(port), rate=50) as load:
@@ -113,10 +113,10 @@ def test_an_instance_is_touched_only_when_the_one_before_it_serves(home: Home) -
 def test_a_line_says_what_became_of_each_instance(home: Home) -> None:
     serving(home, web(free_port()))
     old = home.pid("web-0")
-    renewed = home.deploy("r2")
+    restarted = home.deploy("r2")
     line = f"djdeploy: web 0: pid {old} (r1) → pid {home.pid('web-0')} (r2), ready in "
-    assert any(text.startswith(line) for text in renewed.output.splitlines())
-    first = renewed.outputs["instances"][0]
+    assert any(text.startswith(line) for text in restarted.output.splitlines())
+    first = restarted.outputs["instances"][0]
     assert (first["old_pid"], first["pid"], first["release"]) == (old, home.pid("web-0"), "r2")
 
 
@@ -130,18 +130,18 @@ def test_supervisor_is_told_of_the_end_by_the_pipe_of_the_log(home: Home) -> Non
 def test_what_serves_the_release_already_is_left_alone(home: Home) -> None:
     serving(home, web(free_port()))
     pids = home.pid("web-0"), home.pid("web-1")
-    renewed = home.renew("r1")
-    assert renewed.instances() == {"web 0": "kept", "web 1": "kept"}
+    restarted = home.restart("r1")
+    assert restarted.instances() == {"web 0": "kept", "web 1": "kept"}
     assert (home.pid("web-0"), home.pid("web-1")) == pids
 
 
-def test_force_renews_what_serves_the_release_already(home: Home) -> None:
+def test_force_replaces_what_serves_the_release_already(home: Home) -> None:
     port = serving(home, web(free_port()))
     pids = home.pid("web-0"), home.pid("web-1")
     with Traffic(url(port)) as load:
-        renewed = home.renew("r1", "--force")
-    assert renewed.status == 0, renewed.output
-    assert renewed.instances() == {"web 0": "renewed", "web 1": "renewed"}
+        restarted = home.restart("r1", "--force")
+    assert restarted.status == 0, restarted.output
+    assert restarted.instances() == {"web 0": "replaced", "web 1": "replaced"}
     assert not {home.pid("web-0"), home.pid("web-1")} & set(pids)
     assert load.failures == {}
 
@@ -171,7 +171,7 @@ def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals
         assert "touched: web 0" in failed.output
         assert why in failed.output
         home.switch("r1")
-        healed = home.renew("r1", "--old", "broken", "--quick")
+        healed = home.restart("r1", "--old", "broken", "--quick")
     assert healed.status == 0, healed.output
     assert healed.seconds < 10
     assert healed.instances()["web 1"] == "kept"
@@ -188,7 +188,7 @@ def test_a_release_with_a_missing_program_is_noticed(home: Home) -> None:
     assert "there is no program 'gunicron'" in failed.output
     assert failed.seconds < 15
     home.switch("r1")
-    assert home.renew("r1", "--old", "broken").status == 0
+    assert home.restart("r1", "--old", "broken").status == 0
 
 
 def test_wrong_answers_are_not_waited_for_until_the_deadline(home: Home) -> None:
@@ -201,7 +201,7 @@ def test_wrong_answers_are_not_waited_for_until_the_deadline(home: Home) -> None
     assert "answered 500: the page raised an error" in failed.output
     assert failed.seconds < 10
     home.switch("r1")
-    assert home.renew("r1", "--old", "broken").status == 0
+    assert home.restart("r1", "--old", "broken").status == 0
     assert releases(port) == {"r1"}
 
 
@@ -223,15 +223,15 @@ def test_a_server_that_exits_after_two_seconds_is_noticed_before_the_others_are_
     assert failed.status == 1
     assert failed.instances() == {"web 0": "failed"}
     home.switch("r1")
-    assert home.renew("r1", "--old", "broken", "--quick").status == 0
+    assert home.restart("r1", "--old", "broken", "--quick").status == 0
     assert releases(port) == {"r1"}
 
 
-def test_what_ends_while_another_is_renewed_fails_the_renewal(home: Home) -> None:
+def test_what_ends_while_another_is_restarted_fails_the_restart(home: Home) -> None:
     home.durations = USUAL
     process = web(free_port(), instances=3)
     port = serving(home, process)
-    # Each server ends three seconds after its start: the first while the others are renewed.
+    # Each server ends three seconds after its start: the first while the others are restarted.
     home.release(
         "broken", process, more="import os, threading; threading.Timer(3, os.kill, (os.getppid(), 15)).start()"
     )
@@ -239,7 +239,7 @@ def test_what_ends_while_another_is_renewed_fails_the_renewal(home: Home) -> Non
     assert failed.status == 1
     assert "has ended" in failed.output or "exits as soon as it is started" in failed.output
     home.switch("r1")
-    assert home.renew("r1", "--old", "broken", "--quick").status == 0
+    assert home.restart("r1", "--old", "broken", "--quick").status == 0
     assert releases(port) == {"r1"}
 
 
@@ -251,7 +251,7 @@ def test_a_server_that_does_not_answer_is_given_up_at_its_deadline(home: Home) -
     assert failed.status == 1
     assert "not ready within 4 s: no answer from" in failed.output
     home.switch("r1")
-    assert home.renew("r1", "--old", "broken", "--quick").status == 0
+    assert home.restart("r1", "--old", "broken", "--quick").status == 0
 
 
 def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home) -> None:
@@ -266,10 +266,10 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     home.switch("r1")
     home.supervise_printed(process)
     wait_until("both instances", lambda: (home.path / "run/web-1.pid").exists())
-    assert home.renew("r1").status == 0
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert "did not end within 2 s of TERM: killed" in renewed.output
+    assert home.restart("r1").status == 0
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert "did not end within 2 s of TERM: killed" in restarted.output
     assert all(Path(f"/proc/{pid}/cwd").readlink() == home.path / "r2/repository" for pid in home.left())
 
 
@@ -284,9 +284,9 @@ def test_a_useless_pid_file_does_not_hide_the_instance(home: Home, content: str 
     path.unlink()
     if content is not None:
         path.write_text(content)
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert f"pid {old} says that it is this instance" in renewed.output
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert f"pid {old} says that it is this instance" in restarted.output
     assert releases(port) == {"r2"}
 
 
@@ -294,11 +294,11 @@ def test_a_foreign_process_in_the_pid_file_is_never_signalled(home: Home) -> Non
     port = serving(home, web(free_port(), instances=1))
     with subprocess.Popen(["sleep", "600"]) as foreign:
         (home.path / "run/web-0.pid").write_text(f"{foreign.pid}\n")
-        renewed = home.deploy("r2")
+        restarted = home.deploy("r2")
         assert foreign.poll() is None
         foreign.kill()
-    assert renewed.status == 0
-    assert f"pid {foreign.pid} is no process of demo (sleep); not touched" in renewed.output
+    assert restarted.status == 0
+    assert f"pid {foreign.pid} is no process of demo (sleep); not touched" in restarted.output
     assert releases(port) == {"r2"}
 
 
@@ -308,9 +308,9 @@ def test_two_projects_with_the_same_process_names_do_not_touch_each_other(home: 
         others = serving(neighbour, web(free_port(), instances=1))
         theirs = neighbour.pid("web-0")
         (home.path / "run/web-0.pid").write_text(f"{theirs}\n")
-        renewed = home.deploy("r2")
-        assert renewed.status == 0
-        assert f"pid {theirs} is another process (other-web 0); not touched" in renewed.output
+        restarted = home.deploy("r2")
+        assert restarted.status == 0
+        assert f"pid {theirs} is another process (other-web 0); not touched" in restarted.output
         assert neighbour.pid("web-0") == theirs
         assert (releases(port), releases(others)) == ({"r2"}, {"r1"})
 
@@ -323,21 +323,21 @@ def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) 
     home.supervise_printed(process)
     wait_until("the launchers to wait", lambda: "nothing has been deployed yet" in home.log("web-1"))
     home.release("r1", process)
-    renewed = home.deploy("r1")
-    assert renewed.status == 0
-    assert renewed.instances()["web 0"] in ("started", "kept")  # the waiting launcher may have seen it before us
-    assert renewed.outputs["instances"][1]["release"] == "r1"
-    assert renewed.seconds < 10
+    restarted = home.deploy("r1")
+    assert restarted.status == 0
+    assert restarted.instances()["web 0"] in ("started", "kept")  # the waiting launcher may have seen it before us
+    assert restarted.outputs["instances"][1]["release"] == "r1"
+    assert restarted.seconds < 10
 
 
 def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
     home.durations = HURRIED._replace(unexpected_start=1)
     home.release("r1", web(free_port()))
-    renewed = home.deploy("r1")
-    assert renewed.status == 0
-    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
-    assert "djdeploy: web 0 is not running: install the output of `fab supervisor-conf`" in renewed.output
-    assert "supervisorctl start 'demo-web:*'" in renewed.output
+    restarted = home.deploy("r1")
+    assert restarted.status == 0
+    assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
+    assert "djdeploy: web 0 is not running: install the output of `fab supervisor-conf`" in restarted.output
+    assert "supervisorctl start 'demo-web:*'" in restarted.output
 
 
 def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
@@ -357,9 +357,9 @@ def test_the_supervisor_of_another_site_with_the_same_names_is_not_asked(home: H
         wait_until("the other site", lambda: answers(int(str(process.bind).rpartition(":")[2])))
         home.release("r1", web(free_port()))
         home.durations = HURRIED._replace(unexpected_start=1)
-        renewed = home.deploy("r1", PATH=f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}")
-    assert renewed.status == 0, renewed.output
-    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
+        restarted = home.deploy("r1", PATH=f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}")
+    assert restarted.status == 0, restarted.output
+    assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
 
 
 def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None:
@@ -369,13 +369,13 @@ def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None
         home.release(name, process)
     home.switch("r1")
     home.supervise_printed(process, control=True)
-    assert home.renew("r1").status == 0 or wait_until("r1", lambda: answers(port))
+    assert home.restart("r1").status == 0 or wait_until("r1", lambda: answers(port))
     ctl = [str(Path(sys.prefix) / "bin/supervisorctl"), "-c", str(home.root / "supervisord.conf")]
     subprocess.run([*ctl, "stop", "demo-web:demo-web_1"], check=True, stdout=subprocess.DEVNULL)
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
-    renewed = home.deploy("r2", PATH=path)
-    assert renewed.status == 0
-    assert renewed.instances() == {"web 0": "renewed", "web 1": "started"}
+    restarted = home.deploy("r2", PATH=path)
+    assert restarted.status == 0
+    assert restarted.instances() == {"web 0": "replaced", "web 1": "started"}
 
 
 def test_what_was_stopped_before_is_said_and_does_not_fail_the_deploy(home: Home) -> None:
@@ -385,9 +385,9 @@ def test_what_was_stopped_before_is_said_and_does_not_fail_the_deploy(home: Home
         home.release(name, process)
     home.switch("r1")
     home.supervise(f"[program:unrelated]\ncommand={sys.executable} -c 'import time; time.sleep(600)'\n")
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert renewed.instances() == {"web 0": "absent", "web 1": "absent"}
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
 
 
 def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
@@ -401,9 +401,9 @@ def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
     home.supervise(text)
     wait_until("five starts", lambda: home.log("web-0").count("starts broken") >= 5)
     assert "FATAL" not in (home.root / "supervisord.log").read_text()
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert renewed.seconds < 15
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert restarted.seconds < 15
     assert releases(port) == {"r2"}
 
 
@@ -419,16 +419,16 @@ def with_worker(home: Home, name: str, process: Process, body: str = "") -> None
     (home.path / name / "repository/worker.py").write_text(WORKER.format(body=body))
 
 
-def test_a_worker_is_renewed_when_it_lives_in_the_new_release(home: Home) -> None:
+def test_a_worker_is_restarted_when_it_lives_in_the_new_release(home: Home) -> None:
     process = worker(instances=2)
     with_worker(home, "r1", process)
     with_worker(home, "r2", process)
     home.switch("r1")
     home.supervise_printed(process)
     wait_until("the workers", lambda: all("works" in home.log(f"worker-{number}") for number in range(2)))
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert renewed.instances() == {"worker 0": "renewed", "worker 1": "renewed"}
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert restarted.instances() == {"worker 0": "replaced", "worker 1": "replaced"}
     assert Path(f"/proc/{home.pid('worker-0')}/cwd").readlink() == home.path / "r2/repository"
 
 
@@ -444,7 +444,7 @@ def test_a_worker_that_dies_at_once_is_noticed(home: Home) -> None:
     assert "no queue" in failed.output
     assert failed.seconds < 10
     home.switch("r1")
-    assert home.renew("r1", "--old", "r2", "--quick").status == 0
+    assert home.restart("r1", "--old", "r2", "--quick").status == 0
 
 
 def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) -> None:
@@ -457,13 +457,13 @@ def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) 
     home.supervise_printed(*both)
     wait_until("both", lambda: "works" in home.log("worker-0") and answers(port))
     old = home.pid("worker-0")
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert "worker 0 is ended: r2 has no such process" in renewed.output
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert "worker 0 is ended: r2 has no such process" in restarted.output
     assert not Path(f"/proc/{old}").exists()
     wait_until("the launcher to wait", lambda: "r2 has no process 'worker'" in home.log("worker-0"))
     home.switch("r1")
-    assert home.renew("r1", "--old", "r2").outputs["instances"][2]["release"] == "r1"
+    assert home.restart("r1", "--old", "r2").outputs["instances"][2]["release"] == "r1"
 
 
 # --- the post's own layout --------------------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def post(port: int) -> Process:
     return Process("web", command, bind=f"127.0.0.1:{port}", pid_file="current/repository/demo.pid", health="/")
 
 
-def test_the_posts_own_layout_is_renewed(home: Home) -> None:
+def test_the_layout_of_the_original_script_is_restarted(home: Home) -> None:
     port = free_port()
     for name in ("r1", "r2", "r3"):
         root = home.release(name, post(port))
@@ -498,9 +498,9 @@ def test_the_posts_own_layout_is_renewed(home: Home) -> None:
     home.supervise(POST.format(home=home.path, port=port))
     wait_until("r1 to serve", lambda: answers(port) == "r1")
     old = int((home.path / "r1/repository/demo.pid").read_text())
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert f"web 0: pid {old} (r1) → pid " in renewed.output
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert f"web 0: pid {old} (r1) → pid " in restarted.output
     assert answers(port) == "r2"
     (home.path / "r2/repository/demo.pid").unlink()  # nothing says any more which process it is
     failed = home.deploy("r3")
@@ -520,9 +520,9 @@ def test_a_successor_without_a_pid_file_is_known_by_its_supervisor_and_its_relea
     pid = wait_until("the server", lambda: next(iter(sorted(home.left())), None))
     wait_until("r1 to serve", lambda: answers(port))
     (home.path / "r1/repository/demo.pid").write_text(f"{pid}\n")
-    renewed = home.deploy("r2")
-    assert renewed.status == 0
-    assert renewed.outputs["instances"][0]["release"] == "r2"
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert restarted.outputs["instances"][0]["release"] == "r2"
 
 
 def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home) -> None:
@@ -547,16 +547,16 @@ def test_requests_prove_that_the_site_served_throughout(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
     home.release("r3", process, probe={"rate": 20, "path": None, "max_failures": 0})
-    renewed = home.deploy("r3")
-    probe = renewed.outputs["probe"]
+    restarted = home.deploy("r3")
+    probe = restarted.outputs["probe"]
     assert probe["failed"] == 0
     assert probe["sent"] > 40
     assert set(probe["releases"]) == {"r1", "r3"}
     assert probe["releases"]["r1"]["first"] < probe["releases"]["r3"]["last"]
-    assert f"djdeploy: {probe['sent']} requests sent while publishing, 0 failed, slowest " in renewed.output
+    assert f"djdeploy: {probe['sent']} requests sent while publishing, 0 failed, slowest " in restarted.output
 
 
-def test_more_failures_than_allowed_fail_the_renewal(home: Home) -> None:
+def test_more_failures_than_allowed_fail_the_restart(home: Home) -> None:
     process = web(free_port())
     port = serving(home, process)
     home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": 3}, body=BROKEN_PAGE)
@@ -564,7 +564,7 @@ def test_more_failures_than_allowed_fail_the_renewal(home: Home) -> None:
     assert failed.status == 1
     assert "the settings allow 3" in failed.output
     assert failed.outputs["probe"]["kinds"].keys() == {"HTTP 500"}
-    assert failed.instances() in ({"web 0": "failed"}, {"web 0": "renewed", "web 1": "failed"})
+    assert failed.instances() in ({"web 0": "failed"}, {"web 0": "replaced", "web 1": "failed"})
     assert get(port) in ("r1", "r3")
 
 
@@ -575,12 +575,12 @@ def test_failures_are_only_shown_by_default(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
     home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": None}, body=BROKEN_PAGE)
-    renewed = home.deploy("r3")
-    assert renewed.status == 0
-    assert renewed.outputs["probe"]["failed"] > 0
+    restarted = home.deploy("r3")
+    assert restarted.status == 0
+    assert restarted.outputs["probe"]["failed"] > 0
 
 
-def test_term_ends_the_renewal_promptly_and_it_says_what_was_touched(home: Home) -> None:
+def test_term_ends_the_restart_promptly_and_it_says_what_was_touched(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
     home.release("slow", process, more="time.sleep(60)", probe={"rate": 10, "path": None, "max_failures": None})
