@@ -40,12 +40,12 @@ def _head(settings: Settings, account: str | None) -> str:
         f"; Supervisor programs of {project}, as `fab supervisor-conf` printed them. To install them, once, after",
         f"; `fab setup`: put them into /etc/supervisor/conf.d/{project}.conf on the server; then, as root there:",
         ";     supervisorctl update",
-        "; What each process runs and with which environment comes with the release: a deploy never needs root.",
-        "; Print and install it again when a process is added, or its bind, its number of instances or its",
+        "; What each process runs, and its environment, comes with the release: a deploy never needs root.",
+        "; Install it again when a process is added, or its bind, its number of instances or its",
         "; --graceful-timeout changes.",
     ]
     if account is None:
-        lines.append("; The account is not known from the settings: without `user=` Supervisor runs these as root.")
+        lines.append("; The settings do not name the account: without `user=` Supervisor runs these as root.")
     return "\n".join(lines)
 
 
@@ -83,11 +83,11 @@ def _socket(process: Process) -> Iterator[str]:
     yield "; Supervisor holds the socket: while one instance restarts the others answer, and no connection is refused."
     if bind.startswith("unix:"):
         yield f"socket=unix://{escaped(bind[5:])}"
-        yield "; Any local user may connect, as to a port: nginx has another account. Its directory can narrow that."
+        yield "; Any local user may connect, as to a port: nginx is another account. Its directory can restrict that."
         yield "socket_mode=0666"
     else:
         yield f"socket=tcp://{bind}"
-    yield "; As many connections may wait as with Gunicorn alone (the kernel's net.core.somaxconn may allow fewer)."
+    yield "; As many connections can wait as with Gunicorn alone (the kernel's net.core.somaxconn may allow fewer)."
     yield "socket_backlog=2048"
 
 
@@ -97,7 +97,7 @@ def _instances(process: Process) -> Iterator[str]:
 
 
 def _restarting() -> Iterator[str]:
-    yield "; A deploy ends a process and counts on the next: Gunicorn ends with 0, and `unexpected` would start none."
+    yield "; A deploy ends a process and expects the next. Gunicorn exits with 0: `unexpected` would start none."
     yield "autostart=true"
     yield "autorestart=true"
     yield "; A release that dies at once must not make Supervisor give up (FATAL): only root could start it again."
@@ -106,12 +106,12 @@ def _restarting() -> Iterator[str]:
 
 
 def _stopping(process: Process) -> Iterator[str]:
-    yield "; TERM to the master alone, which lets its workers finish; KILL only later, and then to the workers too."
+    yield "; TERM goes to the master alone, which lets its workers finish; KILL comes later, and to the workers too."
     yield "stopsignal=TERM"
     yield "stopasgroup=false"
     yield "killasgroup=true"
     seconds = ServerCommand.parse(process.command).graceful_seconds
-    yield f"; Longer than the server's own patience with its last requests ({seconds} s)."
+    yield f"; Longer than the server's own grace for its last requests ({seconds} s)."
     yield f"stopwaitsecs={seconds + MARGIN}"
 
 
@@ -119,7 +119,7 @@ def _surroundings(settings: Settings, process: Process) -> Iterator[str]:
     # Supervisor expands this one value twice, and reads every other once.
     log = escaped(escaped(str(settings.layout.log / process.name)))
     yield "umask=022"
-    yield "; Supervisor starts without a login's language: file names and output would be ASCII."
+    yield "; Supervisor starts without a locale: file names and output would be ASCII."
     yield 'environment=LANG="C.UTF-8",PYTHONUNBUFFERED="1"'
     yield f"stdout_logfile={log}-%(process_num)d.log"
     yield "stdout_logfile_maxbytes=20MB"
