@@ -125,7 +125,11 @@ class Site:
         return self.link("current")
 
     def link(self, name: str, host: str = "target") -> str:
-        return self.targets[host].root("readlink", f"{HOME}/{name}")[1].strip()
+        """Where a link points; empty if there is none."""
+        # Docker now and then loses what a command prints that ends at once, and so would say that there is none.
+        command = ("sh", "-c", f"echo link: $(readlink {HOME}/{name})")
+        found = wait_until("an answer by Docker", lambda: self.targets[host].root(*command)[1])
+        return str(found).removeprefix("link:").strip()
 
     def serving(self) -> dict[str, str | None]:
         """The release that answers on each host."""

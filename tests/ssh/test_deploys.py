@@ -53,7 +53,7 @@ def test_the_account_needs_no_privileges_and_uses_none(live: Site) -> None:
 @pytest.mark.parametrize(
     ("damage", "said", "code"),
     [
-        ("break_requirements", "A requirement does not exist", 1),
+        ("break_requirements", "fab explain requirement-missing", 1),
         ("break_settings", "KeyError: 'CHAT_TOKEN'", 1),
         ("break_settings", '"manage.py check" failed', 1),
         ("break_static", "paper.png", 1),
@@ -115,7 +115,7 @@ def test_a_python_without_venv_is_said_with_what_root_types(site: Site) -> None:
     site.target.root("rm", "/usr/local/bin/uv")
     site.target.root("sh", "-c", "rm -rf /usr/lib/python3*/ensurepip")
     shown = site.fab("deploy", code=1)
-    assert "apt-get install python3-venv" in shown
+    assert "apt-get install -y python3-venv" in shown
     assert site.releases() == []
 
 
