@@ -7,16 +7,18 @@ In a fabfile, either all of them for one project, `ns = collection(Settings(...)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
-from .engine import changes, queries, upkeep
+from . import engine
 from .engine.job import DeployTask, Job, task, whole_number
-from .project.checkup import Checkup
 from .project.settings import Settings
 from .recipe import DEPLOY, ROLLBACK
 from .script.recipes import Recipe
+
+if TYPE_CHECKING:
+    from .project.checkup import Checkup
 
 __all__ = [
     "TASKS",
@@ -67,7 +69,7 @@ def deploy(
     allow_destructive: bool = False,
 ) -> str:
     """Deploy a commit to all hosts, as one"""
-    return changes.deploy(
+    return engine.changes.deploy(
         job.remotes,
         job.settings,
         report=job.report(),
@@ -97,7 +99,7 @@ def rollback(
     migrate_back: bool = False,
 ) -> str:
     """Go back to the good release before the current one"""
-    return changes.rollback(
+    return engine.changes.rollback(
         job.remotes,
         job.settings,
         report=job.report(),
@@ -113,7 +115,7 @@ def rollback(
 @task(help={"keep": "how many good releases to keep", "dry_run": DRY_RUN})
 def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping[str, Sequence[str]]:
     """Remove old releases that nothing uses"""
-    return changes.cleanup(
+    return engine.changes.cleanup(
         job.remotes,
         job.settings,
         report=job.report(),
@@ -127,19 +129,19 @@ def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping
 def restart(job: Job) -> str:
     """Restart the processes, one instance at a time"""
     job.raise_if_dry()
-    return changes.restart(job.remotes, job.settings, report=job.report(), who=job.who)
+    return engine.changes.restart(job.remotes, job.settings, report=job.report(), who=job.who)
 
 
 @task()
 def setup(job: Job) -> None:
     """Create the directories on the server"""
-    upkeep.setup(job)
+    engine.upkeep.setup(job)
 
 
 @task(help={"check": "only say which are missing or differ; their contents are never shown", "json": JSON})
 def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mapping[str, str]]:
     """Install the secret files, or check them"""
-    return upkeep.secrets(job, check=check, json=json)
+    return engine.upkeep.secrets(job, check=check, json=json)
 
 
 @task(
@@ -148,13 +150,13 @@ def secrets(job: Job, check: bool = False, json: bool = False) -> Sequence[Mappi
 )
 def manage(job: Job, command: str, all_hosts: bool = False) -> None:
     """Run a manage.py command in the live release"""
-    upkeep.manage(job, command, all_hosts=all_hosts)
+    engine.upkeep.manage(job, command, all_hosts=all_hosts)
 
 
 @task(help={"yes": "end it without asking"})
 def unlock(job: Job, yes: bool = False) -> None:
     """End what a lost deploy has left running"""
-    upkeep.unlock(job, yes=yes)
+    engine.upkeep.unlock(job, yes=yes)
 
 
 # --- tasks that only look ---------------------------------------------------------------------------------------------
@@ -163,55 +165,55 @@ def unlock(job: Job, yes: bool = False) -> None:
 @task(help={"json": JSON})
 def releases(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     """List the releases: commit, who, when, state, size"""
-    return queries.releases(job, json=json)
+    return engine.queries.releases(job, json=json)
 
 
 @task(help={"json": JSON})
 def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
     """Show what each process really runs"""
-    return queries.status(job, json=json)
+    return engine.queries.status(job, json=json)
 
 
 @task(help={"branch": BRANCH, "json": JSON})
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Checkup]:
     """Look for what would make a deploy fail"""
-    return queries.check(job, branch=branch, json=json)
+    return engine.queries.check(job, branch=branch, json=json)
 
 
 @task(help={"branch": BRANCH, "json": JSON})
 def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Any]:
     """Show what a deploy would change"""
-    return queries.diff(job, branch=branch, json=json)
+    return engine.queries.diff(job, branch=branch, json=json)
 
 
 @task(help={"follow": "go on with what is written now", "lines": "how many lines of each log (20)"})
 def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
     """Show the logs of the processes"""
-    queries.logs(job, follow=follow, lines=whole_number(lines, "lines") or 0)
+    engine.queries.logs(job, follow=follow, lines=whole_number(lines, "lines") or 0)
 
 
 @task()
 def lock(job: Job) -> Mapping[str, Mapping[str, Any]]:
     """Show who holds the lock"""
-    return queries.lock(job)
+    return engine.queries.lock(job)
 
 
 @task()
 def supervisor_conf(job: Job) -> str:
     """Print the Supervisor programs for these settings"""
-    return queries.supervisor_conf(job)
+    return engine.queries.supervisor_conf(job)
 
 
 @task(help={"json": JSON})
 def version(job: Job, json: bool = False) -> Mapping[str, Mapping[str, str]]:
     """Show the versions of djdeploy and its servers"""
-    return queries.version(job, json=json)
+    return engine.queries.version(job, json=json)
 
 
 @task(positional=["code"], help={"code": "the code that an error names, or a setting; `all` lists the codes"})
 def explain(job: Job, code: str) -> None:
     """Explain an error or a setting"""
-    queries.explain(job, code)
+    engine.queries.explain(job, code)
 
 
 TASKS = (

@@ -54,7 +54,9 @@ def imports_of(name: str, path: Path) -> Iterator[str]:
             base = ".".join([*parts, *([node.module] if node.module else [])])
             for alias in node.names:
                 inside = f"{base}.{alias.name}".strip(".")
-                yield inside if (PACKAGE / (inside.replace(".", "/") + ".py")).exists() else base or "__init__"
+                path = PACKAGE / inside.replace(".", "/")
+                is_module = path.is_dir() or path.with_suffix(".py").exists()
+                yield inside if is_module else base or "__init__"
 
 
 def floor_of(name: str) -> int:

@@ -22,12 +22,13 @@ from ..project.settings import Settings
 from ..project.values import duplicates, nearest
 from ..remote.durations import USUAL, Durations
 from ..script.recipes import Recipe
-from ..ssh.remote import Remote
-from ..terminal.progress import Report, make_report
-from .session import Who
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a task needs is imported when one is called: see `engine`
     from invoke.context import Context
+
+    from ..ssh.remote import Remote
+    from ..terminal.progress import Report
+    from .session import Who
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,14 @@ class Job:
 
     def report(self, json: bool = False) -> Report:
         """Shows progress: on standard error if standard output is for JSON."""
+        from ..terminal.progress import make_report
+
         return make_report(self.settings.project, echo=self.echo, out=sys.stderr if json else sys.stdout)
 
     @property
     def remotes(self) -> Sequence[Remote]:
+        from ..ssh.remote import Remote
+
         if not self.connections:
             raise SettingsError("hosts", ["no hosts: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
         return [
@@ -174,6 +179,8 @@ def plain(value: Any) -> Any:
 
 def who_runs() -> Who:
     """Who runs the task: the person who started the CI job, or the local account."""
+    from .session import Who
+
     names = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"))
     person = next(filter(None, names), None) or account()
     return Who(f"{person}@{socket.gethostname()}", datetime.now(timezone.utc))
