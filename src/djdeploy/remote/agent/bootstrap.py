@@ -12,8 +12,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
-import zlib
 
 PACKAGE = "djdeploy_remote"
 MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private directory there
@@ -41,6 +39,9 @@ def digest(files: dict[str, str]) -> str:
 def received() -> str:
     """A new private directory, in memory where that may be, with the package that the client sends."""
     print(json.dumps({"djdeploy": "programs"}), flush=True)
+    import tempfile  # these take as long to import as the rest of this file, and are seldom needed
+    import zlib
+
     channel = sys.stdin.buffer
     files = json.loads(zlib.decompress(channel.read(int(channel.readline()))))
     folder = tempfile.mkdtemp(prefix="djdeploy-", dir=MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None)
