@@ -111,14 +111,6 @@ WRONG_WELCOMES = {
         current={"kind": "door", "target": None}
     ),
     "answer.look.tools.git must be a string": welcome(tools={"git": ["/usr/bin/git"]}),
-    "answer.look.releases[1].name must be the name of a release": welcome(
-        releases=[{"name": "20200101-000000"}, {"name": "../../x"}]
-    ),
-    "answer.look.releases[0].name must be the name of a release": welcome(releases=[{"name": "--upload-pack=x"}]),
-    "answer.look.releases[0].commit must be the hexadecimal name of a commit, or nothing": welcome(
-        releases=[{"name": "r1", "commit": "--upload-pack=touch x"}]
-    ),
-    "answer.look.releases[0].number must be a whole number": welcome(releases=[{"name": "r1", "number": "1"}]),
     "answer.refused must be one of 'locked', 'home'": {"djdeploy": 1, "refused": ["locked"]},
     "answer.holder.orphans[0].pid must be a whole number": {
         "djdeploy": 1,
@@ -134,6 +126,23 @@ def test_a_first_answer_that_does_not_fit_is_named_by_its_place(evil: Evil, why:
         evil(first).open(Access())
     assert_names_the_host(caught.value)
     assert caught.value.what.endswith(f": {why}")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"name": "../../x"},
+        {"name": "--upload-pack=x"},
+        {"name": "r1", "commit": "--upload-pack=touch x"},
+        {"name": "r1", "number": "1"},
+        "r1",
+    ],
+    ids=str,
+)
+def test_a_manifest_that_does_not_fit_is_no_release_and_stops_no_task(evil: Evil, manifest: object) -> None:
+    good = {"name": "20200101-000000", "number": 1}
+    opened = evil(welcome(releases=[good, manifest])).open(Access())
+    assert opened["look"]["releases"] == [good]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ from .lock import Lock, Refused
 from .steps import Background, Running
 
 if TYPE_CHECKING:
+    from ..wire import Hello, RunOrder, StepOrder
+
     Table = Mapping[str, Any]
 
 
@@ -105,16 +107,16 @@ class Agent:
         folder: the directory that holds the package.
     """
 
-    def __init__(self, hello: Table, folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+    def __init__(self, hello: Hello, folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self.hello, self.folder, self.stdin, self.stdout = hello, folder, stdin, stdout
         self.home, self.durations = hello["home"], durations.of(hello["durations"])
         self.saying = threading.Lock()
         self.changing = threading.RLock()
-        self.work: queue.Queue[Table | None] = queue.Queue()
+        self.work: queue.Queue[RunOrder | None] = queue.Queue()
         self.heard = time.monotonic()
         self.lock: Lock | None = None
         self.running: list[Running] = []
-        self.if_lost: Sequence[Table] = []
+        self.if_lost: Sequence[StepOrder] = []
         self.begun: set[int] = set()
         self.keep_going = False
         self.interrupted = self.lost = self.failed = self.busy = False
@@ -144,7 +146,7 @@ class Agent:
         finally:
             self.lose()
 
-    def begin(self, hello: Table) -> Table:
+    def begin(self, hello: Hello) -> Table:
         if hello["create"] is not None:
             create(self.home, hello["create"])
         if hello["lock"] is not None and os.path.isdir(os.path.join(self.home, ".djdeploy")):
@@ -161,7 +163,7 @@ class Agent:
         finally:
             self.lose()
 
-    def obey(self, message: Table) -> None:
+    def obey(self, message: Any) -> None:
         if message["do"] == "ping":
             self.say({"pong": message.get("id")})
         elif message["do"] == "interrupt":
@@ -190,7 +192,7 @@ class Agent:
         for running in self.running:
             running.end(why)
 
-    def run(self, steps: Sequence[Table], if_lost: Sequence[Table], keep_going: bool) -> None:
+    def run(self, steps: Sequence[StepOrder], if_lost: Sequence[StepOrder], keep_going: bool) -> None:
         """Runs a stage. Steps in the background are waited for by a step that joins them, and by the end of the stage.
 
         The first step that fails ends the stage and the steps in the background, unless `keep_going` is set, as in a
@@ -217,7 +219,7 @@ class Agent:
         while background:
             background.pop(0).join()
 
-    def begin_step(self, number: int, step: Table, others: int | None = None) -> Running | None:
+    def begin_step(self, number: int, step: StepOrder, others: int | None = None) -> Running | None:
         """Starts a step; None if no step is to be started any more."""
         self.say({"begin": number})
         with self.changing:
@@ -247,7 +249,7 @@ class Agent:
         milliseconds = round((time.monotonic() - running.started) * 1000)
         self.say({"end": number, "status": status, "why": running.why, "ms": milliseconds})
 
-    def start(self, step: Table, others: int | None = None) -> Running:
+    def start(self, step: StepOrder, others: int | None = None) -> Running:
         if self.lock:
             self.lock.says(step["name"])
         return Running(step, self.durations, self.lock.fd if self.lock else None, others)
@@ -271,9 +273,9 @@ class Agent:
         self.tidy()
         os._exit(0)
 
-    def restoring(self) -> Sequence[Table]:
+    def restoring(self) -> Sequence[StepOrder]:
         """What restores this stage: what undoes steps of it only where one of them had begun."""
-        return [step for step in self.if_lost if step.get("undoes") is None or self.begun & set(step["undoes"])]
+        return [step for step in self.if_lost if step.get("undoes") is None or self.begun & set(step["undoes"] or ())]
 
     def tidy(self) -> None:
         """Removes the package where the next task would not look for it."""
@@ -283,6 +285,6 @@ class Agent:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def main(hello: Table, folder: str) -> None:
+def main(hello: Hello, folder: str) -> None:
     """Args: as for `Agent`."""
     Agent(hello, folder, sys.stdin.buffer, sys.stdout.buffer).serve()

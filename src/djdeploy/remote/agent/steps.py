@@ -18,6 +18,8 @@ from ..durations import VARIABLE, Durations
 from .lock import parsed
 
 if TYPE_CHECKING:
+    from ..wire import StepOrder
+
     Table = Mapping[str, Any]
 
 SETTLING = 2  # seconds beyond `kill_after` in which the kernel removes what was killed
@@ -30,7 +32,7 @@ class Running:
         others: for a step in the background, the end of a pipe that is closed when the other steps have ended.
     """
 
-    def __init__(self, step: Table, durations: Durations, lock_fd: int | None, others: int | None = None) -> None:
+    def __init__(self, step: StepOrder, durations: Durations, lock_fd: int | None, others: int | None = None) -> None:
         self.name, self.durations = step["name"], durations
         self.why = ""  # why it was ended, if we ended it
         self._kill: threading.Timer | None = None
