@@ -207,13 +207,20 @@ class Command:
         close(reader)
 
 
+class TerminalReader(asyncio.StreamReaderProtocol):
+    """Reads a terminal to its end, which Linux reports as EIO: as an error it would discard what was not read yet."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(None)
+
+
 async def streams_of(fd: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Both directions of a terminal."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=CHUNK)
     for_reading = os.fdopen(fd, "rb", buffering=0)
     for_writing = os.fdopen(os.dup(fd), "wb", buffering=0)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), for_reading)
+    await loop.connect_read_pipe(lambda: TerminalReader(reader), for_reading)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, for_writing)
     return reader, asyncio.StreamWriter(transport, protocol, None, loop)
 
