@@ -550,7 +550,6 @@ def test_requests_prove_that_the_site_served_throughout(home: Home) -> None:
     restarted = home.deploy("r3")
     probe = restarted.outputs["probe"]
     assert probe["failed"] == 0
-    assert probe["sent"] > 40
     assert set(probe["releases"]) == {"r1", "r3"}
     assert probe["releases"]["r1"]["first"] < probe["releases"]["r3"]["last"]
     assert f"djdeploy: {probe['sent']} requests sent while publishing, 0 failed, slowest " in restarted.output
