@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import http.client
 import re
-import threading
-import time
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 
 from djdeploy import Process
+from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
 from tests.ssh.site import HOME, Site, Targets
 
 DOCUMENT = Path(__file__).parents[2] / "docs/zero-downtime.md"
-TOKEN = "c" * 32
 POSTS = 10
 """Forms a second."""
 
@@ -40,40 +34,6 @@ def configuration(*, unix: bool) -> str:
     whole, other = documented("nginx")
     whole = whole.replace("/repository/static/", "/repository/src/static/").replace("# add_header", "add_header")
     return re.sub(r"^upstream .*?^}\n", other, whole, flags=re.DOTALL | re.MULTILINE) if unix else whole
-
-
-def post(port: int, text: str) -> str:
-    """Sends the form once; returns the release that took it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={TOKEN}"}
-        connection.request("POST", "/", urlencode({"text": text, "csrfmiddlewaretoken": TOKEN}), headers)
-        response = connection.getresponse()
-        assert response.status == 302, response.status
-        return str(response.headers["X-Release"])
-    finally:
-        connection.close()
-
-
-@contextmanager
-def posting(port: int) -> Iterator[list[Future[str]]]:
-    """Sends forms on the beat, however long each takes."""
-    sent: list[Future[str]] = []
-    ended = threading.Event()
-    began = time.monotonic()
-
-    def send() -> None:
-        while not ended.wait(max(0.0, began + len(sent) / POSTS - time.monotonic())):
-            sent.append(pool.submit(post, port, f"Note {len(sent)}"))
-
-    with ThreadPoolExecutor(max_workers=50) as pool:
-        sender = threading.Thread(target=send)
-        sender.start()
-        try:
-            yield sent
-        finally:
-            ended.set()
-            sender.join()
 
 
 def page(site: Site, path: str) -> http.client.HTTPResponse:
@@ -107,16 +67,18 @@ def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Pa
 
 def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: Site) -> None:
     first = fronted.link("current")
-    with Traffic(fronted.url, rate=30) as users, posting(fronted.target.nginx_port) as posts:
+    form = Load(f"http://127.0.0.1:{fronted.target.nginx_port}/", rate=POSTS, form={"text": "Behind nginx"})
+    with Traffic(fronted.url, rate=30) as users, form as posts:
         fronted.repository.change_page("Behind nginx")
         fronted.push()
         second = fronted.deploy()
-        time.sleep(1)
+        wait_until("a form that the new release takes", lambda: second in posts.summary().releases)
     for summary in users.summaries:
         assert summary.failed == 0, summary
         assert set(summary.releases) == {first, second}
-    assert {sent.result() for sent in posts} == {first, second}
-    assert stored_notes(fronted) == len(posts), "each form was taken exactly once"
+    assert {answer.status for answer in posts.answers()} == {302}, posts.summary()
+    assert set(posts.summary().releases) == {first, second}
+    assert stored_notes(fronted) == posts.summary().sent, "each form was taken exactly once"
 
 
 def test_nginx_itself_serves_the_static_files_of_the_current_release(fronted: Site) -> None:

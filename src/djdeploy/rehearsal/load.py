@@ -24,12 +24,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TextIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from .waiting import wait_until
 
 TIMEOUT = 10.0
 """Seconds after which a request has failed."""
+
+CRLF = "\r\n"
+
+CSRF_TOKEN = "c" * 32
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,15 @@ class Response(NamedTuple):
 
 
 class Client:
-    """Sends GET requests to one place.
+    """Sends requests to one place.
 
     Args:
         url: `http://host:port/path`, or `http+unix://%2Fpath%2Fof.sock/path`.
         keep_alive: whether connections are used again.
+        form: the fields of a form, which is posted with Django's CSRF token; empty: a page is asked for.
     """
 
-    def __init__(self, url: str, keep_alive: bool) -> None:
+    def __init__(self, url: str, keep_alive: bool, form: Sequence[tuple[str, str]] = ()) -> None:
         parts = urlsplit(url)
         self.socket = unquote(parts.netloc) if parts.scheme == "http+unix" else ""
         self.host, self.port = parts.hostname or "localhost", parts.port or 80
@@ -157,9 +162,10 @@ class Client:
         host = "localhost" if self.socket else parts.netloc
         path = f"{parts.path or '/'}{parts.query and f'?{parts.query}'}"
         connection = "keep-alive" if keep_alive else "close"
-        self.request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n\r\n".encode()
+        head = f"{'POST' if form else 'GET'} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n"
+        self.request = f"{head}{posted(form) if form else CRLF}".encode()
 
-    async def get(self) -> Response:
+    async def send(self) -> Response:
         """One request.
 
         Raises:
@@ -215,6 +221,13 @@ class Client:
         return response
 
 
+def posted(form: Sequence[tuple[str, str]]) -> str:
+    """The rest of a request that posts this form. The token of its cookie and that of its field need only be equal."""
+    body = urlencode([*form, ("csrfmiddlewaretoken", CSRF_TOKEN)])
+    kind = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
+    return f"{kind}Cookie: csrftoken={CSRF_TOKEN}\r\n\r\n{body}"
+
+
 def parsed(head: bytes) -> Response:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines if line)
@@ -236,7 +249,7 @@ async def ask(client: Client, planned: float, began: float) -> Answer:
     """One request, planned for now."""
     response, failure = Response(0, {}), ""
     try:
-        response = await asyncio.wait_for(client.get(), TIMEOUT)
+        response = await asyncio.wait_for(client.send(), TIMEOUT)
     except asyncio.TimeoutError:
         failure = "timeout"
     except Failed as failed:
@@ -294,7 +307,7 @@ async def run(options: argparse.Namespace) -> Summary:
         loop.add_signal_handler(number, stopped.set)
     if options.until_eof:
         loop.add_reader(sys.stdin, stopped.set)
-    client = Client(options.url, options.keep_alive)
+    client = Client(options.url, options.keep_alive, parse_qsl(options.form, keep_blank_values=True))
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(options.out.open("w", encoding="utf-8")) if options.out else None
         return await send(client, options.rate, options.seconds, stopped, out)
@@ -308,6 +321,7 @@ def main() -> None:
     parser.add_argument(
         "--keep-alive", action="store_true", help="use connections again; else each request has its own"
     )
+    parser.add_argument("--form", default="", metavar="FIELDS", help="post this form (`a=1&b=2`); else GET")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where each answer goes, one JSON object a line")
     parser.add_argument("--until-eof", action="store_true", help="end also when standard input does")
     print(json.dumps(asdict(asyncio.run(run(parser.parse_args())))))
@@ -324,10 +338,20 @@ class Load:
         rate: requests a second.
         keep_alive: whether connections are used again.
         seconds: when it ends by itself.
+        form: the fields of a form to post instead, with Django's CSRF token.
     """
 
-    def __init__(self, url: str, *, rate: float = 50, keep_alive: bool = False, seconds: float = 600) -> None:
-        self.words = [url, "--rate", str(rate), "--seconds", str(seconds), *(["--keep-alive"] if keep_alive else [])]
+    def __init__(
+        self,
+        url: str,
+        *,
+        rate: float = 50,
+        keep_alive: bool = False,
+        seconds: float = 600,
+        form: Mapping[str, str] | None = None,
+    ) -> None:
+        self.words = [url, "--rate", str(rate), "--seconds", str(seconds), "--form", urlencode(form or {})]
+        self.words += ["--keep-alive"] if keep_alive else []
 
     def __enter__(self) -> Load:
         self._directory = tempfile.TemporaryDirectory()
