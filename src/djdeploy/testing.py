@@ -57,7 +57,7 @@ def deployment(settings: Settings | None = None, *, current: str | None = CURREN
     settings = settings or Settings(project="demo", repository="git@example.com:demo.git", home="/srv/www/demo")
     releases = [{"name": current, "state": "published", "number": 1, "project": settings.project}] if current else []
     link = {"kind": "link" if current else "missing", "target": current}
-    facts = {
+    facts: Any = {
         "releases": releases,
         "current": link,
         "previous": {"kind": "missing", "target": None},

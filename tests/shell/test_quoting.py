@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,7 @@ def test_a_value_arrives_as_one_word_with_its_characters(shell: list[str], value
 
 
 PROGRAMS = str(starter().parent)
-FACTS = {
+FACTS: Any = {
     "releases": [],
     "current": {"kind": "missing", "target": None},
     "previous": {"kind": "missing", "target": None},

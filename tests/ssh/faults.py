@@ -444,7 +444,8 @@ def steps_of(task: str) -> Sequence[Step]:
     """The steps of a task on this site, in order: a recipe is a value, so they are known before anything runs."""
     releases = [{"name": f"r{n}", "state": "published", "number": n, "project": "demo"} for n in (1, 2)]
     links = {name: {"kind": "link", "target": target} for name, target in (("current", "r2"), ("previous", "r1"))}
-    seen = Snapshot.parse({"releases": releases, "tools": {"uv": "uv", "git": "git"}, "python": "3", **links})
+    facts: Any = {"releases": releases, "tools": {"uv": "uv", "git": "git"}, "python": "3", **links}
+    seen = Snapshot.parse(facts)
     settings = settings_for(None, Path("/srv/git/project"), Process("web", "server", bind="127.0.0.1:1", health="/"))
     release = {"deploy": "r3", "rollback": "r1"}[task]
     recipe: Recipe = {"deploy": DEPLOY, "rollback": ROLLBACK}[task]

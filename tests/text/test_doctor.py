@@ -20,7 +20,7 @@ MEGABYTE, GIGABYTE = 2**20, 2**30
 
 def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None, **facts: Any) -> list[Finding]:
     """What is found on a server that is well but for these facts."""
-    seen: dict[str, Any] = {
+    seen: Any = {
         "releases": [],
         "current": {"kind": "missing", "target": None},
         "previous": {"kind": "missing", "target": None},

@@ -40,7 +40,7 @@ from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "releases": [{"name": "r1", "state": "published", "number": 7, "project": "demo"}],
     "current": {"kind": "link", "target": "r1"},
     "previous": {"kind": "missing", "target": None},

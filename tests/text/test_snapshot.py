@@ -12,7 +12,7 @@ from djdeploy.server.snapshot import Snapshot
 
 def snapshot(*releases: tuple[str, str], current: str | None = None, previous: str | None = None) -> Snapshot:
     """Releases as (name, mark), in the order in which they were made."""
-    facts: dict[str, Any] = {
+    facts: Any = {
         "releases": [{"name": name, "state": mark, "number": i} for i, (name, mark) in enumerate(releases, 1)],
         "current": {"kind": "link" if current else "missing", "target": current},
         "previous": {"kind": "link" if previous else "missing", "target": previous},

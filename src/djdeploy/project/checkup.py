@@ -193,8 +193,8 @@ def room(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
         remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
         yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
     release, environment = facts["release"], facts["environment"]
-    for what, each, unit in (("bytes", 2**20, "MB"), ("inodes", 1, "inodes")):
-        free = snapshot.facts["free"][what]
+    disk = snapshot.facts["free"]
+    for what, free, each, unit in (("bytes", disk["bytes"], 2**20, "MB"), ("inodes", disk["inodes"], 1, "inodes")):
         if not free or (what == "bytes" and free < NOTHING):  # unknown, or full, which is reported elsewhere
             continue
         needed = ROOM * release[what] + (0 if environment[what] else LITTLE[what])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from ..remote.wire import ReleaseName
+
+if TYPE_CHECKING:
+    from ..remote.wire import Facts, Manifest
 
 State = Literal["live", "previous", "good", "bad", "failed", "unfinished"]
 
@@ -29,7 +34,7 @@ class Release:
     by: str
     at: str
     size: int | None
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def is_good(self) -> bool:
@@ -37,7 +42,7 @@ class Release:
         return self.mark == "published"
 
     @classmethod
-    def parse(cls, manifest: Mapping[str, Any]) -> Release:
+    def parse(cls, manifest: Manifest) -> Release:
         def text(name: str) -> str:
             return str(manifest.get(name) or "")
 
@@ -65,11 +70,11 @@ class Snapshot:
     releases: tuple[Release, ...]
     current: str | None
     previous: str | None
-    facts: Mapping[str, Any]
+    facts: Facts
     programs: str = ""
 
     @classmethod
-    def parse(cls, facts: Mapping[str, Any], programs: str = "") -> Snapshot:
+    def parse(cls, facts: Facts, programs: str = "") -> Snapshot:
         """Args: facts: what the agent's `look` returned. programs: the directory of the package there."""
         releases = sorted((Release.parse(manifest) for manifest in facts["releases"]), key=lambda r: (r.number, r.name))
         return cls(tuple(releases), facts["current"]["target"], facts["previous"]["target"], facts, programs)
@@ -103,7 +108,7 @@ class Snapshot:
 
     def after_publishing(self, name: str) -> Snapshot:
         """The same server once a release, made after this was seen, is current."""
-        made = Release(name, self.next_number, "published", "", "", "", "", None, {})
+        made = Release(name, self.next_number, "published", "", "", "", "", None, {"name": ReleaseName(name)})
         previous = self.current if self.live and self.live.is_good else self.previous
         return replace(self, releases=(*self.releases, made), current=name, previous=previous)
 

@@ -8,39 +8,39 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 from ..processes import proc
 from .lock import listing, lock_state, parsed
 
 if TYPE_CHECKING:
-    Table = Mapping[str, Any]
+    from ..wire import Facts, Free, Kind, Link, Look, Manifest, ReleaseName
 
 
-def look(home: str, options: Table) -> dict[str, Any]:
+def look(home: str, options: Look) -> Facts:
     """What is on this server now. Reads only."""
-    found: dict[str, Any] = {
+    found: Facts = {
         "python": sys.version.split()[0],
         "place": place(home),
         "current": link(home, "current"),
         "previous": link(home, "previous"),
-        "tools": {name: tool(name) for name in options.get("tools", ())},
-        "shared": {path: kind(os.path.join(home, "shared", path)) for path in options.get("shared", ())},
-        "launcher": kind(os.path.join(home, options.get("launcher", "bin"))),
+        "tools": {name: tool(name) for name in options["tools"]},
+        "shared": {path: kind(os.path.join(home, "shared", path)) for path in options["shared"]},
+        "launcher": kind(os.path.join(home, options["launcher"])),
         "time": time.time(),
         "free": free(home),
         "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
+        "releases": list(releases(home, sizes=options["sizes"])),
     }
-    found["releases"] = list(releases(home, sizes=options.get("sizes", False)))
-    if options.get("lock"):
+    if options["lock"]:
         found["lock"] = lock_state(os.path.join(home, ".djdeploy", "lock"))
-    if options.get("in_use"):
-        found["in_use"] = sorted(proc.releases_in_use(home))
+    if options["in_use"]:
+        found["in_use"] = cast("list[ReleaseName]", sorted(proc.releases_in_use(home)))
     return found
 
 
-def releases(home: str, sizes: bool) -> Iterator[dict[str, Any]]:
+def releases(home: str, sizes: bool) -> Iterator[Manifest]:
     """The manifests of this directory's releases. A directory without one is not ours."""
     for name in sorted(listing(home)):
         root = os.path.join(home, name)
@@ -48,11 +48,13 @@ def releases(home: str, sizes: bool) -> Iterator[dict[str, Any]]:
             continue
         try:
             with open(os.path.join(root, "release.json"), "rb") as file:
-                manifest = parsed(file.read())
+                manifest = cast("Manifest", parsed(file.read()))
         except OSError:
             continue
         if manifest.get("name") == name:
-            yield dict(manifest, size=size(root)) if sizes else manifest
+            if sizes:
+                manifest["size"] = size(root)
+            yield manifest
 
 
 def size(root: str) -> int:
@@ -79,8 +81,7 @@ def place(home: str) -> str | None:
         return None
 
 
-def kind(path: str) -> str:
-    """`missing`, `link`, `directory` or `file`."""
+def kind(path: str) -> Kind:
     if os.path.islink(path):
         return "link"
     if os.path.isdir(path):
@@ -88,7 +89,7 @@ def kind(path: str) -> str:
     return "file" if os.path.exists(path) else "missing"
 
 
-def link(home: str, name: str) -> dict[str, str | None]:
+def link(home: str, name: str) -> Link:
     """What kind of thing this is, and where it points if it is a link."""
     path = os.path.join(home, name)
     return {"kind": kind(path), "target": target(home, os.readlink(path)) if os.path.islink(path) else None}
@@ -113,7 +114,7 @@ def tool(name: str) -> str | None:
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def free(path: str) -> dict[str, int | None]:
+def free(path: str) -> Free:
     """What is free on the disk where this is or will be. A file system without a table of inodes says 0 of 0."""
     while not os.path.exists(path):
         path = os.path.dirname(path)

@@ -7,11 +7,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    Table = Mapping[str, Any]
+    from ..wire import Claim, Holder, LockState
 
 
 class Refused(Exception):
@@ -25,7 +25,7 @@ class Refused(Exception):
 class Lock:
     """An exclusive kernel lock on a file. Every step inherits it, so that an orphan keeps the next deploy out."""
 
-    def __init__(self, path: str, holder: Table) -> None:
+    def __init__(self, path: str, holder: Claim) -> None:
         self.path, self.holder = path, dict(holder, pid=os.getpid(), since=time.time())
         self.fd = self._take()
         self.says("")
@@ -57,23 +57,23 @@ class Lock:
             os.pwrite(self.fd, text, 0)
 
 
-def holder_in(file: IO[bytes]) -> dict[str, Any]:
+def holder_in(file: IO[bytes]) -> Holder:
     """Who holds the lock. Between taking it and saying so there is a moment."""
     for _ in range(20):
         file.seek(0)
-        holder = parsed(file.read())
+        holder = cast("Holder", parsed(file.read()))
         if holder:
             return holder
         time.sleep(0.05)
     return {}
 
 
-def with_orphans(holder: dict[str, Any], path: str) -> dict[str, Any]:
+def with_orphans(holder: Holder, path: str) -> Holder:
     """The holder of a lock; if it is gone, also the processes of its step that still run, and so keep the lock."""
     holding = {pid: command_of(pid) for pid in pids_with(path) if pid != os.getpid()}
     if not holder or holder.get("pid") in holding:
         return holder
-    return dict(holder, orphans=[{"pid": pid, "command": command} for pid, command in sorted(holding.items())])
+    return {**holder, "orphans": [{"pid": pid, "command": command} for pid, command in sorted(holding.items())]}
 
 
 def pids_with(path: str) -> Iterator[int]:
@@ -96,11 +96,11 @@ def command_of(pid: int) -> str:
     return ""
 
 
-def lock_state(path: str) -> dict[str, Any]:
+def lock_state(path: str) -> LockState:
     """Whether the lock is held, and by whom; asked of the kernel, since to try it would be to hold it for a moment."""
     try:
         with open(path, "rb") as file:
-            holder = parsed(file.read())
+            holder = cast("Holder", parsed(file.read()))
     except OSError:
         return {"held": False, "holder": {}}
     held = any(holds_lock(pid, fd) for pid, fd in opened(path)) or is_locked_by_anybody(path)
