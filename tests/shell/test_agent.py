@@ -392,6 +392,31 @@ def test_programs_that_are_on_the_server_are_not_sent_again(client: Callable[...
     assert again.hello["programs"] == first.hello["programs"]
 
 
+def test_nothing_in_the_accounts_home_is_imported(
+    client: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = tmp_path / "account"
+    account.mkdir()
+    for name in ("json", "os", "site", "sitecustomize", "usercustomize", "zlib", "base64", "djdeploy_remote"):
+        (account / f"{name}.py").write_text(f"raise SystemExit('{account}/{name}.py was imported')\n")
+    monkeypatch.chdir(account)
+    monkeypatch.setenv("HOME", str(account))
+    monkeypatch.setenv("PYTHONPATH", str(account))
+
+    agent = client(lock=ANN)
+
+    assert agent.hello["djdeploy"] == 1
+    agent.run(f"{sys.executable} -ES {agent.hello['programs']}/run.py versions")
+    assert list(agent.answers())[-1]["status"] == 0
+
+
+def test_a_home_of_ours_shows_others_nothing(client: Callable[..., Client], tmp_path: Path) -> None:
+    client(lock=ANN)
+
+    assert (tmp_path / ".djdeploy").stat().st_mode & 0o777 == 0o711
+    assert (tmp_path / ".djdeploy/lock").stat().st_mode & 0o777 == 0o600
+
+
 def test_programs_that_were_damaged_are_sent_again(client: Callable[..., Client]) -> None:
     first = client(lock=ANN)
     first.leave()

@@ -158,6 +158,18 @@ def test_releases_are_in_use_by_directory_environment_and_command(
     wait_until("the three", lambda: proc.releases_in_use(str(home.path)) == names, seconds=5)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_another_account_keeps_no_release_from_being_removed(
+    home: Home, started: list[subprocess.Popen[bytes]]
+) -> None:
+    argument = str(home.path / "r1/repository")
+    started.append(subprocess.Popen(["sh", "-c", "sleep 600", argument], user="nobody"))
+    started.append(subprocess.Popen(["sleep", "600"], user="nobody", env={"DJDEPLOY_HOME": str(home.path)}))
+    wait_until("the command", lambda: argument in proc.command_of(started[0].pid))
+
+    assert proc.releases_in_use(str(home.path)) == set()
+
+
 def test_a_release_is_in_use_although_its_directory_was_removed_and_made_anew(
     home: Home, started: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -52,6 +52,8 @@ def create(home: str, directories: Sequence[str]) -> None:
             raise Refused("home", path=path, detail=error.strerror, user=user()) from None
     if not owned(home):
         raise Refused("home", path=home, detail=os.strerror(errno.EACCES), user=user())
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.join(home, ".djdeploy"), 0o711)  # noqa: S103 - others may reach a virtualenv, and list nothing
 
 
 def install(folder: str, home: str, name: str) -> str:

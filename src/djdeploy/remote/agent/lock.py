@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from ..processes import proc
+
 if TYPE_CHECKING:
     from ..wire import Claim, Holder, LockState
 
@@ -32,15 +34,36 @@ class Lock:
 
     def _take(self) -> int:
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            # For us alone: whoever can open the file can lock it, and so keep every deploy out for ever.
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 with contextlib.closing(os.fdopen(fd, "rb")) as file:
+                    if self._taken_from_a_stranger(file.fileno()):
+                        continue
                     raise Refused("locked", holder=with_orphans(holder_in(file), self.path)) from None
             if self._is_the_file(fd):
+                os.fchmod(fd, 0o600)  # an older djdeploy made it readable for everybody
                 return fd
             os.close(fd)  # somebody removed the directory between open and flock
+
+    def _taken_from_a_stranger(self, fd: int) -> bool:
+        """Removes a file that another account has opened while it could, and locked; it keeps a file without a name.
+
+        Only a file that was open to others, and only once: the next one is ours alone. A holder of ours is always seen.
+        """
+        was_open_to_others = os.fstat(fd).st_mode & 0o077
+        if not was_open_to_others or any(holds_lock(*each) for each in opened(self.path) if proc.is_ours(each[0])):
+            return False
+        aside = f"{self.path}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            os.rename(self.path, aside)
+            if not os.path.samestat(os.stat(aside), os.fstat(fd)):
+                os.link(aside, self.path)  # another task of ours was faster, and this is its lock
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        return True
 
     def _is_the_file(self, fd: int) -> bool:
         try:

@@ -148,12 +148,14 @@ def evidence(pid: int, home: str) -> Iterator[str]:
 
 
 def releases_in_use(home: str) -> set[str]:
-    """The releases that any process still works in. One of another user shows only its command, which is enough here.
+    """The releases that processes of this account still work in.
 
-    We ourselves and what started us do not count: a step that removes a release works for that release.
+    Another account's do not count: its command is all that it shows, and anybody can write anything there. Nor do we
+    ourselves and what started us: a step that removes a release works for that release.
     """
     home, own = os.path.realpath(home), set(ancestors())
-    names = {name for p in everything() if p.pid not in own for name in evidence(p.pid, home)}
+    running = (p.pid for p in everything() if p.pid not in own and is_ours(p.pid))
+    names = {name for pid in running for name in evidence(pid, home)}
     return {name for name in names if os.path.isdir(os.path.join(home, name))}
 
 
