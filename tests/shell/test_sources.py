@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -292,6 +293,20 @@ def test_an_unknown_key_is_shown_with_what_accepts_it(server: Server, host: Rehe
         assert "Host key verification failed" in shown
         assert "Please make sure" not in shown
         assert key.stdout.split()[1] in fingerprint
+
+    subprocess.run(["/bin/sh", "-c", advice.partition(": ")[2]], check=True)
+    assert server.peek() == f"told commit={host.repository.head}\n"
+
+
+def test_what_accepts_the_key_works_where_ssh_keyscan_writes_comments(server: Server, host: Rehearsal) -> None:
+    """OpenSSH 10 says which server answered, on standard output."""
+    reach(server, host, server.root / "known_hosts")
+    real = shutil.which("ssh-keyscan")
+    (server.root / "ssh-keyscan").write_text(f"#!/bin/sh\necho '# 127.0.0.1:{host.port} SSH-2.0-x'\n{real} \"$@\"\n")
+    (server.root / "ssh-keyscan").chmod(0o755)
+    server.env["PATH"] = f"{server.root}:{server.env['PATH']}"
+
+    advice = server.peek(code=1).splitlines()[-1]
 
     subprocess.run(["/bin/sh", "-c", advice.partition(": ")[2]], check=True)
     assert server.peek() == f"told commit={host.repository.head}\n"

@@ -218,7 +218,7 @@ config=$(eval "${{GIT_SSH_COMMAND:-ssh}} -G {words}")
 value() {{ printf '%s\\n' "$config" | sed -n "s/^$1 //p"; }}
 host=$(value hostname) port=$(value port) alias=$(value hostkeyalias) file=$(value userknownhostsfile)
 for type in ed25519 ecdsa rsa; do
-    key=$(ssh-keyscan -T 10 -t $type -p "$port" "$host" 2>/dev/null) || :
+    key=$(ssh-keyscan -T 10 -t $type -p "$port" "$host" 2>/dev/null | sed '/^#/d') || :
     [ -z "$key" ] || break
 done
 if [ -n "$key" ]; then
