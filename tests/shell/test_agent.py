@@ -159,6 +159,46 @@ def test_a_step_that_outlives_its_agent_keeps_the_next_deploy_out_until_it_ends(
     wait_until("the lock", lambda: "refused" not in client(lock=BOB).hello)
 
 
+DAEMON = "setsid sleep 1000 >/dev/null 2>&1 & echo $! > {pid}"
+
+
+@pytest.mark.parametrize("end", ["quit", "failure", "timeout", "interrupt", "the client leaves when nothing runs"])
+def test_what_ended_steps_have_left_running_does_not_keep_the_lock(
+    client: Callable[..., Client], tmp_path: Path, end: str
+) -> None:
+    pid = tmp_path / "pid"
+    ann = client(lock=ANN, durations=Durations(kill_after=0.5))
+    more = {"failure": "; exit 1", "timeout": "; sleep 1000", "interrupt": "; sleep 1000"}.get(end, "")
+    ann.run(DAEMON.format(pid=pid) + more, timeout=1 if end == "timeout" else 60)
+    wait_until("the daemon", lambda: pid.exists() and pid.read_text().strip())
+    try:
+        if end == "interrupt":
+            ann.send({"do": "interrupt"})
+        list(ann.answers())
+        if "leaves" in end:
+            ann.leave()
+        else:
+            ann.send({"do": "quit"})
+        ann.process.wait(10)
+        assert "refused" not in client(lock=BOB).hello
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_what_left_a_running_steps_group_keeps_the_lock_when_the_client_vanishes(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    ann = client(lock=ANN)
+    ann.run(DAEMON.format(pid=pid) + "; sleep 1000")
+    wait_until("the daemon", lambda: pid.exists() and pid.read_text().strip())
+    ann.leave()
+    ann.process.wait(20)
+    assert client(lock=BOB).hello["refused"] == "locked"
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    wait_until("the lock", lambda: "refused" not in client(lock=BOB).hello)
+
+
 def test_a_vanished_client_ends_the_step_and_what_it_had_begun_is_undone(
     client: Callable[..., Client], tmp_path: Path
 ) -> None:

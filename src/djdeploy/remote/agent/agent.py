@@ -10,9 +10,9 @@ It is started over one SSH channel, with its first orders as an argument, `{"hom
          {"pong": n}
 
 When the client vanishes (end of input, or silence for too long), the agent ends the running step's process group, runs
-the `if_lost` steps, which restore what the stage promised, and exits; the lock is free with the last process that holds
-it. The same goes for a stage that is done here until the client commits it or begins the next, since other hosts may
-still be at work.
+the `if_lost` steps, which restore what the stage promised, and exits. If a step was running then, the lock is free with
+the last process that holds it; else at once, whatever daemons earlier steps have left behind. The same goes for a stage
+that is done here until the client commits it or begins the next, since other hosts may still be at work.
 """
 
 from __future__ import annotations
@@ -273,6 +273,8 @@ class Agent:
         if left and self.lock:
             self.lock.says(left[-1].name)  # a process that left the step's group still holds the lock
         self.tidy()
+        if self.lock and not left:
+            self.lock.release()
         os._exit(0)
 
     def restoring(self) -> Sequence[StepOrder]:

@@ -65,6 +65,10 @@ class Lock:
             os.unlink(aside)
         return True
 
+    def release(self) -> None:
+        """Frees it for all who have inherited it: what ended steps have left running has nothing to do with it."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
     def _is_the_file(self, fd: int) -> bool:
         try:
             named, opened = os.stat(self.path), os.fstat(fd)
