@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 from .. import durations, launch
+from .ending import end, graceful_seconds
 from .instances import instances_of
-from .rolling_restart import end, graceful_seconds, note
+from .saying import note
 
 
 def main(words: list[str]) -> None:

@@ -19,9 +19,10 @@ from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import emit, emit_error
 from . import health, proc, supervisorctl
+from .ending import end, graceful_seconds
 from .instances import Found, Instance, instances_of
-from .nudge import Nudge
 from .probe import Probe
+from .saying import Failed, note, show
 from .successor import NotReady, Probation, Successor
 
 if TYPE_CHECKING:
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 ENDED = 128 + signal.SIGTERM  # as a shell says it
 AT_ONCE = Probation(0, 1)  # for what has served until now
-
-
-class Failed(Exception):
-    """An instance does not serve the release.
-
-    Args:
-        code: what `fab explain` takes; empty if it is not there.
-    """
-
-    def __init__(self, why: str, code: str = "") -> None:
-        super().__init__(why)
-        self.code = code
 
 
 class Ended(BaseException):
@@ -200,44 +189,8 @@ class RollingRestart:
 # --- one process ------------------------------------------------------------------------------------------------------
 
 
-def end(instance: Instance, found: Found, graceful: float, waits: Durations) -> None:
-    """TERM, time to finish, and KILL only for what stays; its workers too."""
-    with proc.Handle(found.process) as server, Nudge(found.pid) as supervisor:
-        workers = [proc.Handle(worker) for worker in proc.children(found.process)]
-        server.signal(signal.SIGTERM)
-        seconds = graceful + waits.kill_margin
-        if not server.gone(seconds):
-            note(f"{instance.label}: pid {found.pid} did not end within {seconds:g} s of TERM: killed")
-            server.signal(signal.SIGKILL)
-            if not server.gone(waits.kill_margin):
-                raise Failed(f"pid {found.pid} does not end, even after KILL")
-        supervisor.say(f"djdeploy: pid {found.pid} ({found.release}) is replaced")
-        for worker in workers:
-            dismiss(worker, waits.worker_exit)
-
-
-def dismiss(worker: proc.Handle, seconds: float) -> None:
-    """A worker that outlives its server would answer with the old release for ever.
-
-    Args:
-        seconds: that it has to end by itself, and then after TERM.
-    """
-    with worker:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if worker.gone(seconds):
-                return
-            worker.signal(number)
-        worker.gone(seconds)
-
-
 def patience(instance: Instance) -> float:
     return float(instance.process.get("timeout") or 60)
-
-
-def graceful_seconds(runtime: Table, instance: Instance) -> float:
-    """How long the server lets its workers finish."""
-    process = launch.process_of(runtime, instance.process["name"]) or instance.process
-    return launch.ServerCommand.parse(process["command"]).graceful_seconds
 
 
 def strangers(instance: Instance) -> list[Found]:
@@ -258,15 +211,6 @@ def start_hint(instance: Instance) -> str:
 
 
 # --- saying -----------------------------------------------------------------------------------------------------------
-
-
-def note(text: str) -> None:
-    print(f"djdeploy: {text}", flush=True)
-
-
-def show(lines: list[str]) -> None:
-    for line in lines:
-        print(f"  {line}", flush=True)
 
 
 def say_done(instance: Instance, result: Table) -> None:
