@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fabric import main as fabric_main
 from invoke.collection import Collection
 
 from . import engine
 from .engine.job import DeployTask, Job, task, whole_number
+from .engine.mistakes import explain_mistakes
 from .project.settings import Settings
 from .recipe import DEPLOY, ROLLBACK
 from .script.recipes import Recipe
@@ -235,6 +237,10 @@ TASKS = (
     version,
     explain,
 )
+
+
+if getattr(fabric_main.program, "argv", None):  # we are imported by a fabfile that `fab` has begun to read
+    explain_mistakes(fabric_main.program)
 
 
 def collection(

@@ -8,8 +8,7 @@ from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import Any
 
-from ..errors import DeployError, Interrupted, SettingsError
-from ..errors.catalogue import CATALOGUE
+from ..errors import DeployError, Interrupted, SettingsError, catalogue
 from ..project import reference
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
@@ -163,7 +162,7 @@ def checkups(
                 where = settings.repository if settings.pulls else "the project's own source"
                 what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
                 code = code_of(runs[-1])
-                problems.append(Finding(what, CATALOGUE[code].remedy if code else "", code=code))
+                problems.append(Finding(what, catalogue.CATALOGUE[code].remedy if code else "", code=code))
             return Checkup(versions_of(outputs["checkup"]), problems)
 
         answers, errors = fleet.attempt(examine)
@@ -244,14 +243,10 @@ def version(job: Job, *, json: bool) -> Mapping[str, Mapping[str, str]]:
 def explain(job: Job, code: str) -> None:
     """Explains an error by its code, or a setting by its name; `all` lists the codes."""
     settings = type(job.settings)
-    if code == "all":
-        tables.say("\n".join(CATALOGUE))
-    elif entry := CATALOGUE.get(code):
-        tables.say(f"{entry.why}\n\n{entry.remedy}")
-    elif text := reference.explain(code, settings):
+    if text := catalogue.explain(code) or reference.explain(code, settings):
         tables.say(text)
     else:
-        known = [*CATALOGUE, *reference.known_names(settings)]
+        known = [*catalogue.CATALOGUE, *reference.known_names(settings)]
         near = nearest(code, known, otherwise="; `fab explain all` lists the codes")
         raise SettingsError("explain", [f"{code!r} is neither the code of an error nor a setting{near}"])
 

@@ -306,6 +306,15 @@ TASKS = {
         "The checkup found problems that would make a deploy fail. It changes nothing.",
         "Each problem above has its remedy. Look again afterwards: fab check",
     ),
+    "command-line": Entry(
+        "What was typed after `fab` is no task, no option of the task before it, or stands in the wrong place. Nothing "
+        "was run.",
+        "The tasks: fab --list. What one takes: fab --help TASK",
+    ),
+    "fabfile": Entry(
+        "Python raised an exception while it read the fabfile, or a module that the fabfile imports. Nothing was run.",
+        "Correct the line that is named. The whole traceback: fab --debug --list",
+    ),
     "settings": Entry(
         "Something in the settings, the options or the recipe is wrong. All problems are listed at once.",
         "Correct what each line names. What a setting may be: fab explain SETTING",
@@ -320,6 +329,14 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
     {**REACHING_THE_SERVER, **ON_THE_SERVER, **THE_CODE, **THE_ENVIRONMENT, **DJANGO, **THE_PROCESSES, **TASKS}
 )
 """All codes, in the order in which a deploy may meet them."""
+
+
+def explain(code: str) -> str | None:
+    """What `fab explain CODE` prints; `all` lists the codes."""
+    if code == "all":
+        return "\n".join(CATALOGUE)
+    entry = CATALOGUE.get(code)
+    return f"{entry.why}\n\n{entry.remedy}" if entry else None
 
 
 def as_markdown() -> str:

@@ -1,0 +1,152 @@
+"""What is mistyped after `fab` is answered with what to type, and nothing runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fabric import Config, Executor
+from fabric import main as fabric_main
+
+from djdeploy.errors.catalogue import CATALOGUE
+
+FABFILE = """\
+from djdeploy import Settings, collection
+
+given = dict(project="demo", repository="/r", home="/srv/demo", hosts=["web1.invalid"])
+ns = collection(Settings(**given))
+ns.add_collection(collection(Settings(**given), "staging"))
+"""
+
+
+@dataclass
+class Ran:
+    code: int
+    said: str
+
+
+Fab = Callable[..., Ran]
+
+
+@pytest.fixture
+def fab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Fab:
+    """`fab` itself, in this process: it reads a fabfile, which imports the tasks as for the first time."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fabfile.py").write_text(FABFILE)
+
+    def run(*words: str) -> Ran:
+        for name in ("djdeploy.tasks", "fabfile"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        program = fabric_main.Fab(name="Fabric", version="0", executor_class=Executor, config_class=Config)
+        monkeypatch.setattr(fabric_main, "program", program)
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        code: object = 0
+        try:
+            program.run(["fab", *words])
+        except SystemExit as ended:
+            code = ended.code
+        out, err = capfd.readouterr()
+        return Ran(int(str(code or 0)), out + err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        ("deploy --version", "--version is an option of fab, and must stand before the tasks: fab --version"),
+        ("deploy -V", "must stand before the tasks: fab --version"),
+        ("status -c other", "must stand before the tasks: fab --collection=VALUE"),
+        ("deploy --list-agent-keys", "must stand before the tasks: fab --list-agent-keys"),
+        ("manage migrate --plan", "fab manage 'migrate --plan'"),
+        ("manage migrate --plan --all-hosts", "fab manage 'migrate --plan'"),
+        ("status manage migrate shop 0002", "fab manage 'migrate shop 0002'"),
+        ("staging.manage createsuperuser --email=a@b", "fab staging.manage 'createsuperuser --email=a@b'"),
+        ("manage --plan", "fab manage --plan"),
+        ("manage", "fab manage 'migrate --plan'"),
+        ("deploy staging", "fab staging.deploy"),
+        ("staging deploy", "fab staging.deploy"),
+        ("deploy.staging", "fab staging.deploy"),
+        ("staging", "fab --list staging"),
+        ("deply", "did you mean `deploy`?"),
+        ("supervisor_conf", "fab supervisor-conf"),
+        ("deploy --brnch=x", "did you mean `--branch`?"),
+        ("deploy --branch", "--branch needs a value"),
+        ("deploy --wait=soon", "--wait must be a whole number, not 'soon'"),
+        ("deploy --dry-run=yes", "--dry-run takes no value: fab deploy --dry-run"),
+        ("deploy main", "fab deploy --branch=main"),
+        ("rollback 20260101-120000", "fab rollback --to=20260101-120000"),
+        ("cleanup 3", "fab cleanup --keep=3"),
+        ("staging.deploy main", "fab staging.deploy --branch=main"),
+        ("explain", "fab explain CODE"),
+        ("logs web", "'web' is no option of it and no task"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_type(fab: Fab, typed: str, advice: str) -> None:
+    ran = fab(*typed.split())
+
+    assert advice in ran.said
+    assert ran.code == 2
+    assert ran.said.endswith("More: fab explain command-line\n")
+
+
+@pytest.mark.parametrize("words", [["manage", "--help"], ["--help", "manage"], ["explain", "-h"], ["deploy", "--help"]])
+def test_help_of_a_task_is_shown_wherever_it_is_asked_for(fab: Fab, words: list[str]) -> None:
+    ran = fab(*words)
+
+    assert re.match(r"Usage: fab \[--core-opts\] (manage|explain|deploy)", ran.said)
+    assert ran.code == 0
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_every_code_is_explained(fab: Fab, code: str) -> None:
+    assert fab("explain", code) == Ran(0, f"{CATALOGUE[code].why}\n\n{CATALOGUE[code].remedy}\n")
+
+
+def test_all_codes_are_listed(fab: Fab) -> None:
+    assert fab("explain", "all").said.split() == list(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", ["branch", "Process.bind", "--code=locked"])
+def test_a_setting_is_explained_and_the_option_works_too(fab: Fab, name: str) -> None:
+    ran = fab("explain", name)
+
+    assert (ran.code, len(ran.said) > 50) == (0, True)
+
+
+def test_a_code_is_explained_though_the_fabfile_cannot_be_read(fab: Fab, tmp_path: Path) -> None:
+    """The error that keeps it from being read is the one to be explained."""
+    (tmp_path / "fabfile.py").write_text(FABFILE.replace('"demo",', '"DEMO",'))
+
+    assert "More: fab explain settings" in fab("deploy").said
+    assert fab("explain", "settings").said.startswith(CATALOGUE["settings"].why)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "ns = collection(setings)",
+            "fabfile.py:6: ns = collection(setings)\n    NameError: name 'setings' is not defined",
+        ),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("import broken", 'broken.py", line 1\n    def f(:\n'),
+        ("1 / 0", "fabfile.py:6: 1 / 0\n    ZeroDivisionError"),
+    ],
+)
+def test_a_fabfile_that_cannot_be_read_is_no_traceback(fab: Fab, tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "fabfile.py").write_text(f"{FABFILE}{line}\n")
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    command = [str(Path(sys.executable).with_name("fab")), "--list"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.endswith("More: fab explain fabfile\n")
+    assert done.returncode == 2
