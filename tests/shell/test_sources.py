@@ -30,7 +30,9 @@ class Server:
         self.private.mkdir(parents=True)
         self.head = commit(self.repository, {"page.html": "one"})
         self.url = str(self.repository)
-        self.env = dict(os.environ)
+        self.temporary = root / "tmp"
+        self.temporary.mkdir()
+        self.env = {**os.environ, "TMPDIR": str(self.temporary)}
 
     @property
     def told(self) -> protocols.Server:
@@ -217,16 +219,40 @@ def test_a_submodule_that_cannot_be_fetched_is_an_error(server: Server) -> None:
 # --- a look at the repository -----------------------------------------------------------------------------------------
 
 
-def test_a_look_finds_what_a_deploy_would_find_and_only_that(server: Server) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_look_finds_what_a_deploy_would_find_and_only_that(server: Server, mirrored: bool) -> None:
     git(server.repository, "tag", "-a", "-m", "One", "v1")
+    if mirrored:
+        server.resolve()
     later = commit(server.repository, {"page.html": "two"})
     git(server.repository, "branch", "other/refs/heads/v1")
     git(server.repository, "branch", "v2")
+    kept = sorted(server.private.rglob("*"))
 
-    assert server.peek("v1") == f"told commit={server.head}\n"
-    assert server.peek("v2") == f"told commit={later}\n"
-    assert "nope is no branch, tag or commit of" in server.peek("nope", code=1)
-    assert not server.mirror.exists()
+    for ref, of in {"v1": server.head, "v2": later, server.head: server.head, later[:9]: later}.items():
+        assert f"told commit={of} author=Ann" in server.peek(ref)
+    for ref in ("nope", "0" * 40, "abcdef0"):
+        assert f"{ref} is no branch, tag or commit of" in server.peek(ref, code=1)
+    assert sorted(server.private.rglob("*")) == kept
+    assert not list(server.temporary.iterdir())
+
+
+def test_a_look_needs_no_mirror_that_is_whole(server: Server) -> None:
+    server.resolve()
+    for pack in server.mirror.rglob("objects/*/*"):
+        pack.chmod(0o644)
+        pack.write_bytes(b"")
+
+    assert f"told commit={server.head}" in server.peek()
+    assert f"told commit={server.head}" in server.peek(server.head)
+
+
+def test_a_look_reads_the_files_of_the_commit(server: Server) -> None:
+    server.resolve()
+    later = commit(server.repository, {"page.html": "two"})
+
+    assert "two" in server.run(server.source.read(later, server.told, Shell("tar -xO page.html")))
+    assert not list(server.temporary.iterdir())
 
 
 def test_a_look_at_a_repository_that_does_not_answer_says_so(server: Server) -> None:
@@ -235,15 +261,6 @@ def test_a_look_at_a_repository_that_does_not_answer_says_so(server: Server) -> 
     for shown in (server.peek(code=1), server.resolve(code=1)):
         assert "does not appear to be a git repository" in shown
         assert "is no branch" not in shown
-
-
-def test_a_look_at_a_commit_asks_the_mirror_and_says_when_it_does_not_know(server: Server) -> None:
-    assert "only a deploy finds out" in server.peek(server.head)
-    server.resolve()
-
-    assert server.peek(server.head[:9]) == f"told commit={server.head}\n"
-    assert server.peek("0" * 40).splitlines()[-1] == f"told commit={'0' * 40}"
-    assert "only a deploy finds out" in server.peek("0" * 40)
 
 
 # --- the key of the repository's host ---------------------------------------------------------------------------------
@@ -295,7 +312,7 @@ def test_an_unknown_key_is_shown_with_what_accepts_it(server: Server, host: Rehe
         assert key.stdout.split()[1] in fingerprint
 
     subprocess.run(["/bin/sh", "-c", advice.partition(": ")[2]], check=True)
-    assert server.peek() == f"told commit={host.repository.head}\n"
+    assert f"told commit={host.repository.head} " in server.peek()
 
 
 def test_what_accepts_the_key_works_where_ssh_keyscan_writes_comments(server: Server, host: Rehearsal) -> None:
@@ -309,7 +326,7 @@ def test_what_accepts_the_key_works_where_ssh_keyscan_writes_comments(server: Se
     advice = server.peek(code=1).splitlines()[-1]
 
     subprocess.run(["/bin/sh", "-c", advice.partition(": ")[2]], check=True)
-    assert server.peek() == f"told commit={host.repository.head}\n"
+    assert f"told commit={host.repository.head} " in server.peek()
 
 
 def test_a_changed_key_is_never_offered(server: Server, host: Rehearsal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from .protocols import Server
@@ -13,7 +13,6 @@ from .shell import Shell, sh
 GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false")
 """What packs itself now and then, before it ends: in the background it would hold the lock, which steps inherit."""
 
-COMMIT = re.compile(r"[0-9a-f]{7,40}")
 SSH_URL = re.compile(
     r"(?:ssh|git\+ssh|ssh\+git)://((?:[\w.-]+@)?(?:\[[\da-fA-F:]+\]|\w[\w.-]*))(?::(\d+))?/"
     r"|((?:[\w.-]+@)?\w[\w.-]*):(?!//)",
@@ -32,7 +31,7 @@ class Git:
     """
 
     url: str
-    mirror: PurePosixPath
+    mirror: PurePosixPath | Shell
     submodules: PurePosixPath
 
     @property
@@ -87,7 +86,11 @@ said=$(git ls-remote -q {url} {names} 2>&1) || {{
         )
 
     def resolve(self, ref: str, server: Server) -> Sequence[Shell]:
-        find = sh(
+        return [self.functions, Shell("update"), self.find(ref, server)]
+
+    def find(self, ref: str, server: Server) -> Shell:
+        """Shell that has in `$commit` what a ref names in the mirror, and emits it; or ends the step."""
+        return sh(
             """\
 commit=
 for name in {heads} {tags} {ref}; do
@@ -105,28 +108,49 @@ fi
             unknown=self.unknown(ref, server),
             emit=server.emit,
         )
-        return [self.functions, Shell("update"), find]
 
     def peek(self, ref: str, server: Server) -> Sequence[Shell]:
-        names = [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]  # `^{}`: of an annotated tag
-        find = sh(
+        return self.borrowing.look(ref, server, borrows=self)
+
+    def read(self, ref: str, server: Server, reader: Shell) -> Sequence[Shell]:
+        """The same; then `reader`, the words of a program, gets the commit's files, as a tar on its standard input."""
+        files = sh('{git} archive --format=tar "$commit" | {reader}', git=self.borrowing.git, reader=reader)
+        return [*self.peek(ref, server), files]
+
+    @property
+    def borrowing(self) -> Git:
+        """A mirror for a moment, beside the real one, which changes only under the lock."""
+        return replace(self, mirror=Shell('"$borrowing"'))
+
+    def look(self, ref: str, server: Server, *, borrows: Git) -> Sequence[Shell]:
+        """Shell that finds a ref as `resolve` does, in a mirror of its own that needs only what the real one lacks."""
+        # Without the history where the repository knows the name; the commits that nobody names are found in all of it.
+        begin = sh(
             """\
-commit=
-for name in {names}; do
-    commit=$(printf '%s\\n' "$said" | while read -r its of; do [ "$of" != "$name" ] || echo "$its"; done)
-    [ -z "$commit" ] || break
-done
-{take}
-if [ -z "$commit" ]; then
-    {unknown}
+borrowing=$(mktemp -d)
+trap 'rm -rf "$borrowing"' EXIT
+trap 'exit 143' HUP INT TERM
+git init -q --bare "$borrowing"
+if {theirs} rev-parse 2>/dev/null; then
+    printf '%s\\n' {objects} > "$borrowing/objects/info/alternates"
 fi
-{emit} commit="$commit\"""",
-            names=names,
-            take=self.take_as_commit(ref) if COMMIT.fullmatch(ref) else Shell(":"),
-            unknown=self.unknown(ref, server),
-            emit=server.emit,
+fetch_named() {{
+    set -- $(printf '%s\\n' "$said" | sed -n 's|^[0-9a-f]*[[:space:]]*\\(refs/[^^]*\\)$|+\\1:\\1|p')
+    [ $# -gt 0 ] && {git} fetch -q --force --no-tags --depth=1 {url} "$@"
+}}""",
+            theirs=borrows.git,
+            objects=PurePosixPath(f"{borrows.mirror}/objects"),
+            git=self.git,
+            url=self.url,
         )
-        return [self.ask(*names), find]
+        names = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if ref.startswith("refs/") else [])]
+        return [
+            begin,
+            self.functions,
+            self.ask(*names),
+            Shell("fetch_named 2>/dev/null || update"),
+            self.find(ref, server),
+        ]
 
     def unknown(self, ref: str, server: Server) -> Shell:
         """Shell that ends a step, since the repository does not have the ref."""
@@ -134,19 +158,6 @@ fi
             "{emit} error={code} || :\n    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}\n    exit 1"
         )
         return sh(template, emit=server.emit, code="ref-unknown", ref=ref, url=self.url)
-
-    def take_as_commit(self, ref: str) -> Shell:
-        """Shell that takes a ref for a commit: one of the mirror, else at its word, since no remote can be asked."""
-        return sh(
-            """\
-[ -n "$commit" ] || commit=$({git} rev-parse --verify -q {object} 2>/dev/null) || {{
-    commit={ref}
-    echo 'djdeploy: whether this commit exists, only a deploy finds out: the server has not fetched it yet'
-}}""",
-            git=self.git,
-            object=f"{ref}^{{commit}}",
-            ref=ref,
-        )
 
     def export(self, commit: str, into: PurePosixPath, server: Server) -> Sequence[Shell]:
         # Through a file: in a pipe, the failure of `git archive` would be hidden by the success of `tar`. What fails
