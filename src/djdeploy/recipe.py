@@ -31,6 +31,7 @@ from .script.fragments import (
     stop,
     synced,
 )
+from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
 from .script.steps import Step, StepDefinition, background, emits, group, join, once, runs
 from .server.layout import PACKAGE
@@ -106,7 +107,7 @@ fi"""
 @runs("git", "ssh")
 def fetch_code(d: Deployment) -> Sequence[Shell]:
     """Fetch the code of the commit"""
-    return d.source.export(d.commit, d.target.repository, d.server)
+    return [*d.source.export(d.commit, d.target.repository, d.server), *expect_manage(d)]
 
 
 @runs("pip", "uv", "python")
@@ -114,11 +115,10 @@ def create_virtualenv(d: Deployment) -> Sequence[Shell]:
     """Create the virtualenv, or find the one of the same requirements"""
     # A virtualenv cannot be moved, so it is built where it will live; and it is named by what will be in it.
     environment = Shell('"$environment"')
-    kind = [d.installer.name, "system" if d.settings.system_site_packages else "isolated"]
     return [
         sh(
             """\
-digest=$({requirements} {also} {extra} {files}) || {{ printf '%s\\n' "$digest"; exit 1; }}
+digest=$({digest}) || {{ printf '%s\\n' "$digest"; exit 1; }}
 environment={virtualenvs}/"$digest"
 ln -s ../.djdeploy/virtualenvs/"$digest" {link}
 if [ -e "$environment/.complete" ]; then
@@ -127,10 +127,7 @@ else
     rm -rf "$environment"
     {create}
 fi""",
-            requirements=d.program("requirements"),
-            also=[f"--also={text}" for text in kind],
-            extra=[f"--with={text}" for text in d.settings.extra_requirements],
-            files=[d.target.repository / name for name in d.settings.requirements],
+            digest=requirements_digest(d),
             virtualenvs=d.layout.virtualenvs,
             link=d.target.virtualenv,
             create=d.installer.create(environment, d.settings.system_site_packages, d.server),

@@ -182,7 +182,7 @@ def status(job: Job, json: bool = False) -> Sequence[Mapping[str, Any]]:
 @task(help={"branch": BRANCH, "json": JSON})
 def check(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str, Checkup]:
     """Look for what would make a deploy fail"""
-    return engine.queries.check(job, branch=branch, json=json)
+    return engine.checkup.check(job, branch=branch, json=json)
 
 
 @task(help={"branch": BRANCH, "json": JSON})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy import DEPLOY, Deployment, Recipe, Shell, sh
-from djdeploy.engine import changes, on_hosts, queries
+from djdeploy.engine import changes, checkup, on_hosts
 from djdeploy.errors.kinds import ConnectionFailed, DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import switch_links
 from djdeploy.rehearsal.waiting import wait_until
@@ -424,4 +424,4 @@ def test_two_names_of_one_server_are_told_without_its_lock_too(live: LocalFleet)
     (one,) = live.remotes("host1")
     other = Remote(one.connection, one.settings, "another")
     with pytest.raises(SettingsError, match="another and host1 are the same server"):
-        queries.checkups([one, other], live.settings, report=quiet_report(), who=who())
+        checkup.checkups([one, other], live.settings, report=quiet_report(), who=who())

@@ -15,7 +15,8 @@ def test_a_server_on_which_all_is_well_has_no_findings(live: Site) -> None:
     shown = live.fab("check").splitlines()
     assert shown[0] == "target: a deploy would work"
     assert [re.sub(r"[\d.]+\d", "1.0", line) for line in shown[1:]] == [
-        "  has   Python 1.0, git 1.0, uv 1.0, Supervisor 1.0, pip 1.0, Django 1.0, Gunicorn 1.0"
+        "  has   Python 1.0, git 1.0, uv 1.0, Supervisor 1.0, pip 1.0, Django 1.0, Gunicorn 1.0",
+        "Only a build finds out whether the management commands succeed; whether the processes start.",
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from ..errors.catalogue import CATALOGUE
 from ..errors.kinds import DeployError, SettingsError, together
-from ..project.checkup import clock, obstacles
+from ..project.checkup import Finding, clock, obstacles
 from ..project.values import nearest
 from ..script.recipes import Script
 from ..server.snapshot import Release, Snapshot
@@ -34,6 +35,20 @@ def check_servers_are_distinct(snapshots: Snapshots) -> None:
         place = snapshot.facts["place"]
         if place and hosts.setdefault(place, remote.host) != remote.host:
             raise same_server(remote.host, hosts[place])
+
+
+def differing_commits(snapshots: Snapshots) -> Sequence[Finding]:
+    """Hosts that run different commits. A deploy brings them together, and until then no rollback knows where to go."""
+    live = {remote.host: snapshot.live.commit if snapshot.live else "" for remote, snapshot in snapshots.items()}
+    if len(set(live.values())) < 2:
+        return []
+    hosts: dict[str, list[str]] = {}
+    for host, commit in live.items():
+        hosts.setdefault(commit[:12] or "nothing", []).append(host)
+    runs = "; ".join(f"{commit} on {', '.join(names)}" for commit, names in hosts.items())
+    return [
+        Finding(f"the hosts run different commits: {runs}", CATALOGUE["hosts-differ"].remedy, False, "hosts-differ")
+    ]
 
 
 def warn_of_clocks(snapshots: Snapshots, report: Report) -> None:

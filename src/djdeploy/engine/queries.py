@@ -1,4 +1,4 @@
-"""The tasks that only look: releases, status, check, diff, logs, lock, version, explain and supervisor-conf."""
+"""The tasks that only look: releases, status, diff, logs, lock, version, explain and supervisor-conf."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import Any
 
-from ..errors import DeployError, Interrupted, SettingsError, catalogue
+from ..errors import Interrupted, SettingsError, catalogue
 from ..project import reference
-from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
 from ..project.values import nearest
@@ -24,9 +23,9 @@ from ..terminal.progress import SILENT, Report
 from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, run_on_hosts, snapshots
-from .preflight import check_servers, check_servers_are_distinct, live_releases
-from .run import code_of, raise_failure
-from .session import Who, access, find_commit, needed, resolve, working
+from .preflight import check_servers, live_releases
+from .run import raise_failure
+from .session import Who, access, needed, resolve, working
 
 # --- what is there ----------------------------------------------------------------------------------------------------
 
@@ -111,62 +110,6 @@ def locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str,
 
 
 # --- before a deploy --------------------------------------------------------------------------------------------------
-
-
-def check(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Checkup]:
-    """What would make a deploy fail, with the remedies.
-
-    Raises:
-        DeployError: a deploy would fail.
-    """
-    found = checkups(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
-    unknown = {
-        host: Checkup({}, [Finding(error.what, error.advice, code=error.error_code)])
-        for host, error in found.errors.items()
-    }
-    tables.print_checkups({**found, **unknown}, json=json)
-    found.raise_errors()
-    fatal = sum(finding.fatal for one in found.values() for finding in one.findings)
-    if fatal:
-        problems = f"{fatal} problem{'s' if fatal > 1 else ''}"
-        raise DeployError(f"a deploy would fail: {problems}", code="check-failed", site="Nothing was changed.")
-    return found
-
-
-def checkups(
-    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
-) -> Answers[Checkup]:
-    """What would make a deploy fail or lose requests, on each host. Changes nothing and needs no lock."""
-    fleet = Fleet(remotes, settings.parallel)
-    ref = ref or settings.branch
-    with working(fleet, report, f"check {ref}", Access(look=needed(settings)), partly=True) as found:
-        check_servers_are_distinct(found)
-
-        def examine(remote: Remote) -> Checkup:
-            d = Deployment(
-                settings=remote.settings,
-                host=remote.host,
-                snapshot=found[remote],
-                release=found[remote].current or "",
-            )
-            facts = [sh("{p} {home}", p=d.program(name), home=settings.home) for name in ("checkup", "status")]
-            steps = [Step("examine", "Look at the server", tuple(facts), settings.step_timeout)]
-            if d.snapshot.facts["tools"]["git"] or not settings.pulls:
-                steps += [find_commit(d, ref, peek=True)]
-            runs = remote.run(steps, step_environment(d.settings), report)
-            raise_failure(remote.host, runs[:1])
-            outputs = runs[0].outputs
-            problems = [*secret_sources(settings), *findings(d.settings, d.snapshot, outputs, who.at.timestamp())]
-            if not runs[-1].ok:
-                output = [line for line in runs[-1].tail if line.strip()]
-                where = settings.repository if settings.pulls else "the project's own source"
-                what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
-                code = code_of(runs[-1])
-                problems.append(Finding(what, catalogue.CATALOGUE[code].remedy if code else "", code=code))
-            return Checkup(versions_of(outputs["checkup"]), problems)
-
-        answers, errors = fleet.attempt(examine)
-        return Answers(answers, {**fleet.missing, **errors})
 
 
 TEMPLATES = (".example", ".template", ".dist", ".sample")

@@ -57,10 +57,12 @@ class Checkup(NamedTuple):
 
     Args:
         versions: of the tools on the server, by their names.
+        unknown: what only a build finds out.
     """
 
     versions: Mapping[str, str]
     findings: Sequence[Finding]
+    unknown: Sequence[str] = ()
 
 
 def obstacles(

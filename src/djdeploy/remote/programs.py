@@ -8,6 +8,7 @@ from importlib import import_module
 PROGRAMS = {
     "bytecode": "release.bytecode",  # shares bytecode between environments
     "checkup": "checkup",  # reports what could make a deploy fail
+    "commit": "release.commit",  # reads what a commit says
     "diff": "release.diff",  # compares two commits
     "emit": "emit",  # sends what a step has found out to the client
     "end": "processes.end",  # ends the processes of a failed first release
@@ -20,6 +21,7 @@ PROGRAMS = {
     "secret_files": "release.secret_files",  # installs secret files
     "smoke_test": "processes.smoke_test",  # tries a release's own server on a private socket
     "static_overlay": "release.static_overlay",  # keeps the previous release's static files reachable
+    "unpack": "release.unpack",  # unpacks a commit for somebody who only reads it
     "versions": "versions",  # reports the versions of the server's tools
     "status": "processes.status",  # reports what each process really runs
 }

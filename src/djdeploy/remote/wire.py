@@ -355,6 +355,21 @@ class CodedError(CodedErrorBasics, total=False):
     remedy: str
 
 
+class SettingsText(TypedDict):
+    """What the text of Django's settings says, as far as it is written out."""
+
+    debug: bool
+    generated_key: bool  # SECRET_KEY is the one that `startproject` wrote
+    databases: list[str]  # SQLite's files in the repository
+
+
+class CommitFacts(TypedDict):
+    """What the files of a commit say, none of which was run."""
+
+    migrations: list[dict[str, Any]]  # those that the live release does not have, with their operations
+    settings: SettingsText
+
+
 class Outputs(TypedDict, total=False):
     """What djdeploy's programs emit. A project's own steps may emit what they like under other names."""
 
@@ -369,6 +384,7 @@ class Outputs(TypedDict, total=False):
     environments: int
     processes: list[ProcessStatus]
     checkup: dict[str, Any]
+    commit_says: CommitFacts
     secrets: dict[str, str]
     diff: dict[str, Any]
     versions: dict[str, str]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import IO, Any, cast
 
 from ..errors.redaction import printable
-from ..project.checkup import Checkup
+from ..project.checkup import Checkup, Finding
 from ..ssh.refusals import describe_holder
 from ..ssh.step_run import StepRun
 from .progress import Output, Report
@@ -95,22 +95,42 @@ def print_versions(found: Mapping[str, Mapping[str, str]]) -> None:
 def print_checkups(found: Mapping[str, Checkup], *, json: bool) -> None:
     """What is wrong with each host, with the remedies."""
     if json:
-        print_json(
-            {host: {"versions": c.versions, "findings": [asdict(f) for f in c.findings]} for host, c in found.items()}
-        )
+        print_json({host: as_table(checkup) for host, checkup in found.items()})
     else:
         print_findings(found)
 
 
+def as_table(checkup: Checkup) -> Mapping[str, Any]:
+    return {
+        "versions": checkup.versions,
+        "findings": [asdict(finding) for finding in checkup.findings],
+        "unknown": list(checkup.unknown),
+    }
+
+
 def print_findings(found: Mapping[str, Checkup]) -> None:
-    """What is wrong with each host, the worst first, each with its remedy."""
-    for host, (versions, findings) in found.items():
+    """What is wrong with each host, the worst first, each with its remedy; what several hosts share is said once."""
+    shared: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in dict.fromkeys(finding for checkup in found.values() for finding in checkup.findings):
+        hosts = tuple(host for host, checkup in found.items() if finding in checkup.findings)
+        shared.setdefault(hosts, []).append(finding)
+    for host, (versions, findings, _) in found.items():
         say(f"{host}: {'a deploy would work' if not any(f.fatal for f in findings) else 'a deploy would fail'}")
         if versions:
             say(f"  has   {', '.join(f'{name} {version}' for name, version in versions.items())}")
-        for finding in sorted(findings, key=lambda finding: not finding.fatal):
-            say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
-            say(f"        {finding.remedy}")
+        print_each(shared.pop((host,), ()))
+    for hosts, findings in shared.items():
+        say(f"{'all hosts' if len(hosts) == len(found) else ', '.join(hosts)}:")
+        print_each(findings)
+    unknown = list(dict.fromkeys(what for checkup in found.values() for what in checkup.unknown))
+    if unknown:
+        say(f"Only a build finds out {'; '.join(unknown)}.")
+
+
+def print_each(findings: Iterable[Finding]) -> None:
+    for finding in sorted(findings, key=lambda finding: not finding.fatal):
+        say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
+        say(f"        {finding.remedy}")
 
 
 def print_diff(found: Mapping[str, Any]) -> None:

@@ -1,0 +1,94 @@
+"""`fab check`: what would make a deploy fail, with the remedies. Changes nothing and needs no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import DeployError
+from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
+from ..project.settings import Settings
+from ..script.deployment import Deployment, step_environment
+from ..script.steps import Step
+from ..server.shell import sh
+from ..ssh.opening import Access
+from ..ssh.remote import Remote
+from ..terminal import tables
+from ..terminal.progress import SILENT, Report
+from .commit_checkup import CommitCheckup, unreadable
+from .fleet import Fleet
+from .job import Job
+from .on_hosts import Answers, on_live_release
+from .preflight import check_servers_are_distinct, differing_commits
+from .run import raise_failure
+from .session import Who, find_commit, needed, working
+
+
+def check(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Checkup]:
+    """What would make a deploy fail, with the remedies.
+
+    Raises:
+        DeployError: a deploy would fail.
+    """
+    found = checkups(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
+    unknown = {
+        host: Checkup({}, [Finding(error.what, error.advice, code=error.error_code)])
+        for host, error in found.errors.items()
+    }
+    tables.print_checkups({**found, **unknown}, json=json)
+    found.raise_errors()
+    fatal = len({finding for one in found.values() for finding in one.findings if finding.fatal})
+    if fatal:
+        problems = f"{fatal} problem{'s' if fatal > 1 else ''}"
+        raise DeployError(f"a deploy would fail: {problems}", code="check-failed", site="Nothing was changed.")
+    return found
+
+
+def checkups(
+    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, ref: str | None = None
+) -> Answers[Checkup]:
+    """What would make a deploy fail or lose requests, on each host.
+
+    The first of them reads the commit for all.
+    """
+    fleet = Fleet(remotes, settings.parallel)
+    ref = ref or settings.branch
+    with working(fleet, report, f"check {ref}", Access(look=needed(settings)), partly=True) as found:
+        check_servers_are_distinct(found)
+        first = fleet.remotes[0]
+        common = [*secret_sources(settings), *differing_commits(found)]
+        commit = CommitCheckup(first, on_live_release(first, found[first]), ref, report)
+
+        def examine(remote: Remote) -> Checkup:
+            d = on_live_release(remote, found[remote], runs_once_steps=remote is first)
+            outputs = facts_of(remote, d, report)
+            problems = findings(d.settings, d.snapshot, outputs, who.at.timestamp())
+            if remote is first and commit.can_read:
+                commit.read()
+                return Checkup(versions_of(outputs["checkup"]), list(problems))
+            return Checkup(versions_of(outputs["checkup"]), [*problems, *ref_unknown(remote, d, ref, report)])
+
+        answers, errors = fleet.attempt(examine)
+        for_all = [*common, *commit.findings]
+        whole = {
+            remote: Checkup(one.versions, list(dict.fromkeys([*for_all, *one.findings])), commit.unknown)
+            for remote, one in answers.items()
+        }
+        return Answers(whole, {**fleet.missing, **errors})
+
+
+def facts_of(remote: Remote, d: Deployment, report: Report) -> Mapping[str, Any]:
+    """What the programs on a host emit."""
+    facts = [sh("{p} {home}", p=d.program(name), home=d.settings.home) for name in ("checkup", "status")]
+    step = Step("examine", "Look at the server", tuple(facts), d.settings.step_timeout)
+    runs = remote.run([step], step_environment(d.settings), report)
+    raise_failure(remote.host, runs)
+    return runs[-1].outputs
+
+
+def ref_unknown(remote: Remote, d: Deployment, ref: str, report: Report) -> Sequence[Finding]:
+    """Whether this host, too, gets the code from where the settings say."""
+    if d.settings.pulls and not d.snapshot.facts["tools"]["git"]:
+        return []  # which is said
+    (run,) = remote.run([find_commit(d, ref, peek=True)], step_environment(d.settings), report)
+    return [] if run.ok else [unreadable(run, d.settings, ref)]

@@ -1,0 +1,191 @@
+"""What `fab check` knows of a commit: it is read in a directory of its own, and decided on by the steps of a deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from secrets import token_hex
+
+from ..errors.catalogue import CATALOGUE
+from ..project.checkup import Finding
+from ..project.commit_findings import by_text, of_settings
+from ..project.settings import Settings
+from ..recipe import guard_migrations
+from ..remote.wire import CommitFacts
+from ..script.deployment import Deployment
+from ..script.fragments import link_to_shared
+from ..script.reading import expect_manage, places_of_shared, requirements_digest
+from ..script.steps import Step
+from ..server.git import Git
+from ..server.shell import Shell, sh
+from ..ssh.remote import Remote
+from ..ssh.step_run import StepRun
+from ..terminal.progress import Report
+from .run import code_of, step_failed
+
+DECISIVE = ("destructive-migration", "conflicting-migrations", "database-unreachable", "database-in-release")
+"""What Django says of migrations before a build and would say in one, whatever the build itself adds."""
+
+SHOWN = 3
+"""Lines of a refusal that are shown."""
+
+
+class CommitCheckup:
+    """A look at a commit, on one host.
+
+    Args:
+        d: the release that is live there.
+        ref: what would be deployed.
+
+    Attributes:
+        findings: what a deploy of this commit would fail with.
+        unknown: what only a build finds out.
+    """
+
+    def __init__(self, remote: Remote, d: Deployment, ref: str, report: Report) -> None:
+        self.remote, self.real, self.ref, self.report = remote, d, ref, report
+        self.scratch = PurePosixPath("/tmp") / f"djdeploy-{token_hex(8)}"  # noqa: S108 - `mkdir` takes no other's
+        self.d = replace(d, settings=replace(d.settings, home=str(self.scratch)), release="commit", commit="")
+        self.findings: Sequence[Finding] = ()
+        self.unknown: Sequence[str] = ["what the commit holds"]
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the commit can be read before a build: what another `source` has, only it knows."""
+        return isinstance(self.real.source, Git) and bool(self.real.snapshot.facts["tools"].get("git"))
+
+    def read(self) -> None:
+        """Reads the commit. Nothing of it is kept on the server."""
+        forget = self._step("forget", "Forget the commit", sh("rm -rf {scratch}", scratch=self.scratch))
+        try:
+            self.findings = list(self._findings(forget))
+        finally:
+            self.remote.run([forget], {}, self.report, restores=True)
+
+    def _findings(self, forget: Step) -> Iterator[Finding]:
+        read = self._run(self._read(), forget)
+        if not read.ok:
+            yield unreadable(read, self.real.settings, self.ref)
+            return
+        self.d = replace(self.d, commit=read.outputs.get("commit", ""))
+        for name, commands in (
+            ("manage", expect_manage(self.d)),
+            ("shared", places_of_shared(self.d)),
+            ("requirements", self._find_environment()),
+        ):
+            run = self._run(self._step(name, "Read the commit", *commands), forget) if commands else read
+            if not run.ok:
+                yield refusal(run, self.d)
+        built = "built" in run.outputs
+        refused, judged = self._judged_by_django(forget) if built else ([], False)
+        yield from refused
+        said = self._run(self._step("facts", "Read the commit", self._facts()), forget)
+        if said.ok:
+            yield from self._by_text(said.outputs["commit_says"], by_django=judged)
+        self.unknown = list(only_built(self.d.settings, built=built))
+
+    def _step(self, name: str, title: str, *commands: Shell) -> Step:
+        programs = ("git", "ssh", "python", "django")
+        return Step(name, title, commands, self.d.settings.step_timeout, programs=programs)
+
+    def _run(self, step: Step, forget: Step) -> StepRun:
+        *_, run = self.remote.run([step], self.d.environment, self.report, if_lost=[forget])
+        if run.why == "interrupted":
+            raise step_failed(self.remote.host, run)
+        return run
+
+    def _read(self) -> Step:
+        """Puts the commit where a deploy would have it, beside what it would find in `home`."""
+        source, unpack = self.real.source, self.d.program("unpack")
+        assert isinstance(source, Git)
+        into = sh("{unpack} {repository}", unpack=unpack, repository=self.d.target.repository)
+        make = sh("mkdir -m 700 {scratch}\nmkdir {root}", scratch=self.scratch, root=self.d.target.root)
+        links = [sh("ln -s {real} {shared}", real=self.real.layout.shared, shared=self.d.layout.shared)]
+        if self.real.departing and self.d.departing:
+            links += [sh("ln -s {real} {here}", real=self.real.departing.root, here=self.d.departing.root)]
+        commands = [make, *links, *source.read(self.ref, self.real.server, into)]
+        return self._step("resolve", f"Find {self.ref} in the repository", *commands)
+
+    def _find_environment(self) -> Sequence[Shell]:
+        """Names the commit's virtualenv, and links it if a deploy has built it already."""
+        template = """\
+digest=$({digest}) || {{ printf '%s\\n' "$digest"; exit 1; }}
+environment={virtualenvs}/"$digest"
+if [ -e "$environment/.complete" ]; then
+    ln -s "$environment" {link}
+    {emit} built=yes
+fi"""
+        return [
+            sh(
+                template,
+                digest=requirements_digest(self.d),
+                virtualenvs=self.real.layout.virtualenvs,
+                link=self.d.target.virtualenv,
+                emit=self.d.program("emit"),
+            )
+        ]
+
+    def _facts(self) -> Shell:
+        live = [f"--live={self.d.departing.root}"] if self.d.departing and self.d.snapshot.live else []
+        module = self.d.settings.env.get("DJANGO_SETTINGS_MODULE")
+        return sh(
+            "{commit} {root} {source_dir} {options}",
+            commit=self.d.program("commit"),
+            root=self.d.target.root,
+            source_dir=self.d.settings.source_dir,
+            options=[*live, *([f"--settings={module}"] if module else [])],
+        )
+
+    def _judged_by_django(self, forget: Step) -> tuple[Sequence[Finding], bool]:
+        """What Django itself says of the migrations where its environment is there, and whether it has judged them."""
+        judge = [line for line in guard_migrations(self.d) if isinstance(line, Shell)]
+        if not judge:
+            return [], False
+        settings = self.d.settings
+        links = [link_to_shared(self.d, name) for name in [*settings.shared_dirs, *settings.linked_files]]
+        run = self._run(self._step("migrations", "Judge the migrations", *links, *judge), forget)
+        if run.ok:
+            return [], True
+        if code_of(run) in DECISIVE:
+            return [refusal(run, self.d)], True
+        # What a build makes or installs may be missing to it here.
+        fatal = not settings.build_steps and not settings.secret_files
+        return [replace(refusal(run, self.d, shown=1), fatal=fatal)], False
+
+    def _by_text(self, said: CommitFacts, *, by_django: bool) -> Iterator[Finding]:
+        if not by_django:
+            yield from by_text(said["migrations"])
+        if not self.d.snapshot.live:  # else what is live says it more truly
+            yield from of_settings(said["settings"], self.d.settings)
+
+
+def only_built(settings: Settings, *, built: bool) -> Iterator[str]:
+    """What only a build finds out."""
+    if not built:
+        yield "whether the requirements can be installed"
+    if settings.build_steps:
+        yield "whether the build steps succeed"
+    if settings.manage_steps:
+        yield "whether the management commands succeed"
+    if settings.processes:
+        yield "whether the processes start"
+
+
+def refusal(run: StepRun, d: Deployment, shown: int = SHOWN) -> Finding:
+    """Why a step of a deploy would fail."""
+    code, place = code_of(run), f"{d.target.repository}/"
+    lines = [line.strip().replace(place, "") for line in run.tail if line.strip() and not line.startswith("djdeploy: ")]
+    chosen = lines[:shown] if shown > 1 else lines[-1:]
+    more = [f"and {len(lines) - shown} more lines"] if shown > 1 and len(lines) > shown else []
+    remedy = CATALOGUE[code].remedy if code else "See all that it says: fab deploy"
+    return Finding("; ".join([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
+
+
+def unreadable(run: StepRun, settings: Settings, ref: str) -> Finding:
+    """Why a host does not get the commit from where the settings say."""
+    output = [line for line in run.tail if line.strip()]
+    where = settings.repository if settings.pulls else "the project's own source"
+    code = code_of(run)
+    what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
+    return Finding(what, CATALOGUE[code].remedy if code else "", code=code)

@@ -1,0 +1,50 @@
+"""What a build decides by reading alone. A deploy does it in its release, `fab check` in a directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from ..server.shell import Shell, sh
+from .deployment import Deployment
+from .fragments import make_parents, stop
+
+
+def expect_manage(d: Deployment) -> Sequence[Shell]:
+    """The commit has the folder of manage.py where the settings say; where it is instead is said."""
+    if not d.settings.manage_steps:
+        return []
+    why = f"manage.py is not in {d.settings.source_dir!r} (settings: source_dir)"
+    return [
+        sh(
+            """\
+if [ ! -f {manage} ]; then
+    find {repository} -name 'manage.py' -printf 'it has %P\\n'
+    {stop}
+fi""",
+            manage=d.target.project / "manage.py",
+            repository=d.target.repository,
+            stop=stop(d, why, code="no-manage"),
+        )
+    ]
+
+
+def requirements_digest(d: Deployment) -> Shell:
+    """The words that name the virtualenv by what will be in it, or say which requirement is not pinned."""
+    kind = [d.installer.name, "system" if d.settings.system_site_packages else "isolated"]
+    return sh(
+        "{requirements} {also} {extra} {files}",
+        requirements=d.program("requirements"),
+        also=[f"--also={text}" for text in kind],
+        extra=[f"--with={text}" for text in d.settings.extra_requirements],
+        files=[d.target.repository / name for name in d.settings.requirements],
+    )
+
+
+def places_of_shared(d: Deployment) -> Sequence[Shell]:
+    """The directories above each shared path, none of which leaves the release."""
+    return [line for name in [*d.settings.shared_dirs, *d.settings.linked_files] for line in make_parents(d, name)]
+
+
+def repository_of(scratch: PurePosixPath) -> PurePosixPath:
+    return scratch / "commit/repository"

@@ -1,0 +1,194 @@
+"""`fab check`, with this machine in the place of servers: what a commit says, before anything is built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from djdeploy import Process, Settings
+from djdeploy.engine import checkup, commit_checkup
+from djdeploy.engine.commit_checkup import CommitCheckup
+from djdeploy.engine.fleet import Fleet
+from djdeploy.engine.on_hosts import on_live_release
+from djdeploy.engine.session import needed
+from djdeploy.rehearsal.repository import SampleRepository
+from djdeploy.ssh.opening import Access
+from tests.local_host import local_remote, quiet_report, who
+
+from .homes import starter
+
+
+class Site:
+    """The sample project, and a home in which nothing is live yet."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.repository = root, SampleRepository(root / "repository")
+        self.settings = Settings(
+            project="demo",
+            repository=self.repository.url,
+            home=str(root / "home"),
+            source_dir="src",
+            python=sys.executable,
+            installer="pip",
+            env={"SECRET_KEY": "secret", "DATABASE": str(root / "db.sqlite3")},
+        )
+
+    @property
+    def home(self) -> Path:
+        return Path(self.settings.home)
+
+    def check(self, ref: str | None = None, **changes: Any) -> CommitCheckup:
+        """What is found out about the commit."""
+        settings = replace(self.settings, **changes)
+        remote = local_remote(settings)
+        with Fleet([remote], 1).opened(Access(look=needed(settings))) as found:
+            d = on_live_release(remote, found[remote])
+            commit = CommitCheckup(remote, d, ref or settings.branch, quiet_report())
+            commit.read()
+        return commit
+
+    def fatal(self, ref: str | None = None, **changes: Any) -> list[tuple[str, str]]:
+        return [(finding.code, finding.what) for finding in self.check(ref, **changes).findings if finding.fatal]
+
+    def publish(self) -> None:
+        """What a deploy leaves, as far as a check looks at it: a release, its environment, and a migrated database."""
+        release, checkout = self.home / "r1", self.home / "r1/repository"
+        shutil.copytree(self.repository.files, checkout)
+        words = [sys.executable, "-ES", str(starter()), "requirements", "--also=pip", "--also=isolated"]
+        done = subprocess.run([*words, str(checkout / "requirements.txt")], check=True, capture_output=True, text=True)
+        environment = self.home / ".djdeploy/virtualenvs" / done.stdout.strip()
+        environment.mkdir(parents=True)
+        for name in ("bin", "lib"):
+            (environment / name).symlink_to(Path(sys.prefix) / name)
+        shutil.copy(Path(sys.prefix) / "pyvenv.cfg", environment)
+        (environment / ".complete").touch()
+        (release / "virtualenv").symlink_to(environment)
+        (release / "release.json").write_text('{"name": "r1", "project": "demo", "commit": "c0ffee00", "number": 1}')
+        (release / "runtime.json").write_text('{"project": "demo", "source_dir": "src", "processes": [], "env": {}}')
+        (self.home / "current").symlink_to("r1")
+        subprocess.run(
+            [environment / "bin/python", "manage.py", "migrate", "-v0"],
+            cwd=checkout / "src",
+            env={**self.settings.env},
+            check=True,
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_a_commit_that_can_be_deployed_is_found_so_and_nothing_is_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"test-{os.getpid()}"
+    monkeypatch.setattr(commit_checkup, "token_hex", lambda _: name)
+    for ref in (None, site.repository.head, site.repository.head[:8]):
+        assert site.fatal(ref) == []
+    assert not site.home.exists()
+    assert not Path(f"/tmp/djdeploy-{name}").exists()
+
+
+@pytest.mark.parametrize("ref", ["nonsense", "0" * 40, "abcdef0", "main~100"])
+def test_a_name_that_the_repository_does_not_have_is_found(site: Site, ref: str) -> None:
+    assert [code for code, _ in site.fatal(ref)] == ["ref-unknown"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "code", "said"),
+    [
+        ({"source_dir": "."}, {}, "no-manage", "it has src/manage.py"),
+        ({"requirements": ["locks/prod.txt"]}, {}, "unpinned", "locks/prod.txt does not exist in this commit"),
+        ({}, {"requirements.txt": "django>=5\nsix\n"}, "unpinned", "requirements.txt:2: not pinned: six"),
+        ({}, {"requirements.txt": "-r base.txt\n", "base.txt": "six\n"}, "unpinned", "base.txt:1: not pinned: six"),
+    ],
+)
+def test_what_a_build_would_refuse_is_said_before_it(
+    site: Site, changes: dict[str, Any], files: dict[str, str], code: str, said: str
+) -> None:
+    site.repository.commit(files)
+    ((found, what),) = site.fatal(**changes)
+    assert found == code
+    assert said in what
+    assert "/tmp" not in what
+
+
+def test_a_shared_path_that_leads_out_of_the_release_is_found(site: Site) -> None:
+    (site.repository.files / "media").symlink_to("/var/lib")
+    site.repository.commit({})
+    assert [code for code, _ in site.fatal(shared_dirs=["media/uploads"])] == ["shared-outside"]
+
+
+def test_what_only_a_build_finds_out_is_said(site: Site) -> None:
+    assert site.check(processes=[Process("web", "gunicorn demo.wsgi")]).unknown == [
+        "whether the requirements can be installed",
+        "whether the management commands succeed",
+        "whether the processes start",
+    ]
+
+
+def test_what_is_wrong_with_a_commit_is_said_of_all_hosts_and_each_asks_the_repository(site: Site) -> None:
+    remotes = [local_remote(replace(site.settings, home=f"{site.home}{name}"), name) for name in ("one", "two")]
+    found = checkup.checkups(remotes, site.settings, report=quiet_report(), who=who(), ref="nonsense")
+    for host in ("one", "two"):
+        assert [finding.code for finding in found[host].findings if finding.fatal] == ["ref-unknown"]
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def test_an_additive_migration_is_no_finding(site: Site) -> None:
+    site.publish()
+    site.repository.add_column()
+    assert site.fatal() == []
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_a_destructive_migration_is_found_by_django_or_by_its_text(site: Site, environment: bool) -> None:
+    site.publish()
+    site.repository.drop_column()
+    if not environment:
+        site.repository.add_requirement("six==1.16.0")
+    ((code, what),) = site.fatal()
+    assert code == "destructive-migration"
+    assert "notes.0003_remove_note_pinned" in what
+
+
+def test_a_migration_that_is_applied_already_is_not_judged_again(site: Site) -> None:
+    site.repository.drop_column()
+    site.publish()
+    (site.home / "r1/repository/src/notes/migrations/0003_remove_note_pinned.py").unlink()
+    assert site.fatal() == []
+
+
+def test_settings_that_do_not_load_are_found_where_an_environment_is_there(site: Site) -> None:
+    site.publish()
+    site.repository.break_settings()
+    ((_, what),) = site.fatal()
+    assert "CHAT_TOKEN" in what
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+STARTPROJECT = """\
+from pathlib import Path
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY = 'django-insecure-abc'
+DEBUG = True
+DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3'}}
+"""
+
+
+def test_the_first_check_says_what_startproject_has_written(site: Site) -> None:
+    site.repository.commit({"src/demo/settings.py": STARTPROJECT})
+    said = "; ".join(finding.what for finding in site.check().findings if not finding.fatal)
+    for what in ("DEBUG is on", "SECRET_KEY is the one", "the database src/db.sqlite3 is a file inside a release"):
+        assert what in said
