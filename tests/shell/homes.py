@@ -102,13 +102,21 @@ class Home:
             **more,
         )
 
-    def release(self, name: str, *processes: Process, body: str = "pass", more: str = "", **runtime: Any) -> Path:
+    def release(
+        self,
+        name: str,
+        *processes: Process,
+        body: str = "pass",
+        more: str = "",
+        state: str = "published",
+        **runtime: Any,
+    ) -> Path:
         """A release whose site answers with its name; `body` runs in each request, `more` when it is imported."""
         root = self.path / name
         (root / "repository").mkdir(parents=True)
         (root / "virtualenv").symlink_to(VIRTUALENV)
         (root / "repository/site_of.py").write_text(APP.format(body=body, more=more))
-        (root / "release.json").write_text(json.dumps({"name": name, "project": self.project}))
+        (root / "release.json").write_text(json.dumps({"name": name, "project": self.project, "state": state}))
         written = {
             "project": self.project,
             "release": name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -417,6 +419,29 @@ def worker(command: str = "python worker.py", **more: object) -> Process:
 def with_worker(home: Home, name: str, process: Process, body: str = "") -> None:
     home.release(name, process)
     (home.path / name / "repository/worker.py").write_text(WORKER.format(body=body))
+
+
+def test_after_a_power_cut_a_broken_release_that_nobody_published_gives_way_to_the_one_before(home: Home) -> None:
+    port = free_port()
+    home.release("r1", web(port))
+    home.release("r2", web(port), more="raise RuntimeError", state="ready")
+    home.switch("r1")
+    home.switch("r2")
+    (home.path / ".djdeploy").mkdir()
+    with (home.path / ".djdeploy/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        home.supervise_printed(web(port))
+        wait_until("the deaths", lambda: "died young 3 times" in home.log("web-0"), 30)
+        assert str((home.path / "current").readlink()) == "r2", "a deploy at work puts the links back itself"
+    wait_until("the good release", lambda: answers(port) == "r1", 30)
+    wait_until("both", lambda: [row["release"] for row in home.run("status").outputs["processes"]] == ["r1", "r1"], 30)
+    assert str((home.path / "current").readlink()) == "r1"
+    assert "r2 was never published and has died young" in home.log("web-0") + home.log("web-1")
+    manifest = json.loads((home.path / "r2/release.json").read_text())
+    assert manifest["state"] == "failed"
+    assert "has died young" in manifest["why"]
+    home.release("r3", web(port))
+    assert home.deploy("r3").instances() == {"web 0": "replaced", "web 1": "replaced"}
 
 
 def test_a_worker_is_restarted_when_it_lives_in_the_new_release(home: Home) -> None:

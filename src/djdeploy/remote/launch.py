@@ -27,6 +27,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     Table = dict[str, Any]  # this runs on Python 3.8
 
 USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit codes, as in sysexits.h and sh
@@ -34,6 +36,8 @@ USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit 
 POLL = 0.2  # seconds between two looks at `current`
 YOUNG = 10  # seconds: a server that dies before has died young
 PAUSES = (0, 0, 1, 2, 4, 8, 10)  # seconds before a start, by how often in a row this release has died young here
+GIVEN_UP = 3  # deaths in a row after which a release that was never published is left for the one before it
+UNREADABLE = 5  # seconds in which a release that cannot be read may become readable
 BUSY = 10  # seconds in which the old server's address must become free, when we bind it ourselves
 BACKLOG = 2048  # as Gunicorn's own
 
@@ -44,6 +48,10 @@ class Failed(Exception):
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
         self.code = code
+
+
+class Unreadable(Failed):
+    """`current` leads to nothing that could be run, whatever the process."""
 
 
 class Instance(NamedTuple):
@@ -81,6 +89,8 @@ def runtime_of(release: str) -> Table | None:
             runtime: Table = json.load(file)
     except FileNotFoundError:
         return None
+    if not isinstance(runtime, dict) or not isinstance(runtime.get("processes"), list):
+        raise ValueError("it names no processes")
     return runtime
 
 
@@ -94,6 +104,11 @@ def runtime_for(home: str, release: str) -> Table | None:
     return None
 
 
+def current_of(home: str) -> str:
+    """The directory of the current release, whether it is there or not."""
+    return os.path.realpath(os.path.join(home, "current"))
+
+
 def process_of(runtime: Table, name: str) -> Table | None:
     found: Table | None = next((p for p in runtime.get("processes", ()) if p["name"] == name), None)
     return found
@@ -101,14 +116,16 @@ def process_of(runtime: Table, name: str) -> Table | None:
 
 def look(instance: Instance) -> Launch:
     """What to become now; raises what is missing for it."""
-    release = os.path.realpath(os.path.join(instance.home, "current"))
+    release = current_of(instance.home)
     if not os.path.isdir(release):
+        if os.path.islink(os.path.join(instance.home, "current")):
+            raise Unreadable(NO_RELEASE, f"{release} is gone")
         raise Failed(NO_RELEASE, "nothing has been deployed yet")
     try:
         runtime = runtime_for(instance.home, release)
-    except (OSError, ValueError) as error:
-        raise Failed(NO_RELEASE, f"cannot read runtime.json of {release}: {error}") from None
-    process = process_of(runtime or {}, instance.process)
+        process = process_of(runtime or {}, instance.process)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Unreadable(NO_RELEASE, f"cannot read runtime.json of {release}: {error}") from None
     if runtime is None or process is None:
         raise Failed(NO_RELEASE, f"{os.path.basename(release)} has no process {instance.process!r}")
     return Launch(release, runtime, process)
@@ -119,31 +136,36 @@ def wait_for_release(instance: Instance) -> Launch:
 
     To exit instead would make Supervisor give up (FATAL) before the first deploy, and only root could start it then.
     """
-    said = ""
+    said, since = "", time.monotonic()
     while True:
         try:
             return look(instance)
         except Failed as failed:
             if str(failed) != said:
-                said = str(failed)
+                said, since = str(failed), time.monotonic()
                 log(instance, f"waiting for a release: {said}")
+            if isinstance(failed, Unreadable) and time.monotonic() - since > UNREADABLE:
+                go_back(instance, current_of(instance.home), said)
+                since = time.monotonic()
         time.sleep(POLL)
 
 
-def back_off(instance: Instance, release: str) -> bool:
+def back_off(instance: Instance, launch: Launch) -> bool:
     """Waits before a release is started that has died young here again and again; False when another became current.
 
     Supervisor would count those deaths and give up, and its own pauses do not end when the good release is back.
     """
-    path = starts_file(instance)
-    deaths = crash_count(path, release)
+    path, release = starts_file(instance), launch.release
+    deaths = crash_count(path, release, YOUNG if is_proven(release) else patience(launch))
     count_start(path, deaths, release)  # a deploy that waits for us shall know at once
+    if deaths >= GIVEN_UP and go_back(instance, release, f"has died young {deaths} times in a row"):
+        return False
     pause = PAUSES[min(deaths, len(PAUSES) - 1)]
     if pause:
         log(instance, f"{os.path.basename(release)} has died young {deaths} times in a row: next start in {pause} s")
     until = time.monotonic() + pause
     while time.monotonic() < until:
-        if os.path.realpath(os.path.join(instance.home, "current")) != release:
+        if current_of(instance.home) != release:
             return False
         time.sleep(POLL)
     count_start(path, deaths, release)
@@ -159,10 +181,10 @@ def count_start(path: str, deaths: int, release: str) -> None:
         write_beside(path, f"{deaths} {release}\n")
 
 
-def crash_count(path: str, release: str) -> int:
+def crash_count(path: str, release: str, young: float = YOUNG) -> int:
     """How often in a row this release has died young, this time included."""
     with contextlib.suppress(OSError):
-        is_young = 0 <= time.time() - os.stat(path).st_mtime < YOUNG
+        is_young = 0 <= time.time() - os.stat(path).st_mtime < young
         return counted(path, release) + 1 if is_young and counted(path, release) >= 0 else 0
     return 0
 
@@ -175,6 +197,104 @@ def counted(path: str, release: str) -> int:
         return int(count) if what == release else -1
     except (OSError, ValueError):
         return -1
+
+
+def patience(launch: Launch) -> float:
+    """Seconds in which a server of this process must become ready; one that dies before has never served."""
+    given = launch.process.get("timeout")
+    return max(YOUNG, float(given)) if isinstance(given, (int, float)) else YOUNG
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+#
+# The power was cut while a release was being published, so nobody is left who would undo that. The links are put back
+# here, and not only another release started, so that all who look at the site see what it really runs.
+
+
+def is_proven(release: str) -> bool:
+    """Whether a release has been published, or is another tool's work. What nobody can read proves nothing."""
+    return os.path.isdir(release) and state_of(release) in ("published", None)
+
+
+def state_of(release: str) -> str | None:
+    """What its manifest says of it: empty if that cannot be read, None if there is none."""
+    try:
+        return str(manifest_of(release).get("state", ""))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ""
+
+
+def manifest_of(release: str) -> Table:
+    with open(os.path.join(release, "release.json"), encoding="utf-8") as file:
+        manifest = json.load(file)
+    if not isinstance(manifest, dict):
+        raise ValueError("not a manifest")
+    return manifest
+
+
+def release_before(home: str, release: str) -> str | None:
+    """Where to go back to: what `previous` names, unless its manifest is against it; else the newest proven one."""
+    previous = os.path.realpath(os.path.join(home, "previous"))
+    if os.path.isdir(previous) and previous != release and state_of(previous) in ("published", "", None):
+        return previous
+    paths = [os.path.join(home, name) for name in os.listdir(home)]
+    others = [path for path in paths if path != release and not os.path.islink(path)]
+    return max((path for path in others if state_of(path) == "published"), key=number_of, default=None)
+
+
+def number_of(release: str) -> int:
+    number = manifest_of(release).get("number")
+    return number if isinstance(number, int) else 0
+
+
+def go_back(instance: Instance, release: str, why: str) -> bool:
+    """Makes the release before this one current if this one was never published; False: that is not for us to do."""
+    home = instance.home
+    with contextlib.suppress(OSError), nobody_deploys(home):
+        before = None if is_proven(release) or release != current_of(home) else release_before(home, release)
+        if before is None:
+            return False
+        left, name = os.path.basename(release), os.path.basename(before)
+        log(instance, f"{left} was never published and {why}: back to {name}")
+        make_current(home, before)
+        note_failure(release, why)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def nobody_deploys(home: str) -> Iterator[None]:
+    """Holds the lock of the deploys. Raises OSError if somebody has it, who will put the links back, or not."""
+    try:
+        fd = os.open(os.path.join(home, ".djdeploy", "lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield  # no deploy can be at work
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+def make_current(home: str, release: str) -> None:
+    """By a rename: of `previous` itself where that names the release, which works also on a disk that is full."""
+    current, previous = (os.path.join(home, name) for name in ("current", "previous"))
+    if os.path.realpath(previous) == release:
+        os.rename(previous, current)
+        return
+    beside = os.path.join(home, f".current-{os.getpid()}")
+    os.symlink(os.path.relpath(release, home), beside)
+    os.rename(beside, current)
+
+
+def note_failure(release: str, why: str) -> None:
+    """For those who ask later why it is not live: `fab releases` shows it as failed."""
+    path = os.path.join(release, "release.json")
+    with contextlib.suppress(OSError, ValueError):
+        write_beside(path, json.dumps(dict(manifest_of(release), state="failed", why=why), indent=2) + "\n")
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -448,7 +568,7 @@ def say_pid(instance: Instance, launch: Launch) -> None:
 def become(instance: Instance, with_socket: bool) -> NoReturn:
     os.umask(os.umask(0o022) | 0o022)  # Supervisor may give none, and then all that the site writes is for everybody
     launch = wait_for_release(instance)
-    while not back_off(instance, launch.release):
+    while not back_off(instance, launch):
         launch = wait_for_release(instance)
     say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
     log(instance, f"starts {os.path.basename(launch.release)}")

@@ -1,0 +1,167 @@
+"""The launcher as the last resort: which release it goes back to when nobody is left who would."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from djdeploy.remote import launch
+from djdeploy.remote.launch import Instance, Launch
+
+
+def release(home: Path, name: str, state: str | None = "published", number: int = 1) -> Path:
+    """A release; with what is no JSON where its state would be, or without a manifest."""
+    root = home / name
+    root.mkdir()
+    if state is not None:
+        text = json.dumps({"name": name, "state": state, "number": number}) if state.isalpha() else state
+        (root / "release.json").write_text(text)
+    (root / "runtime.json").write_text(json.dumps({"project": "demo", "processes": [{"name": "web", "command": "x"}]}))
+    return root
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Two published releases; of a third the links have just been switched, and then the power was cut."""
+    for number, name in enumerate(("r0", "r1"), 1):
+        release(tmp_path, name, number=number)
+    (tmp_path / "previous").symlink_to("r1")
+    (tmp_path / "current").symlink_to("r2")
+    for name in ("run", ".djdeploy"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".djdeploy/lock").touch()
+    return tmp_path
+
+
+def web(home: Path) -> Instance:
+    return Instance(str(home), "web", "0")
+
+
+def gone_back(home: Path) -> str:
+    """Where `current` leads once an instance has given up its release."""
+    launch.go_back(web(home), launch.current_of(str(home)), "dies")
+    return str((home / "current").readlink())
+
+
+@pytest.mark.parametrize("state", ["ready", "building", "failed", "bad", "{", "[]", '{"state": null}', ""])
+def test_a_release_that_nobody_proved_gives_way(home: Path, state: str) -> None:
+    release(home, "r2", state, 3)
+    assert gone_back(home) == "r1"
+
+
+@pytest.mark.parametrize("state", ["published", None])
+def test_what_has_served_stays_and_so_does_what_another_tool_has_made(home: Path, state: str | None) -> None:
+    release(home, "r2", state, 3)
+    assert gone_back(home) == "r2"
+
+
+def test_a_release_that_is_gone_gives_way(home: Path) -> None:
+    assert gone_back(home) == "r1"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def mark(state: str) -> Callable[[Path], object]:
+    return lambda path: (path / "release.json").write_text(json.dumps({"state": state, "number": 2}))
+
+
+def lead_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def damage(path: Path) -> None:
+    (path / "release.json").write_bytes(b"\0" * 100)
+
+
+@pytest.mark.parametrize(
+    ("change", "leads_to"),
+    [
+        (remove, "r1"),
+        (lead_nowhere, "r1"),
+        (mark("bad"), "r0"),
+        (mark("failed"), "r0"),
+        (damage, "r1"),
+        (lambda path: (path / "release.json").unlink(), "r1"),
+    ],
+    ids=["no link", "a dead link", "bad", "failed", "unreadable", "foreign"],
+)
+def test_it_gives_way_to_what_previous_names_or_else_to_the_newest_published(
+    home: Path, change: Callable[[Path], Any], leads_to: str
+) -> None:
+    release(home, "r2", "ready", 3)
+    change(home / "previous")
+    assert gone_back(home) == leads_to
+
+
+def test_where_there_is_nothing_to_go_back_to_it_stays(home: Path) -> None:
+    release(home, "r2", "ready", 3)
+    remove(home / "previous")
+    for name in ("r0", "r1"):
+        mark("bad")(home / name)
+    assert gone_back(home) == "r2"
+
+
+def test_there_is_no_way_on_from_a_published_release_though_it_dies_too(home: Path) -> None:
+    release(home, "r2", "ready", 3)
+    assert [gone_back(home), gone_back(home)] == ["r1", "r1"]
+
+
+def test_it_is_left_to_a_deploy_that_is_at_work(home: Path) -> None:
+    release(home, "r2", "ready", 3)
+    with (home / ".djdeploy/lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert gone_back(home) == "r2"
+    assert gone_back(home) == "r1"
+
+
+def test_a_full_disk_does_not_keep_it_from_going_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(home, "r2", "ready", 3)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "symlink", full)
+    monkeypatch.setattr(launch, "write_beside", full)
+    assert gone_back(home) == "r1"
+
+
+def test_only_the_first_of_several_instances_goes_back(home: Path) -> None:
+    release(home, "r2", "ready", 3)
+    given_up = launch.current_of(str(home))
+    assert launch.go_back(web(home), given_up, "dies")
+    assert not launch.go_back(web(home), given_up, "dies")
+    assert str((home / "current").readlink()) == "r1"
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "leads_to"),
+    [("ready", 5, "r1"), ("ready", 40, "r1"), ("ready", 70, "r2"), ("published", 5, "r2")],
+)
+def test_it_gives_up_what_dies_again_and_again_before_it_could_serve(
+    home: Path, monkeypatch: pytest.MonkeyPatch, state: str, seconds: float, leads_to: str
+) -> None:
+    monkeypatch.setattr(launch, "PAUSES", [0])
+    root = release(home, "r2", state, 3)
+    runtime: Any = {"processes": []}
+    for _ in range(launch.GIVEN_UP + 1):
+        launch.back_off(web(home), Launch(str(root), runtime, {"name": "web", "timeout": 60}))
+        lately = time.time() - seconds
+        os.utime(home / "run/web-0.starts", (lately, lately))
+    assert str((home / "current").readlink()) == leads_to
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": 1}', '{"processes": [{}]}'])
+def test_it_gives_up_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(launch, "UNREADABLE", 0)
+    (release(home, "r2", "ready", 3) / "runtime.json").write_text(text)
+    assert launch.wait_for_release(web(home)).release == str(home / "r1")
