@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from djdeploy.remote.durations import USUAL, Durations
 from djdeploy.remote.wire import Hello
 from djdeploy.ssh.opening import Claim, Look
 from djdeploy.ssh.programs import agent_command, digest, packed
+from tests.locales import LOCALES, in_locale
 
 
 class Client:
@@ -31,6 +32,7 @@ class Client:
         lock: Claim | None = None,
         look: Look | None = None,
         durations: Durations = USUAL,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         create = [".djdeploy"] if lock else None
         hello: Hello = {
@@ -42,7 +44,10 @@ class Client:
             "durations": durations.changed(),
         }
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", agent_command(sys.executable, hello)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["/bin/sh", "-c", agent_command(sys.executable, hello)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
         )
         self.hello = self.receive()
         self.asked = self.hello == {"djdeploy": "programs"}
@@ -103,6 +108,18 @@ def client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
 
 ANN = Claim(by="ann", task="deploy", at="2026-11-23T09:00:00Z", run="1")
 BOB = Claim(by="bob", task="rollback", at="2026-11-23T09:00:01Z", run="2")
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_step_is_given_utf_8_whatever_the_accounts_locale(
+    client: Callable[..., Client], locale: str, tmp_path: Path
+) -> None:
+    agent = client(env=in_locale(locale, tmp_path))
+    tell = "import os; print([os.environb[b'X'], os.environb[b'LC_ALL']])"
+    agent.run({"script": f'echo "Größe →"; {sys.executable} -c "{tell}"', "env": {"X": "größe → 5"}})
+    output = agent.output()
+    assert output.startswith("Größe →\n")
+    assert str("größe → 5".encode())[2:-1] in output
 
 
 def test_output_data_and_exit_status_arrive(client: Callable[..., Client]) -> None:

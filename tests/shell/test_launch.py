@@ -21,6 +21,7 @@ import pytest
 from djdeploy import Process
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
+from tests.locales import LOCALES, in_locale
 
 from .homes import Home, a_home, answers, web
 
@@ -96,6 +97,18 @@ def test_a_worker_gets_the_environment_of_its_release(home: Home) -> None:
     assert "LISTEN_FDS" not in env
     assert seen["argv"] == ["printer.py", "a b"]
     assert seen["null"] == "/dev/null"
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_process_is_given_utf_8_whatever_supervisors_locale(home: Home, locale: str, tmp_path: Path) -> None:
+    release = home.release("r1", worker("python printer.py grün"), env={"X": "größe → 5"}, source_dir="site")
+    (release / "repository/site").mkdir()
+    (release / "repository/site/printer.py").write_text("import os, sys; print([os.environb[b'X'], sys.argv[1:]])")
+    home.switch("r1")
+    spoken: dict[str, Any] = {**in_locale(locale, tmp_path), "PYTHONUTF8": "1"}
+    with launched(home, "worker", "0", **spoken) as started:
+        output, error = started.communicate(timeout=20)
+    assert output.decode() == f"[{'größe → 5'.encode()!r}, ['grün']]\n", error
 
 
 def test_the_pid_file_is_written_before_the_server_is_there(home: Home) -> None:

@@ -615,4 +615,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if sys.getfilesystemencoding().lower() != "utf-8":  # the release's variables are, whatever Supervisor's locale is
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-I", *sys.argv])
     sys.exit(main(sys.argv[1:]))

@@ -137,7 +137,7 @@ class Deployment:
         Without the project's PYTHON* variables, and without looking for packages, which takes half of Python's start.
         """
         starter = PurePosixPath(self.snapshot.programs, STARTER)
-        return sh("{python} -ES {starter} {name}", python=self.settings.python, starter=starter, name=name)
+        return sh("{python} -X utf8 -ES {starter} {name}", python=self.settings.python, starter=starter, name=name)
 
     def manage(self, *words: str) -> Shell:
         """`manage.py` of the release, in its own environment."""
@@ -162,12 +162,18 @@ class Deployment:
 
 
 def step_environment(settings: Settings) -> dict[str, str]:
-    """The variables that every step sees on the server. git and pip must fail, never ask."""
+    """The variables that every step sees on the server. git and pip must fail, never ask.
+
+    All steps speak UTF-8, and programs the English in which their errors are recognised, whatever the account's locale
+    is, unless the settings name another.
+    """
+    has_locale = any(name == "LANG" or name.startswith("LC_") for name in settings.env)
     unknown = {"strict": "yes", "accept-new": "accept-new"}[settings.host_keys]
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", f"StrictHostKeyChecking={unknown}"]
     if settings.deploy_key:
         ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
     return {
+        **({} if has_locale else {"LC_ALL": "C.UTF-8"}),
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": shlex.join(ssh),
         "DJDEPLOY_LOCK_TIMEOUT": f"{settings.lock_timeout:g}",

@@ -27,10 +27,10 @@ def agent_command(python: str, hello: Hello) -> str:
     """The command that starts the agent. The first orders go along, so that the network is crossed once less.
 
     In base64, in which no login shell finds anything to interpret. A command line is public: nothing secret goes here.
-    Isolated (`-I`), so that nothing in the account's home directory is imported.
+    Isolated (`-I`), so that nothing in the account's home directory is imported; in UTF-8, whatever its locale.
     """
     orders = base64.b64encode(json.dumps(hello).encode()).decode()
-    return f"exec {shlex.quote(python)} -IS -c {shlex.quote(BECOME)} {bootstrap()} {orders}"
+    return f"exec {shlex.quote(python)} -X utf8 -IS -c {shlex.quote(BECOME)} {bootstrap()} {orders}"
 
 
 @cache
