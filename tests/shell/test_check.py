@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,9 +17,13 @@ from djdeploy import Process, Settings
 from djdeploy.engine import checkup, commit_checkup
 from djdeploy.engine.commit_checkup import CommitCheckup
 from djdeploy.engine.fleet import Fleet
-from djdeploy.engine.on_hosts import on_live_release
+from djdeploy.engine.on_hosts import on_live_release, run_on_hosts
 from djdeploy.engine.session import needed
+from djdeploy.engine.unapplied import unapplied, warn_of_unapplied
 from djdeploy.rehearsal.repository import SampleRepository
+from djdeploy.script.deployment import Deployment
+from djdeploy.script.fragments import as_the_site
+from djdeploy.script.steps import Step
 from djdeploy.ssh.opening import Access
 from tests.local_host import local_remote, quiet_report, who
 
@@ -57,10 +62,32 @@ class Site:
     def fatal(self, ref: str | None = None, **changes: Any) -> list[tuple[str, str]]:
         return [(finding.code, finding.what) for finding in self.check(ref, **changes).findings if finding.fatal]
 
+    def lay_out(self, **runtime: Any) -> None:
+        """A release that is live, in the virtualenv of the tests."""
+        release = self.home / "r1"
+        shutil.copytree(self.repository.files, release / "repository")
+        (release / "virtualenv").symlink_to(sys.prefix)
+        (release / "release.json").write_text('{"name": "r1", "project": "demo", "commit": "c0ffee00", "number": 1}')
+        made = {"project": "demo", "source_dir": "src", "processes": [], "env": {}, **runtime}
+        (release / "runtime.json").write_text(json.dumps(made))
+        (self.home / "current").symlink_to("r1")
+
+    def ask(self, program: str, *words: str) -> dict[str, Any]:
+        """What a program emits in the folder of manage.py."""
+        done = subprocess.run(
+            [sys.executable, str(starter()), program, *words],
+            cwd=self.home / "r1/repository/src",
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
     def publish(self) -> None:
         """What a deploy leaves, as far as a check looks at it: a release, its environment, and a migrated database."""
+        self.lay_out()
         release, checkout = self.home / "r1", self.home / "r1/repository"
-        shutil.copytree(self.repository.files, checkout)
         words = [sys.executable, "-ES", str(starter()), "requirements", "--also=pip", "--also=isolated"]
         done = subprocess.run([*words, str(checkout / "requirements.txt")], check=True, capture_output=True, text=True)
         environment = self.home / ".djdeploy/virtualenvs" / done.stdout.strip()
@@ -69,10 +96,8 @@ class Site:
             (environment / name).symlink_to(Path(sys.prefix) / name)
         shutil.copy(Path(sys.prefix) / "pyvenv.cfg", environment)
         (environment / ".complete").touch()
+        (release / "virtualenv").unlink()
         (release / "virtualenv").symlink_to(environment)
-        (release / "release.json").write_text('{"name": "r1", "project": "demo", "commit": "c0ffee00", "number": 1}')
-        (release / "runtime.json").write_text('{"project": "demo", "source_dir": "src", "processes": [], "env": {}}')
-        (self.home / "current").symlink_to("r1")
         subprocess.run(
             [environment / "bin/python", "manage.py", "migrate", "-v0"],
             cwd=checkout / "src",
@@ -192,3 +217,64 @@ def test_the_first_check_says_what_startproject_has_written(site: Site) -> None:
     said = "; ".join(finding.what for finding in site.check().findings if not finding.fatal)
     for what in ("DEBUG is on", "SECRET_KEY is the one", "the database src/db.sqlite3 is a file inside a release"):
         assert what in said
+
+
+# --- what is live -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("media", "database", "found"),
+    [
+        ("{home}/media", "{home}/db.sqlite3", (None, [])),  # beside the releases, as the original script had it
+        ("{home}/current/repository/kept/media", "{checkout}/kept/db", (None, [])),  # in what is shared
+        ("{checkout}/linked/media", "{checkout}/linked/db", (None, [])),
+        ("{home}/shared/media", "/srv/db", (None, [])),
+        ("{home}/current/repository/media", "{home}/current/db", ("media", ["db"])),
+        ("{checkout}/src/media", "{checkout}/src/db.sqlite3", ("src/media", ["src/db.sqlite3"])),
+    ],
+)
+def test_what_lies_in_a_release_is_told_from_what_lies_beside_it(
+    site: Site, media: str, database: str, found: tuple[str | None, list[str]]
+) -> None:
+    site.lay_out()
+    checkout = site.home / "r1/repository"
+    for name, target in {"kept": site.home / "shared/kept", "linked": site.root / "volume"}.items():
+        target.mkdir(parents=True)
+        (checkout / name).symlink_to(target)
+    places = {"home": site.home, "checkout": checkout}
+    (checkout / "src/demo/settings.py").write_text(
+        STARTPROJECT.replace("BASE_DIR / 'db.sqlite3'", repr(database.format(**places)))
+        + f"MEDIA_ROOT = {media.format(**places)!r}\n"
+    )
+    said = site.ask("django_settings", str(site.home))["live_settings"]
+    assert (said["media_in_release"], said["databases_in_release"]) == found
+    assert said["debug"]
+    assert said["generated_key"]
+
+
+def test_manage_sees_the_environment_of_the_release_and_not_that_of_the_settings(site: Site) -> None:
+    site.lay_out(env={"OLD": "its own", "BOTH": "the release's"})
+    settings = replace(site.settings, env={"NEW": "not deployed", "BOTH": "the settings'"})
+    manage = "import os\nprint(*(f'{name}={os.environ.get(name)}' for name in ('OLD', 'NEW', 'BOTH')), sep='\\n')\n"
+    (site.home / "r1/repository/src/manage.py").write_text(manage)
+    lines: list[str] = []
+
+    def steps(d: Deployment) -> list[Step]:
+        return [Step("manage", "manage.py", (as_the_site(d, "manage.py"),))]
+
+    ((_, run),) = run_on_hosts([local_remote(settings)], settings, steps, report=quiet_report()).values()
+    lines += run.tail
+    assert lines == ["OLD=its own", "NEW=None", "BOTH=the release's"]
+
+
+def test_a_restart_says_once_what_it_does_not_apply(site: Site) -> None:
+    site.lay_out(env={"TOKEN": "hunter2"})
+    report = quiet_report()
+    remotes = [local_remote(replace(site.settings, env={"TOKEN": "another-one"}), name) for name in ("one", "two")]
+    fleet = Fleet(remotes, 2)
+    with fleet.opened(Access()) as snapshots:
+        deployments = {remote: on_live_release(remote, snapshots[remote]) for remote in remotes}
+        warn_of_unapplied(unapplied(fleet, deployments), report)
+    (said,) = report.out.getvalue().splitlines()
+    assert "one, two: a restart does not apply what the settings have changed since the deploy: env TOKEN" in said
+    assert "hunter2" not in said

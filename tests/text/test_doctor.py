@@ -18,7 +18,13 @@ SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home=
 MEGABYTE, GIGABYTE = 2**20, 2**30
 
 
-def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None, **facts: Any) -> list[Finding]:
+def found(
+    settings: Settings = SETTINGS,
+    *,
+    looked: dict[str, Any] | None = None,
+    live: dict[str, Any] | None = None,
+    **facts: Any,
+) -> list[Finding]:
     """What is found on a server that is well but for these facts."""
     seen: Any = {
         "releases": [],
@@ -44,9 +50,15 @@ def found(settings: Settings = SETTINGS, *, looked: dict[str, Any] | None = None
         "tools": {"git": "2.39.5", "Python": "3.11.2"},
         "wrong_pid_files": [],
         "versions": {},
-        "django": {},
     }
-    return list(findings(settings, Snapshot.parse(seen | (looked or {})), {"checkup": told | facts}, 1000.0))
+    django: dict[str, Any] = {
+        "debug": False,
+        "generated_key": False,
+        "media_in_release": None,
+        "databases_in_release": [],
+    }
+    outputs = {"checkup": told | facts, "live_settings": django | (live or {})}
+    return list(findings(settings, Snapshot.parse(seen | (looked or {})), outputs, 1000.0))
 
 
 def size(size: int, inodes: int) -> dict[str, int]:
@@ -76,9 +88,10 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"noexec": True}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of this machine's"),
-        ({"django": {"DEBUG": "True"}}, False, "DEBUG is on"),
-        ({"django": {"MEDIA_ROOT": "/srv/demo/r1/repository/media"}}, False, "inside a release"),
-        ({"django": {"databases_in_release": ["/srv/demo/r1/repository/db"]}}, False, "inside a release"),
+        ({"live": {"debug": True}}, False, "DEBUG is on"),
+        ({"live": {"generated_key": True}}, False, "SECRET_KEY is the one that `startproject` wrote"),
+        ({"live": {"media_in_release": "media"}}, False, "inside a release"),
+        ({"live": {"databases_in_release": ["src/db.sqlite3"]}}, False, "inside a release"),
     ],
 )
 def test_what_is_wrong_is_said(facts: dict[str, Any], fatal: bool, said: str) -> None:
@@ -87,10 +100,10 @@ def test_what_is_wrong_is_said(facts: dict[str, Any], fatal: bool, said: str) ->
     assert one[0].remedy
 
 
-@pytest.mark.parametrize("media", ["", "/srv/media", "/srv/demo/shared/media", "/srv/demo/r1/repository/media"])
-def test_uploads_outside_of_a_release_or_in_a_shared_directory_are_well(media: str) -> None:
-    settings = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/demo", shared_dirs=["media"])
-    assert found(settings, django={"MEDIA_ROOT": media}) == []
+@pytest.mark.parametrize(("shared", "findings"), [(["media"], 0), (["media/uploads"], 0), (["uploads", "med"], 1)])
+def test_uploads_that_the_next_release_shares_are_well(shared: list[str], findings: int) -> None:
+    settings = replace(SETTINGS, shared_dirs=shared)
+    assert len(found(settings, live={"media_in_release": "media/uploads"})) == findings
 
 
 def test_gunicorns_that_lose_requests_are_named() -> None:

@@ -118,6 +118,7 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
             "migrations_gone": [{"app": HOSTILE, "name": HOSTILE}],
             "migrations": [{"app": HOSTILE, "name": HOSTILE, "operations": [{"operation": HOSTILE, "class": HOSTILE}]}],
             "settings": [{"file": HOSTILE, "names": [HOSTILE]}],
+            "fabfile": [HOSTILE],
         }
     )
     print_json({HOSTILE: HOSTILE})

@@ -33,6 +33,7 @@ from .preflight import (
 )
 from .run import Run
 from .session import Who, access, needed, resolve, working
+from .unapplied import unapplied, warn_of_unapplied
 
 LONGEST_REF = 100
 """Bytes of a ref that a release's name may have: file systems take 255 in all."""
@@ -160,6 +161,7 @@ def restart(
         check_servers(snapshots)
         live = live_releases(snapshots)
         deployments = on_release(live, snapshots, who, "restart")
+        warn_of_unapplied(unapplied(fleet, deployments), report)
         run = Run(fleet, deployments, recipe, UNDO["restart"], report, batch=settings.batch)
         run.execute()
     names = ", ".join(sorted({release.name for release in live.values()}))

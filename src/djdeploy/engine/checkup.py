@@ -9,6 +9,7 @@ from ..errors import DeployError
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..script.deployment import Deployment, step_environment
+from ..script.fragments import as_the_site
 from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.opening import Access
@@ -80,6 +81,8 @@ def checkups(
 def facts_of(remote: Remote, d: Deployment, report: Report) -> Mapping[str, Any]:
     """What the programs on a host emit."""
     facts = [sh("{p} {home}", p=d.program(name), home=d.settings.home) for name in ("checkup", "status")]
+    if d.snapshot.current:  # what it says is no reason to fail: it is live, and the next release is another
+        facts.append(sh("(\n{ask}\n) || :", ask=as_the_site(d, str(d.starter), "django_settings", d.settings.home)))
     step = Step("examine", "Look at the server", tuple(facts), d.settings.step_timeout)
     runs = remote.run([step], step_environment(d.settings), report)
     raise_failure(remote.host, runs)

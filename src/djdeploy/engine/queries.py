@@ -26,6 +26,7 @@ from .on_hosts import Answers, run_on_hosts, snapshots
 from .preflight import check_servers, live_releases
 from .run import raise_failure
 from .session import Who, access, needed, resolve, working
+from .unapplied import unapplied
 
 # --- what is there ----------------------------------------------------------------------------------------------------
 
@@ -132,7 +133,8 @@ def difference(
     """Compares two commits on the first host.
 
     Returns:
-        `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`.
+        `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`
+        (names in templates of settings files) and `fabfile` (what the fabfile has changed).
     """
     if not settings.pulls:
         raise SettingsError("diff", ["only commits of a Git repository can be compared, not those of another `source`"])
@@ -157,7 +159,8 @@ def difference(
         step = Step("diff", "Compare the commits", (command,), settings.step_timeout)
         run = fleet.each(lambda remote: remote.run([step], step_environment(d.settings), report)[-1])[remote]
         raise_failure(remote.host, [run])
-        return {"release": live.name, "from": live.commit, "to": commit, **run.outputs["diff"]}
+        fabfile = unapplied(fleet, {remote: d})[remote]
+        return {"release": live.name, "from": live.commit, "to": commit, **run.outputs["diff"], "fabfile": fabfile}
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------

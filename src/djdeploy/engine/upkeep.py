@@ -12,6 +12,7 @@ from ..project.secret_files import as_input, read_secrets
 from ..project.settings import Settings
 from ..recipe import SECRETS, SETUP
 from ..script.deployment import Deployment
+from ..script.fragments import as_the_site
 from ..script.stages import BUILD
 from ..script.steps import Step
 from ..server.shell import sh
@@ -80,9 +81,9 @@ def manage(job: Job, command: str, *, all_hosts: bool) -> None:
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
             raise DeployError("no release is live", code="nothing-live", host=d.host)
-        return [
-            Step("manage", f"manage.py {command}", (d.manage(*words),), programs=("django", "python"))
-        ]  # no timeout: somebody sits before it
+        run = as_the_site(d, "manage.py", *words)
+        # No timeout: somebody sits before it.
+        return [Step("manage", f"manage.py {command}", (run,), programs=("django", "python"))]
 
     run_on_hosts(remotes, job.settings, steps, report=tables.Printer(names=len(remotes) > 1))
 

@@ -6,8 +6,10 @@ import configparser
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from ..remote.wire import LiveSettings
 from ..server.layout import LAUNCHER
 from ..server.shell import sh
 from ..server.snapshot import Snapshot
@@ -139,7 +141,8 @@ def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float)
     yield from ownership(facts)
     yield from supervisor(settings, facts)
     yield from running(outputs.get("processes", ()), facts)
-    yield from django(settings, facts["django"])
+    if "live_settings" in outputs:
+        yield from django(settings, outputs["live_settings"])
     yield from (Finding(problem, LOSS, fatal=False) for problem in problems_with(settings, facts["versions"]))
 
 
@@ -330,24 +333,39 @@ def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
         yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
 
 
-def django(settings: Settings, outputs: Facts) -> Iterator[Finding]:
+def django(settings: Settings, live: LiveSettings) -> Iterator[Finding]:
     """What the live release's own settings say."""
-    if outputs.get("DEBUG") == "True":
-        yield Finding("DEBUG is on: errors show the source to everybody", "Set DEBUG = False in production", False)
-    for path in outputs.get("databases_in_release", ()):
+    if live["debug"]:
+        yield debug_is_on()
+    if live["generated_key"]:
+        yield key_is_generated()
+    yield from (database_in_release(path) for path in live["databases_in_release"])
+    media = live["media_in_release"]
+    if media is not None and not lies_in(media, settings.shared_dirs):
         yield Finding(
-            f"the database {path} is a file inside a release: the site loses its data with each deploy",
-            "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release",
-            False,
+            f"MEDIA_ROOT is {media}, inside a release: uploads are left behind by the next deploy",
+            f"Add {media!r} to shared_dirs",
+            fatal=False,
         )
-    media = outputs.get("MEDIA_ROOT", "")
-    home = f"{settings.home.rstrip('/')}/"
-    if media.startswith(home) and not media.startswith(f"{home}shared/"):
-        inside = media[len(home) :].split("/", 2)
-        shared = inside[2] if len(inside) == 3 and inside[1] == "repository" else ""
-        if shared not in settings.shared_dirs:
-            yield Finding(
-                f"MEDIA_ROOT is {media}, inside a release: uploads are left behind by the next deploy",
-                f"Add {shared or 'its path in the repository'!r} to shared_dirs",
-                fatal=False,
-            )
+
+
+def lies_in(path: str, shared: Sequence[str]) -> bool:
+    """Whether a path of the repository is shared, by itself or with a directory above it."""
+    return any(PurePosixPath(each) in [PurePosixPath(path), *PurePosixPath(path).parents] for each in shared)
+
+
+def debug_is_on() -> Finding:
+    what = "DEBUG is on: errors show the source and the settings to everybody"
+    return Finding(what, 'In Django\'s settings: DEBUG = os.environ.get("DEBUG") == "1"', fatal=False)
+
+
+def key_is_generated() -> Finding:
+    what = "SECRET_KEY is the one that `startproject` wrote into the repository: who reads it can sign in as anybody"
+    remedy = 'In Django\'s settings: SECRET_KEY = os.environ["SECRET_KEY"]; and in the fabfile: env={"SECRET_KEY": ...}'
+    return Finding(what, remedy, fatal=False)
+
+
+def database_in_release(path: str) -> Finding:
+    what = f"the database {path} is a file inside a release: the site loses its data with each deploy"
+    remedy = "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release"
+    return Finding(what, remedy, fatal=False, code="database-in-release")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors.catalogue import CATALOGUE
 from ..remote.wire import SettingsText
-from .checkup import Finding
+from .checkup import Finding, database_in_release, debug_is_on, key_is_generated, lies_in
 from .settings import Settings
 
 
@@ -35,26 +34,5 @@ def of_settings(text: SettingsText, settings: Settings) -> Iterator[Finding]:
         yield debug_is_on()
     if text["generated_key"]:
         yield key_is_generated()
-    for path in text["databases"]:
-        above = {str(parent) for parent in [PurePosixPath(path), *PurePosixPath(path).parents]}
-        if not above.intersection(
-            str(PurePosixPath(shared)) for shared in [*settings.shared_dirs, *settings.linked_files]
-        ):
-            yield database_in_release(path)
-
-
-def debug_is_on() -> Finding:
-    what = "DEBUG is on: errors show the source and the settings to everybody"
-    return Finding(what, 'In Django\'s settings: DEBUG = os.environ.get("DEBUG") == "1"', fatal=False)
-
-
-def key_is_generated() -> Finding:
-    what = "SECRET_KEY is the one that `startproject` wrote into the repository: who reads it can sign in as anybody"
-    remedy = 'In Django\'s settings: SECRET_KEY = os.environ["SECRET_KEY"]; and in the fabfile: env={"SECRET_KEY": ...}'
-    return Finding(what, remedy, fatal=False)
-
-
-def database_in_release(path: str) -> Finding:
-    what = f"the database {path} is a file inside a release: the site loses its data with each deploy"
-    remedy = "Keep it in a shared directory (settings: shared_dirs); fab explain database-in-release"
-    return Finding(what, remedy, fatal=False, code="database-in-release")
+    shared = [*settings.shared_dirs, *settings.linked_files]
+    yield from (database_in_release(path) for path in text["databases"] if not lies_in(path, shared))

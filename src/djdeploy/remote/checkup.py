@@ -13,7 +13,6 @@ import pwd
 import re
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,6 @@ def facts(home: str) -> Table:
         "wrong_pid_files": wrong_pid_files(home, current),
         "versions": versions(os.path.join(current, "virtualenv")),
         "tools": tools(),
-        "django": django(home, current),
     }
 
 
@@ -219,36 +217,6 @@ def versions(virtualenv: str) -> Table:
     for path in glob.glob(os.path.join(glob.escape(virtualenv), "lib/python3*/site-packages/*.dist-info")):
         name, _, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
         found[re.sub(r"[-_.]+", "-", name).lower()] = version
-    return found
-
-
-def django(home: str, current: str) -> Table:
-    """Some of the live release's own settings, as Django has them."""
-    runtime = launch.runtime_for(home, current) if os.path.isdir(current) else None
-    if runtime is None:
-        return {}
-    command = [os.path.join(current, "virtualenv/bin/python"), "manage.py", "diffsettings"]
-    directory = os.path.join(current, "repository", runtime.get("source_dir") or ".")
-    try:
-        done = subprocess.run(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    found = {}
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        name, _, value = line.partition(" = ")
-        if name in ("DEBUG", "MEDIA_ROOT"):
-            quoted = re.search(r"'(.*)'|\"(.*)\"", value)  # also in PosixPath('...')
-            found[name] = next(filter(None, quoted.groups()), "") if quoted else value.partition("  ###")[0]
-        elif name == "DATABASES":
-            names = re.findall(r"'NAME': (?:\w+\()?'(/[^']*)'", value)
-            found["databases_in_release"] = [path for path in names if proc.release_in(os.path.realpath(path), home)]
     return found
 
 

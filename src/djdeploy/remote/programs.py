@@ -9,9 +9,11 @@ PROGRAMS = {
     "bytecode": "release.bytecode",  # shares bytecode between environments
     "checkup": "checkup",  # reports what could make a deploy fail
     "commit": "release.commit",  # reads what a commit says
+    "django_settings": "migrations.settings_program",  # reports what a release's own settings say
     "diff": "release.diff",  # compares two commits
     "emit": "emit",  # sends what a step has found out to the client
     "end": "processes.end",  # ends the processes of a failed first release
+    "in_release": "release.in_release",  # runs a command in a release's own environment
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy
@@ -21,6 +23,7 @@ PROGRAMS = {
     "secret_files": "release.secret_files",  # installs secret files
     "smoke_test": "processes.smoke_test",  # tries a release's own server on a private socket
     "static_overlay": "release.static_overlay",  # keeps the previous release's static files reachable
+    "unapplied_settings": "release.unapplied_settings",  # compares the settings with what a release has
     "unpack": "release.unpack",  # unpacks a commit for somebody who only reads it
     "versions": "versions",  # reports the versions of the server's tools
     "status": "processes.status",  # reports what each process really runs

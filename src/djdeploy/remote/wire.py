@@ -363,6 +363,15 @@ class SettingsText(TypedDict):
     databases: list[str]  # SQLite's files in the repository
 
 
+class LiveSettings(TypedDict):
+    """What Django's settings are in the live release, in its own environment."""
+
+    debug: bool
+    generated_key: bool
+    media_in_release: str | None  # MEDIA_ROOT, from the repository, if it would be left behind
+    databases_in_release: list[str]  # likewise SQLite's files
+
+
 class CommitFacts(TypedDict):
     """What the files of a commit say, none of which was run."""
 
@@ -385,6 +394,8 @@ class Outputs(TypedDict, total=False):
     processes: list[ProcessStatus]
     checkup: dict[str, Any]
     commit_says: CommitFacts
+    live_settings: LiveSettings
+    unapplied: list[Line]
     secrets: dict[str, str]
     diff: dict[str, Any]
     versions: dict[str, str]

@@ -131,13 +131,18 @@ class Deployment:
             "VIRTUAL_ENV": str(self.target.virtualenv),
         }
 
+    @property
+    def starter(self) -> PurePosixPath:
+        """The script on the server whose first word is one of djdeploy's programs."""
+        return PurePosixPath(self.snapshot.programs, STARTER)
+
     def program(self, name: str) -> Shell:
         """The shell words that run one of djdeploy's programs on the server.
 
         Without the project's PYTHON* variables, and without looking for packages, which takes half of Python's start.
         """
-        starter = PurePosixPath(self.snapshot.programs, STARTER)
-        return sh("{python} -X utf8 -ES {starter} {name}", python=self.settings.python, starter=starter, name=name)
+        words = "{python} -X utf8 -ES {starter} {name}"
+        return sh(words, python=self.settings.python, starter=self.starter, name=name)
 
     def manage(self, *words: str) -> Shell:
         """`manage.py` of the release, in its own environment."""
@@ -147,8 +152,7 @@ class Deployment:
     def migrations(self, release: ReleasePaths, *words: str) -> Shell:
         """djdeploy's `migrations` program, with the code and the environment of a release."""
         template = "cd {project}\n{python} {starter} migrations {words}"
-        starter = PurePosixPath(self.snapshot.programs, STARTER)
-        return sh(template, project=release.project, python=release.python, starter=starter, words=words)
+        return sh(template, project=release.project, python=release.python, starter=self.starter, words=words)
 
     def mark(self, **values: Any) -> Shell:
         """Changes the manifest of the release."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from typing import Any
 from ..project.process import Process
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .steps import StepDefinition
+from .steps import Step, StepDefinition
 
 
 def stop(d: Deployment, why: str, *, code: str) -> Shell:
@@ -117,6 +118,26 @@ def link_virtualenv_of_original_layout(d: Deployment) -> Sequence[Shell]:
 
 def runs_inside_the_release(process: Process) -> bool:
     return process.pid_file.startswith("current/")
+
+
+def as_the_site(d: Deployment, *words: str) -> Shell:
+    """Runs the release's Python in its project, in the environment that its processes have."""
+    return sh(
+        "cd {project}\n{in_release} {without} {root} {python} {words}",
+        project=d.target.project,
+        in_release=d.program("in_release"),
+        root=d.target.root,
+        without=[f"--without={name}" for name in d.settings.env],
+        python=d.target.python,
+        words=words,
+    )
+
+
+def unapplied_settings(d: Deployment) -> Step:
+    """Compares the settings with what the release has."""
+    command = sh("{compare} {root}", compare=d.program("unapplied_settings"), root=d.target.root)
+    title = "Compare the settings with the release"
+    return Step("settings", title, (command,), d.settings.step_timeout, input=json.dumps(runtime(d)))
 
 
 def is_migrate(command: str) -> bool:

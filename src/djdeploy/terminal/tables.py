@@ -156,7 +156,9 @@ def print_diff(found: Mapping[str, Any]) -> None:
         say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
     for template in found["settings"]:
         say(f"{template['file']} has new names: {', '.join(template['names'])}")
-    if not found["ahead"] and not found["behind"]:
+    for name in found["fabfile"]:
+        say(f"fabfile: {name}")
+    if not found["ahead"] and not found["behind"] and not found["fabfile"]:
         say("Nothing differs.")
 
 
