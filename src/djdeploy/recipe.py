@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from .project.secret_files import as_input
 from .project.settings import Settings
+from .remote.launch import GUNICORN
 from .script.deployment import Deployment
 from .script.fragments import (
     before_migrate,
@@ -215,9 +216,10 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 @emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
-    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
-        return []
-    return [sh("{smoke} {home} {release}", smoke=d.program("smoke_test"), home=d.layout.home, release=d.release)]
+    names = ["gunicorn"] if any(process.kind == GUNICORN for process in d.settings.processes) else []
+    if d.settings.smoke_test and any(process.health for process in d.settings.processes):
+        names.append("smoke_test")
+    return [sh("{p} {home} {release}", p=d.program(name), home=d.layout.home, release=d.release) for name in names]
 
 
 @group(arrange=compile_while_collecting)

@@ -264,6 +264,8 @@ def as_runtime(process: Process) -> dict[str, Any]:
         "instances": process.instances,
         "pid_file": process.pid_file,
         "timeout": process.timeout,
+        "stop_timeout": process.stop_timeout,
+        "server": process.kind,
         "health": None
         if not isinstance(health, Health)
         else {

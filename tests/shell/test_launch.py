@@ -21,6 +21,7 @@ import pytest
 from djdeploy import Process
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.processes import proc
 from tests.locales import LOCALES, in_locale
 
 from .homes import Home, a_home, answers, web
@@ -150,6 +151,32 @@ def test_gunicorn_gets_a_private_health_socket_besides(home: Home) -> None:
             client.connect(str(path))
             peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             assert struct.unpack("3i", peer)[0] == home.pid("web-1")
+
+
+WRAPPED = {
+    "env X=1 gunicorn site_of:application": {},
+    "nice -n 1 python -m gunicorn site_of:application": {},
+    "sh -c 'cd . && exec gunicorn site_of:application'": {},
+    "./serve.sh": {"server": "gunicorn"},
+    f"{Path(sys.executable).parent}/gunicorn site_of:application": {},
+}
+
+
+@pytest.mark.parametrize("command", WRAPPED)
+def test_gunicorn_has_its_health_socket_behind_whatever_becomes_it(home: Home, command: str) -> None:
+    port = free_port()
+    release = home.release("r1", web(port, command=command, stop_timeout=7, **WRAPPED[command]))
+    script = release / "repository/serve.sh"
+    script.write_text("#!/bin/sh\nexport X=1\nexec env Y=2 gunicorn site_of:application\n")
+    script.chmod(0o755)
+    home.switch("r1")
+    with socket.create_server(("127.0.0.1", port)) as listener, launched(home, "--socket", "web", "0", stdin=listener):
+        wait_until("the server", lambda: answers(port) == "r1")
+        recorded = proc.environment_of(home.pid("web-0"))["DJDEPLOY_HEALTH_SOCKET"]
+        assert recorded == str(home.path / "run/web-0.health")
+        assert home.run("status").outputs["processes"][0]["healthy"] is True
+        command_line, arguments = (proc.read(f"/proc/{home.pid('web-0')}/{name}") for name in ("cmdline", "environ"))
+        assert "--graceful-timeout=7" in command_line + arguments
 
 
 @pytest.mark.parametrize("stdin", ["pipe", "connected socket", "nothing"])

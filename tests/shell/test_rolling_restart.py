@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_an_asgi_site_is_restarted_without_loss(home: Home) -> None:
         ("gunicorn site_of:application -k gevent --graceful-timeout 5", "gevent"),
         ("gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5", "uvicorn_worker"),
         ("uvicorn site_of:asgi --fd 3", "uvicorn"),
+        ("env X=1 uvicorn site_of:asgi --fd 3 --workers 2", "uvicorn"),
     ],
 )
 def test_other_servers_are_restarted_without_loss_of_new_connections(home: Home, command: str, needs: str) -> None:
@@ -98,6 +100,26 @@ def test_other_servers_are_restarted_without_loss_of_new_connections(home: Home,
         assert home.deploy("r2").status == 0
     assert load.summary().failures == {}
     assert releases(port) == {"r2"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "unix:{home}/run/web.sock"])
+def test_the_answers_of_another_instance_do_not_count(home: Home, address: str) -> None:
+    """A server without a health socket that never answers, beside one that does, on the same address."""
+    command = "python -S -c 'import time; time.sleep(600)' --fd 3"
+    old = web(free_port(), command="uvicorn site_of:asgi --fd 3", timeout=3)
+    old = replace(old, bind=address.format(port=free_port(), home=home.path))
+    home.release("r1", old)
+    home.release("r2", replace(old, command=command))
+    home.switch("r1")
+    home.supervise_printed(old)
+    wait_until("r1", lambda: [row["healthy"] for row in home.run("status").outputs["processes"]] == [True, True])
+    first, second = home.pid("web-0"), home.pid("web-1")
+    restarted = home.deploy("r2")
+    assert restarted.status == 1
+    assert (
+        f"web 0: not ready within 3 s: other processes answer on {old.bind}, and this one does not" in restarted.output
+    )
+    assert (home.pid("web-0") != first, home.pid("web-1")) == (True, second)
 
 
 def test_an_instance_is_touched_only_when_the_one_before_it_serves(home: Home) -> None:
@@ -271,7 +293,8 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     assert home.restart("r1").status == 0
     restarted = home.deploy("r2")
     assert restarted.status == 0
-    assert "did not end within 2 s of TERM: killed" in restarted.output
+    assert "has not ended within its 1 s, so what it still does is cut off" in restarted.output
+    assert "is killed" in restarted.output
     assert all(Path(f"/proc/{pid}/cwd").readlink() == home.path / "r2/repository" for pid in home.left())
 
 

@@ -38,6 +38,12 @@ def test_a_release_that_answers_passes_and_leaves_nothing_behind(home: Home) -> 
     assert output.startswith("web answered / with 200 in ")
 
 
+def test_a_release_is_tried_behind_whatever_becomes_its_server(home: Home) -> None:
+    more = 'assert os.environ["X"] == "1" and len(__import__("sys").argv) > 1'
+    process = web(free_port(), command="env X=1 nice gunicorn site_of:application --workers 3")
+    assert tried(home, process, more=more)[1].startswith("web answered / with 200 in ")
+
+
 BROKEN = {
     "import missing_module": "No module named 'missing_module'",
     "import os; os._exit(3)": "its server exits",

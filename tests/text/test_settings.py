@@ -311,7 +311,7 @@ IN_THE_OPEN: dict[type, set[str]] = {
         *("smoke_test", "forward_agent", "connect_timeout", "step_timeout", "lock_timeout", "parallel", "batch"),
         *("source", "probe"),
     },
-    Process: {"name", "bind", "instances", "pid_file", "health", "timeout"},
+    Process: {"name", "bind", "instances", "pid_file", "health", "timeout", "stop_timeout", "server"},
     Health: {"path", "status", "contains", "timeout"},
     Probe: {"rate", "path", "max_failures"},
     Host: {"name", "skip", "labels"},

@@ -16,6 +16,7 @@ from djdeploy import Health, Process, Settings
 from djdeploy.errors.kinds import SettingsError
 from djdeploy.project.supervisor_conf import problems_with, supervisor_conf
 from djdeploy.remote.launch import ServerCommand
+from djdeploy.remote.servers import stop_seconds, worker_class
 
 WEB = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/health/")
 WORKER = Process("worker", "celery -A demo worker", instances=3)
@@ -120,11 +121,10 @@ def test_a_path_that_supervisor_cannot_read_is_refused(home: str) -> None:
 @given(command=st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text))
 def test_no_command_reaches_the_configuration(command: str) -> None:
     """It is shown in a comment, and travels with the release."""
-    text = supervisor_conf(settings(replace(WEB, command=command, bind=None)))
-    lines = [line for line in text.splitlines() if not line.startswith(";")]
-    assert lines == [
-        line for line in supervisor_conf(settings(replace(WEB, bind=None))).splitlines() if not line.startswith(";")
-    ]
+    worker = replace(WORKER, stop_timeout=60)
+    texts = [supervisor_conf(settings(each)) for each in (replace(worker, command=command), worker)]
+    lines, others = ([line for line in text.splitlines() if not line.startswith(";")] for text in texts)
+    assert lines == others
 
 
 # --- what cannot be made loss-free ------------------------------------------------------------------------------------
@@ -171,47 +171,79 @@ def test_a_health_question_may_be_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "is_gunicorn", "takes_socket", "seconds", "worker"),
+    ("command", "kind"),
     [
-        ("gunicorn demo.wsgi", True, True, 30, "sync"),
-        ("/srv/env/bin/gunicorn demo.wsgi --graceful-timeout 7", True, True, 7, "sync"),
-        ("python -m gunicorn demo.wsgi --graceful-timeout=90 -k gevent", True, True, 90, "gevent"),
-        ("gunicorn demo.wsgi --threads=4", True, True, 30, "gthread"),
-        (
-            "gunicorn demo.asgi --worker-class uvicorn_worker.UvicornWorker",
-            True,
-            True,
-            30,
-            "uvicorn_worker.uvicornworker",
-        ),
-        ("gunicorn demo.wsgi -kgthread", True, True, 30, "gthread"),
-        ("uvicorn demo.asgi --fd 3", False, True, 30, "sync"),
-        ("uvicorn demo.asgi --fd=3", False, True, 30, "sync"),
-        ("daphne -e fd:fileno=3 demo.asgi", False, False, 30, "sync"),
-        ("hypercorn --bind fd://3 demo:app", False, True, 30, "sync"),
-        ("uvicorn demo.asgi --fd 30", False, False, 30, "sync"),
-        ("celery -A demo worker", False, False, 30, "sync"),
-        ("echo 'unbalanced", False, False, 30, "sync"),
-        ("gunicorn demo.wsgi --graceful-timeout", True, True, 30, "sync"),
+        ("gunicorn demo.wsgi", "gunicorn"),
+        ("/srv/env/bin/gunicorn demo.wsgi", "gunicorn"),
+        ("python -m gunicorn demo.wsgi", "gunicorn"),
+        ("/usr/bin/python3 -X dev -W ignore -m gunicorn demo.wsgi", "gunicorn"),
+        ("env X=1 gunicorn demo.wsgi", "gunicorn"),
+        ("env -u PYTHONPATH X='a b' nice -n 5 python -m gunicorn demo.wsgi", "gunicorn"),
+        ("newrelic-admin run-program gunicorn demo.wsgi", "gunicorn"),
+        ("opentelemetry-instrument --traces_exporter console gunicorn demo.wsgi", "gunicorn"),
+        ("ddtrace-run gunicorn demo.wsgi", "gunicorn"),
+        ("chamber exec demo -- gunicorn demo.wsgi", "gunicorn"),
+        ("taskset -c 0,1 gunicorn demo.wsgi", "gunicorn"),
+        ("sh -c 'ulimit -n 4096; exec gunicorn demo.wsgi'", "gunicorn"),
+        ("bash -lc 'exec env X=1 /srv/bin/gunicorn demo.wsgi'", "gunicorn"),
+        ("sh -c 'gunicorn demo.wsgi; echo ended'", "other"),
+        ("./serve.sh", "other"),
+        ("python manage.py gunicorn", "other"),
+        ("uvicorn demo.asgi --fd 3", "descriptor"),
+        ("env X=1 uvicorn demo.asgi --fd=3", "descriptor"),
+        ("sh -c 'exec uvicorn demo.asgi --fd 3'", "descriptor"),
+        ("hypercorn --bind fd://3 demo:app", "descriptor"),
+        ("uvicorn demo.asgi --fd 30", "other"),
+        ("uvicorn gunicorn.asgi:app", "other"),
+        ("daphne -e fd:fileno=3 demo.asgi", "other"),
+        ("celery -A demo worker", "other"),
+        ("echo 'unbalanced", "other"),
+        (" ", "other"),
     ],
 )
-def test_a_command_is_understood_in_one_way(
-    command: str, is_gunicorn: bool, takes_socket: bool, seconds: int, worker: str
-) -> None:
-    found = ServerCommand.parse(command)
-    assert (found.is_gunicorn, found.takes_socket, found.graceful_seconds) == (is_gunicorn, takes_socket, seconds)
-    assert found.worker_class == worker
+def test_which_server_a_command_becomes_is_decided_in_one_place(command: str, kind: str) -> None:
+    assert ServerCommand.parse(command).kind == kind
+
+
+def test_what_no_command_says_the_settings_say() -> None:
+    assert replace(WEB, command="./serve.sh").kind == "other"
+    assert replace(WEB, command="./serve.sh", server="gunicorn").kind == "gunicorn"
+    assert replace(WEB, server="other").kind == "other"
+    assert not any("descriptor 3" in why for why in problems_with(settings(replace(WEB, server="gunicorn"))))
 
 
 @pytest.mark.parametrize(
-    ("words", "is_it"),
+    ("command", "seconds", "worker"),
     [
-        (["/env/bin/python", "/env/bin/gunicorn", "demo.wsgi"], True),
-        (["/env/bin/python", "-m", "gunicorn", "demo.wsgi"], True),
-        (["/env/bin/gunicorn", "demo.wsgi"], True),
-        (["/env/bin/python", "manage.py", "gunicorn"], False),
-        ([], False),
+        ("gunicorn demo.wsgi", 30, "sync"),
+        ("nice -n 5 gunicorn demo.wsgi --graceful-timeout 7", 7, "sync"),
+        ("python -m gunicorn demo.wsgi --graceful-timeout=90 -k gevent", 90, "gevent"),
+        ("sh -c 'exec gunicorn demo.wsgi --graceful-timeout=90 --threads=4'", 90, "gthread"),
+        ("gunicorn demo.asgi --worker-class uvicorn_worker.UvicornWorker", 30, "uvicorn_worker.uvicornworker"),
+        ("gunicorn demo.wsgi -kgthread", 30, "gthread"),
+        ("gunicorn demo.wsgi --graceful-timeout", 30, "sync"),
     ],
 )
-def test_a_gunicorn_that_runs_is_known_by_its_words(words: list[str], is_it: bool) -> None:
-    assert ServerCommand(words).runs_gunicorn is is_it
+def test_gunicorns_options_are_read_and_not_those_of_what_becomes_it(command: str, seconds: int, worker: str) -> None:
+    assert stop_seconds({"command": command}) == seconds
+    assert worker_class(ServerCommand.parse(command).server) == worker
+
+
+@pytest.mark.parametrize(
+    ("process", "seconds"),
+    [
+        ({"stop_timeout": 600}, 600),
+        ({"bind": "127.0.0.1:1"}, 30),
+        ({}, 300),
+        ({"command": "gunicorn demo.wsgi --graceful-timeout 7", "graceful_timeout": 50}, 50),
+        ({"command": "gunicorn demo.wsgi --graceful-timeout 7", "graceful_timeout": None}, 7),
+        ({"command": "gunicorn demo.wsgi --graceful-timeout 7", "graceful_timeout": 50, "stop_timeout": 2.5}, 2.5),
+    ],
+)
+def test_how_long_a_process_may_take_to_end(process: dict[str, Any], seconds: float) -> None:
+    assert stop_seconds({"command": "celery -A demo worker", **process}) == seconds
+
+
+def test_supervisor_is_more_patient_than_a_process_may_take() -> None:
+    for process, seconds in ((replace(WORKER, stop_timeout=600), 610), (replace(WEB, stop_timeout=89.5), 100)):
+        assert parsed(supervisor_conf(settings(process)))[0].process_configs[0].stopwaitsecs == seconds

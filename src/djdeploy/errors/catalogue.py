@@ -264,6 +264,11 @@ THE_PROCESSES = {
         "The server's log is shown above. Try the release on your machine with the same settings. If its server cannot "
         "run on a socket: smoke_test=False in the settings.",
     ),
+    "server-configuration": Entry(
+        "Gunicorn was asked for its configuration in the new release's own environment, which its options, "
+        "GUNICORN_CMD_ARGS and gunicorn.conf.py make together. As it is it cannot run under a process manager.",
+        "Remove from gunicorn.conf.py, the command and `env` what the lines above name; then: fab deploy",
+    ),
     "no-restart": Entry(
         "The old process ended, and Supervisor did not start it again: its program was not installed as djdeploy "
         "prints it.",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
+from ..remote.launch import ServerCommand
 from .compound import Either, MappingOf, One, OrNone
-from .kinds import Amount, Count, Seconds
+from .kinds import Amount, Choice, Count, Seconds
 from .strings import AnyText, Bind, Command, HeaderName, HeaderValue, Name, PidFile, RequestPath
 from .values import Checked, declared, duplicates, setting
 
@@ -79,10 +81,28 @@ class Process(Checked):
         "what each instance must answer before the next one is restarted: a path, or a `Health`",
     )
     timeout: float = setting(60, Seconds(), "seconds in which an instance must become ready")
+    stop_timeout: float | None = setting(
+        None,
+        OrNone(Seconds()),
+        "seconds that an ending process may take before it is killed; None: what Gunicorn's own configuration says, "
+        "30 for other servers, and 300 without `bind`",
+    )
+    server: Literal["auto", "gunicorn", "descriptor", "other"] = setting(
+        "auto",
+        Choice("auto", "gunicorn", "descriptor", "other"),
+        "the server that `command` becomes: `gunicorn`; one that is told to listen on `descriptor` 3; or an `other`, "
+        "which binds its address itself. `auto` finds it in the command, also behind `env`, `nice` and the like, but "
+        "not in a script that the command runs",
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.health, str):
             object.__setattr__(self, "health", Health(self.health))
+
+    @property
+    def kind(self) -> str:
+        """The server that the command becomes, as the release records it."""
+        return ServerCommand.parse(self.command).kind if self.server == "auto" else self.server
 
     def problems(self) -> Iterator[str]:
         names = (self.pid_file.format(name=self.name, instance=instance) for instance in range(2))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 from ..errors import SettingsError
-from ..remote.launch import ServerCommand
+from ..remote.launch import DESCRIPTOR, GUNICORN, ServerCommand
+from ..remote.servers import options, stop_seconds, worker_class
 from .process import Process
 from .settings import Settings
 
@@ -41,8 +44,8 @@ def _head(settings: Settings, account: str | None) -> str:
         f"; `fab setup`: put them into /etc/supervisor/conf.d/{project}.conf on the server; then, as root there:",
         ";     supervisorctl update",
         "; What each process runs, and its environment, comes with the release: a deploy never needs root.",
-        "; Install it again when a process is added, or its bind, its number of instances or its",
-        "; --graceful-timeout changes.",
+        "; Install it again when a process is added, or its bind, its number of instances or its stop_timeout",
+        "; changes.",
     ]
     if account is None:
         lines.append("; The settings do not name the account: without `user=` Supervisor runs these as root.")
@@ -110,8 +113,8 @@ def _stopping(process: Process) -> Iterator[str]:
     yield "stopsignal=TERM"
     yield "stopasgroup=false"
     yield "killasgroup=true"
-    seconds = ServerCommand.parse(process.command).graceful_seconds
-    yield f"; Longer than the server's own grace for its last requests ({seconds} s)."
+    seconds = math.ceil(stop_seconds(asdict(process) | {"server": process.kind}))
+    yield f"; Longer than the process may take to end ({seconds} s; in the settings: stop_timeout)."
     yield f"stopwaitsecs={seconds + MARGIN}"
 
 
@@ -169,7 +172,7 @@ def problems_with(settings: Settings, versions: Mapping[str, str] | None = None)
 
 
 def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator[str]:
-    name, command = process.name, ServerCommand.parse(process.command)
+    name, server = process.name, ServerCommand.parse(process.command).server
     if not process.bind:
         return
     if process.instances == 1:
@@ -181,31 +184,35 @@ def _process_problems(process: Process, versions: Mapping[str, str]) -> Iterator
         yield f"{name} binds an IPv6 address, which Supervisor cannot hold: bind 127.0.0.1 or unix:/path instead."
     if not process.health:
         yield f"{name} has no `health`: any answer, also an error, counts as ready, and the smoke test leaves it out."
-    yield from _server_problems(name, command) if command.is_gunicorn else _foreign_problems(name, command)
-    yield from _worker_problems(name, command.worker_class, _version(versions.get("gunicorn", "")))
+    if process.kind != GUNICORN:
+        yield from _foreign_problems(process)
+        return
+    yield from _server_problems(name, options(server))
+    yield from _worker_problems(name, worker_class(server), _version(versions.get("gunicorn", "")))
 
 
-def _server_problems(name: str, command: ServerCommand) -> Iterator[str]:
-    options = command.options
-    if options & {"-b", "--bind"}:
+def _server_problems(name: str, given: set[str]) -> Iterator[str]:
+    if given & {"-b", "--bind"}:
         yield f"{name}: `--bind` in its command has no effect: it listens on `bind` of the settings. Remove it."
-    if options & {"-p", "--pid"}:
+    if given & {"-p", "--pid"}:
         yield f"{name}: `--pid` in its command: a stale file keeps Gunicorn from starting. Remove it."
-    if options & {"-D", "--daemon"}:
+    if given & {"-D", "--daemon"}:
         yield f"{name}: with `--daemon` Supervisor loses the server and starts it for ever. Remove it."
-    if "--preload" in options:
+    if "--preload" in given:
         yield f"{name}: `--preload` in its command makes a restart slower, and is rarely needed."
-    if options & {"--reload"}:
+    if given & {"--reload"}:
         yield f"{name}: `--reload` is for development: it restarts workers whenever a file changes."
 
 
-def _foreign_problems(name: str, command: ServerCommand) -> Iterator[str]:
-    if not command.takes_descriptor:
+def _foreign_problems(process: Process) -> Iterator[str]:
+    name = process.name
+    if process.kind != DESCRIPTOR:
         yield (
             f"{name}: only Gunicorn takes a socket from Supervisor by itself. "
-            f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address."
+            f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address. "
+            f'If its command is a script that execs Gunicorn: server="gunicorn".'
         )
-    yield f"{name} is not Gunicorn: its instances cannot be checked one by one, nor smoke-tested."
+    yield f"{name} is not Gunicorn: it is not smoke-tested."
 
 
 def _worker_problems(name: str, worker: str, version: tuple[int, ...]) -> Iterator[str]:

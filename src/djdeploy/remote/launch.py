@@ -15,6 +15,7 @@ import errno
 import fcntl
 import glob
 import json
+import math
 import os
 import pwd
 import re
@@ -40,6 +41,7 @@ GIVEN_UP = 3  # deaths in a row after which a release that was never published i
 UNREADABLE = 5  # seconds in which a release that cannot be read may become readable
 BUSY = 10  # seconds in which the old server's address must become free, when we bind it ourselves
 BACKLOG = 2048  # as Gunicorn's own
+HEALTH = "DJDEPLOY_HEALTH_SOCKET"  # the variable that says where this instance alone listens, if it does
 
 
 class Failed(Exception):
@@ -303,7 +305,7 @@ def note_failure(release: str, why: str) -> None:
 def environment(launch: Launch, home: str, number: str, inherited: dict[str, str]) -> dict[str, str]:
     """The server's environment: Supervisor's, then the release's, then ours."""
     runtime, virtualenv = launch.runtime, os.path.join(launch.release, "virtualenv")
-    made = {k: v for k, v in inherited.items() if k not in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")}
+    made = {k: v for k, v in inherited.items() if k not in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", HEALTH)}
     made.update(account())
     made.update(runtime.get("env", {}))
     made["PATH"] = os.path.join(virtualenv, "bin") + os.pathsep + made.get("PATH", os.defpath)
@@ -337,11 +339,11 @@ def folder(launch: Launch) -> str:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-GRACEFUL = 30  # seconds that Gunicorn lets its workers finish, if its command does not say otherwise
+GUNICORN, DESCRIPTOR, OTHER = "gunicorn", "descriptor", "other"  # what a server does with the sockets that it is given
 
 
 class ServerCommand(NamedTuple):
-    """The words of a process's command, and what they mean for a deploy. The only place where they are understood."""
+    """The words of a process's command, and which server they become. The setting `server` may say it instead."""
 
     words: list[str]
 
@@ -354,65 +356,60 @@ class ServerCommand(NamedTuple):
             return cls(command.split())
 
     @property
-    def is_gunicorn(self) -> bool:
-        """Whether the server takes sockets by LISTEN_FDS, as many as there are."""
-        return bool(self.words) and (
-            os.path.basename(self.words[0]) == "gunicorn" or self.words[1:3] == ["-m", "gunicorn"]
-        )
-
-    @property
-    def runs_gunicorn(self) -> bool:
-        """The same of a running process, whose command begins with the interpreter of Gunicorn's script."""
-        return any(ServerCommand(self.words[i:]).is_gunicorn for i in range(min(2, len(self.words))))
-
-    @property
-    def takes_descriptor(self) -> bool:
-        """Whether it is told to listen on descriptor 3: `--fd 3` is how Uvicorn and others say it."""
-        return bool(re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(self.words)))
-
-    @property
-    def takes_socket(self) -> bool:
-        """Whether the server listens on what it is given."""
-        return self.is_gunicorn or self.takes_descriptor
-
-    @property
-    def graceful_seconds(self) -> int:
-        """How long the server lets its workers finish when it is told to end."""
-        value = self.option("", "--graceful-timeout")
-        return int(value) if value.isdigit() else GRACEFUL
-
-    @property
-    def worker_class(self) -> str:
-        """Gunicorn's kind of worker, in lower case."""
-        threads = self.option("", "--threads")
-        return self.option("-k", "--worker-class").lower() or ("gthread" if threads else "sync")
-
-    @property
-    def options(self) -> set[str]:
-        """The options that are given, without their values; the short ones also where the value follows at once."""
-        short = {word[:2] for word in self.words if re.match(r"-\w", word)}
-        return {word.partition("=")[0] for word in self.words if word.startswith("--")} | short
-
-    def option(self, short: str, long: str) -> str:
-        """The value of an option, in any of the ways to write it; empty if it is not given."""
+    def gunicorn(self) -> int | None:
+        """The place of the word that is Gunicorn: the first, or after what becomes it, as `env` or `python -m`."""
         for place, word in enumerate(self.words):
-            if word in (short, long):
-                return "".join(self.words[place + 1 : place + 2])
-            if word.startswith(f"{long}="):
-                return word.partition("=")[2]
-            if short and re.match(rf"{short}[^-]", word):
-                return word[len(short) :]
-        return ""
+            if word.endswith(".py"):
+                break  # what follows are the words of a script
+            if os.path.basename(word) == "gunicorn" and not re.search(r"\s", word):
+                return place
+        return None
+
+    @property
+    def server(self) -> ServerCommand:
+        """The same without what becomes the server: its own name, and its own options."""
+        scripts = [self.words[i + 1] for i, word in enumerate(self.words[:-1]) if re.fullmatch(r"-[a-z]*c", word)]
+        shell = re.search(r"(?:^|\s)exec\s+(.*)", scripts[0], re.DOTALL) if scripts else None  # sh -c 'exec gunicorn'
+        return ServerCommand.parse(shell[1]).server if shell else ServerCommand(self.words[self.gunicorn or 0 :])
+
+    @property
+    def kind(self) -> str:
+        """`gunicorn` takes sockets by LISTEN_FDS, as many as there are; `descriptor` is told to listen on number 3."""
+        server = self.server
+        if server.gunicorn is not None:
+            return GUNICORN
+        return DESCRIPTOR if re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(server.words)) else OTHER
 
 
-def command_of(launch: Launch) -> ServerCommand:
-    """The command to run, without what instances would take from each other."""
-    command = ServerCommand(shlex.split(launch.process["command"]))
-    is_chosen = command.options & {"--control-socket", "--no-control-socket"}
-    if command.is_gunicorn and has_control_socket(launch.release) and not is_chosen:
-        # By default it is one path for all: each instance would remove the other's.
-        return ServerCommand([*command.words, "--no-control-socket"])
-    return command
+def kind_of(process: Table) -> str:
+    """Which server it is: one decision, which the release has recorded. A release of an older djdeploy has not."""
+    return process.get("server") or ServerCommand.parse(process["command"]).kind
+
+
+def command_of(launch: Launch, made: dict[str, str]) -> list[str]:
+    """The words to run in this environment."""
+    words = shlex.split(launch.process["command"])
+    return told(words, gunicorn_options(launch), made) if kind_of(launch.process) == GUNICORN else words
+
+
+def told(words: list[str], options: list[str], made: dict[str, str]) -> list[str]:
+    """A command that gives its Gunicorn more options: after its own, or by the environment where a script starts it."""
+    if options and ServerCommand(words).gunicorn is None:
+        made["GUNICORN_CMD_ARGS"] = " ".join([made.get("GUNICORN_CMD_ARGS", ""), *map(shlex.quote, options)]).strip()
+        return words
+    return [*words, *options]
+
+
+def gunicorn_options(launch: Launch) -> list[str]:
+    """What Gunicorn is told besides: how long it may take to end, and nothing that instances would take from others."""
+    options = []
+    if launch.process.get("stop_timeout"):
+        options.append(f"--graceful-timeout={math.ceil(launch.process['stop_timeout'])}")
+    if has_control_socket(launch.release) and "control-socket" not in launch.process["command"]:
+        options.append(
+            "--no-control-socket"
+        )  # by default it is one path for all: each instance would remove the other's
+    return options
 
 
 def has_control_socket(release: str) -> bool:
@@ -422,11 +419,13 @@ def has_control_socket(release: str) -> bool:
     return any(tuple(map(int, version[:2])) >= (25, 1) for version in versions)
 
 
-def program(words: list[str], path: str) -> str:
-    found = shutil.which(words[0], path=path)
+def program(words: list[str], path: str, directory: str) -> str:
+    """The file to run: on PATH, or, if its name has a /, from the directory in which it will run."""
+    name = os.path.join(directory, words[0]) if "/" in words[0] else words[0]
+    found = shutil.which(name, path=path)
     if found is None:
-        where = path.split(os.pathsep)[0]
-        raise Failed(NO_COMMAND, f"there is no program {words[0]!r} in {where} nor on PATH: is it a requirement?")
+        where = directory if "/" in words[0] else f"{path.split(os.pathsep)[0]} nor on PATH"
+        raise Failed(NO_COMMAND, f"there is no program {words[0]!r} in {where}: is it a requirement?")
     return found
 
 
@@ -485,9 +484,13 @@ def unix_socket(path: str, mode: int) -> socket.socket:
     return made
 
 
+def health_path(instance: Instance) -> str:
+    return os.path.join(instance.run, f"{instance.name}.health")
+
+
 def health_socket(instance: Instance) -> int:
     """A socket that only this instance listens on, so that a deploy can ask it and no other."""
-    path = os.path.join(instance.run, f"{instance.name}.health")
+    path = health_path(instance)
     try:
         return aside(unix_socket(path, 0o600).detach())
     except OSError as error:
@@ -511,17 +514,19 @@ def hand_over(sockets: list[int]) -> dict[str, str]:
     return {"LISTEN_FDS": str(len(sockets)), "LISTEN_PID": str(os.getpid())} if sockets else {}
 
 
-def sockets_for(instance: Instance, launch: Launch, command: ServerCommand, with_socket: bool) -> list[int]:
-    bind, sockets = launch.process.get("bind"), []
+def sockets_for(instance: Instance, launch: Launch, with_socket: bool, made: dict[str, str]) -> list[int]:
+    """What the server listens on. Its environment records whether it has a socket of its own, for whoever asks it."""
+    bind, kind, sockets = launch.process.get("bind"), kind_of(launch.process), []
     if with_socket:
         sockets.append(given_socket())
-    elif bind and command.takes_socket:
+    elif bind and kind != OTHER:
         sockets.append(bound_socket(bind))
-    if sockets and command.is_gunicorn:
+    if sockets and kind == GUNICORN:
         sockets.append(health_socket(instance))
+        made[HEALTH] = health_path(instance)
     else:
         with contextlib.suppress(OSError):  # of a command that was another one before: nobody answers there
-            os.unlink(os.path.join(instance.run, f"{instance.name}.health"))
+            os.unlink(health_path(instance))
     return sockets
 
 
@@ -572,12 +577,11 @@ def become(instance: Instance, with_socket: bool) -> NoReturn:
         launch = wait_for_release(instance)
     say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
     log(instance, f"starts {os.path.basename(launch.release)}")
-    command = command_of(launch)
-    words = command.words
     made = environment(launch, instance.home, instance.number, dict(os.environ))
-    sockets = sockets_for(instance, launch, command, with_socket)
+    words = command_of(launch, made)
+    sockets = sockets_for(instance, launch, with_socket, made)
     enter(folder(launch))
-    path = program(words, made["PATH"])
+    path = program(words, made["PATH"], made["PWD"])
     made.update(hand_over(sockets))
     sys.stderr.flush()
     try:

@@ -14,6 +14,7 @@ PROGRAMS = {
     "emit": "emit",  # sends what a step has found out to the client
     "end": "processes.end",  # ends the processes of a failed first release
     "in_release": "release.in_release",  # runs a command in a release's own environment
+    "gunicorn": "processes.gunicorn",  # asks Gunicorn for its configuration, and records it
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy

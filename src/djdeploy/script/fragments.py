@@ -57,7 +57,7 @@ def runtime(d: Deployment) -> Mapping[str, Any]:
         "commit": d.commit,
         "source_dir": d.settings.source_dir,
         "env": d.settings.env,
-        "processes": [asdict(process) for process in d.settings.processes],
+        "processes": [asdict(process) | {"server": process.kind} for process in d.settings.processes],
         "probe": asdict(d.settings.probe) if d.settings.probe else None,
     }
 

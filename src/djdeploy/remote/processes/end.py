@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import durations, launch
-from .ending import end, graceful_seconds
+from .ending import end
 from .instances import instances_of
 from .saying import note
 
@@ -20,5 +20,5 @@ def main(words: list[str]) -> None:
     for instance in instances_of(home, runtime) if runtime else []:
         found, _ = instance.find([release])
         if runtime and found and found.release == release and instance.is_launched(found):
-            end(instance, found, graceful_seconds(runtime, instance), waits)
+            end(instance, found, waits)
             note(f"{instance.label}: pid {found.pid} was ended; it waits for a release")

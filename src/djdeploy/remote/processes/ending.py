@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
 
-from .. import launch
 from ..durations import Durations
-from . import proc
+from . import gunicorn, proc
 from .instances import Found, Instance
 from .nudge import Nudge
 from .saying import Failed, note
 
-if TYPE_CHECKING:
-    Table = dict[str, Any]
 
-
-def end(instance: Instance, found: Found, graceful: float, waits: Durations) -> None:
-    """TERM, time to finish, and KILL only for what stays; its workers too."""
+def end(instance: Instance, found: Found, waits: Durations) -> None:
+    """TERM, as much time to finish as its own release says, and KILL only for what stays; its workers too."""
+    stop_seconds = gunicorn.stop_seconds(instance.home, found.release, instance.process)
     with proc.Handle(found.process) as server, Nudge(found.pid) as supervisor:
         workers = [proc.Handle(worker) for worker in proc.children(found.process)]
         server.signal(signal.SIGTERM)
-        seconds = graceful + waits.kill_margin
-        if not server.gone(seconds):
-            note(f"{instance.label}: pid {found.pid} did not end within {seconds:g} s of TERM: killed")
+        if not server.gone(stop_seconds):
+            note(
+                f"{instance.label}: pid {found.pid} has not ended within its {stop_seconds:g} s, so what it still does "
+                f"is cut off. If that may take longer: Process(stop_timeout=...)"
+            )
+        if not server.gone(waits.kill_margin):
+            note(f"{instance.label}: pid {found.pid} is killed")
             server.signal(signal.SIGKILL)
             if not server.gone(waits.kill_margin):
                 raise Failed(f"pid {found.pid} does not end, even after KILL")
@@ -44,9 +44,3 @@ def dismiss(worker: proc.Handle, seconds: float) -> None:
                 return
             worker.signal(number)
         worker.gone(seconds)
-
-
-def graceful_seconds(runtime: Table, instance: Instance) -> float:
-    """How long the server lets its workers finish."""
-    process = launch.process_of(runtime, instance.process["name"]) or instance.process
-    return launch.ServerCommand.parse(process["command"]).graceful_seconds

@@ -8,8 +8,10 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import accepted
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -74,11 +76,19 @@ def question(process: Table) -> Table:
     return dict(asked, headers=headers, timeout=float(asked.get("timeout") or 5))
 
 
-def ask(where: Address, asked: Table, timeout: float | None = None) -> Answer:
-    """One request over a new connection."""
+Whose = Callable[[], Collection[int]]
+"""The processes of which one must answer."""
+
+
+def ask(where: Address, asked: Table, timeout: float | None = None, whose: Whose | None = None) -> Answer:
+    """One request over a new connection.
+
+    Args:
+        whose: for an address that others listen on too: their answers do not count.
+    """
     began = time.monotonic()
     limit = timeout or asked["timeout"]
-    connection = Connection(where, limit)
+    connection = Connection(where, limit, whose)
     try:
         connection.request("GET", asked["path"], headers=asked["headers"])
         response = connection.getresponse()
@@ -107,19 +117,38 @@ class Asking(threading.Thread):
 class Connection(http.client.HTTPConnection):
     """A connection to any kind of address. Knows who listens on a unix socket."""
 
-    def __init__(self, where: Address, timeout: float) -> None:
+    def __init__(self, where: Address, timeout: float, whose: Whose | None = None) -> None:
         super().__init__("localhost", timeout=timeout)
-        self.where = where
+        self.where, self.whose, self.limit = where, whose, timeout
         self.peer: int | None = None
 
     def connect(self) -> None:
+        self.sock = accepted.own(self.connected, self.whose, self.limit) if self.whose else self.connected()
         if self.where.path:
-            self.sock = unix_connection(self.where.path, self.timeout or 5)
-            credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            self.peer = struct.unpack("3i", credentials)[0]
+            self.peer = listener_of(self.sock)
         else:
-            self.sock = socket.create_connection((self.where.host, self.where.port), self.timeout)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connected(self) -> socket.socket:
+        if self.where.path:
+            return unix_connection(self.where.path, self.limit)
+        return socket.create_connection((self.where.host, self.where.port), self.limit)
+
+
+def listener_of(connection: socket.socket) -> int:
+    """Who made the unix socket a listening one."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
+
+
+def listener(path: str) -> int | None:
+    """Who listens on a unix socket; None if nobody does."""
+    try:
+        with unix_connection(path, timeout=1) as connection:
+            return listener_of(connection)
+    except OSError:
+        return None
 
 
 def unix_connection(path: str, timeout: float) -> socket.socket:
@@ -194,6 +223,8 @@ def failure(error: Exception, where: Address, limit: float) -> Answer:
         return Answer(False, why=f"there is no socket {where}", kind="refused")
     if isinstance(error, (ConnectionResetError, BrokenPipeError)):  # RemoteDisconnected is one of them
         return Answer(False, why=f"{where} closed the connection without an answer", kind="reset")
+    if isinstance(error, accepted.ByOthers):
+        return Answer(False, why=f"other processes answer on {where}, and this one does not", kind="others")
     if isinstance(error, http.client.HTTPException):
         return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")
     return Answer(False, why=f"{where}: {error}", kind="error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import time
@@ -92,31 +93,33 @@ class Instance(NamedTuple):
         )
 
     def is_launched(self, found: Found) -> bool:
-        """Whether our launcher started it, so that it has a private health socket if it is Gunicorn."""
+        """Whether our launcher started it."""
         return proc.says(found.pid, self.who) is True
 
     def being_launched(self, found: Found) -> bool:
         """Whether it is still the launcher, about to become the server."""
         return any(self.is_launcher(word) for word in proc.command_of(found.pid)[1:-2])
 
-    def address(self, found: Found) -> health.Address | None:
-        """Where to ask this instance: its own socket, or else the one that it shares with the others."""
+    def ask(self, found: Found, timeout: float | None = None) -> health.Answer | None:
+        """Its own answer to the health question, never another instance's; None if there is nothing to ask."""
         bind = self.process.get("bind")
         if not bind:
             return None
-        if self.is_launched(found) and launch.ServerCommand(proc.command_of(found.pid)).runs_gunicorn:
-            return health.Address("", 0, os.path.join(self.home, "run", f"{self.name}.health"))
-        return health.address(bind)
-
-    def ask(self, found: Found, timeout: float | None = None) -> health.Answer | None:
-        """Its own answer to the health question; None if there is nothing to ask."""
-        where = self.address(found)
-        if where is None:
-            return None
-        answer = health.ask(where, health.question(self.process), timeout)
-        if where.path.endswith(".health") and answer.pid is not None and not self.listens(found, answer.pid):
+        asked, path = health.question(self.process), self.health_socket(found)
+        if path is None:
+            whose = functools.partial(proc.family, found.process)
+            return health.ask(health.address(bind), asked, timeout, whose)
+        answer = health.ask(health.Address("", 0, path), asked, timeout)
+        if answer.pid is not None and not self.listens(found, answer.pid):
             return answer._replace(ok=False, status=None, why="its own socket still belongs to its predecessor")
         return answer
+
+    def health_socket(self, found: Found) -> str | None:
+        """Where this process alone listens: by its environment, or, if an older launcher started it, by the kernel."""
+        path = os.path.join(self.home, "run", f"{self.name}.health")
+        recorded = proc.environment_of(found.pid).get(launch.HEALTH)
+        listener = None if recorded or not self.is_launched(found) else health.listener(path)
+        return path if listener and self.listens(found, listener) else recorded
 
     def listens(self, found: Found, pid: int) -> bool:
         """Whether this is the process or a worker of it: an asyncio worker listens once more by itself."""

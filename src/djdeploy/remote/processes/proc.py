@@ -111,6 +111,16 @@ def children(of: Process) -> list[Process]:
     return [p for p in everything() if p.parent == of.pid and link(f"/proc/{p.pid}/exe") == program]
 
 
+def family(of: Process) -> set[int]:
+    """A process and all that it has started, and these, as long as none between them has ended."""
+    parents = {p.pid: p.parent for p in everything()}
+    found, more = {of.pid}, {of.pid}
+    while more:
+        more = {pid for pid, parent in parents.items() if parent in more} - found
+        found |= more
+    return found
+
+
 def seconds_alive(known: Process) -> float:
     uptime = float(read("/proc/uptime").split()[0])
     return max(0.0, uptime - known.started / TICKS)

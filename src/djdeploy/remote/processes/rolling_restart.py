@@ -19,7 +19,7 @@ from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import emit, emit_error
 from . import health, proc, supervisorctl
-from .ending import end, graceful_seconds
+from .ending import end
 from .instances import Found, Instance, instances_of
 from .probe import Probe
 from .saying import Failed, note, show
@@ -92,7 +92,7 @@ class RollingRestart:
         result["touched"] = True
         successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
         size = instance.log_size()
-        end(instance, found, graceful_seconds(self.before, instance), self.waits)
+        end(instance, found, self.waits)
         now = self.wait(successor, size)
         if now is None:
             raise Failed(
@@ -182,7 +182,7 @@ class RollingRestart:
         for instance in instances_of(self.options.home, dict(self.before, processes=gone)):
             found, _ = instance.find(self.places)
             if found and instance.is_launched(found):
-                end(instance, found, graceful_seconds(self.before, instance), self.waits)
+                end(instance, found, self.waits)
                 note(f"{instance.label} is ended: {self.release} has no such process")
 
 

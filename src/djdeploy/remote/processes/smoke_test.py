@@ -19,6 +19,7 @@ from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import emit, emit_error, wait_for_others
 from . import health, proc
+from .gunicorn import surroundings
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -66,9 +67,9 @@ class Server:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         listener = launch.unix_socket(self.path, 0o600)
         made = launch.environment(self.found, self.home, self.number, surroundings())
-        words = self.words()
+        words = self.words(made)
         try:
-            program = launch.program(words, made["PATH"])
+            program = launch.program(words, made["PATH"], made["PWD"])
         except launch.Failed as failed:
             self.remove_files()
             raise Failed(str(failed)) from None
@@ -79,12 +80,10 @@ class Server:
                 self.become(program, words, made, listener.fileno(), parent)
         return self
 
-    def words(self) -> list[str]:
+    def words(self, made: dict[str, str]) -> list[str]:
         """Its own command, but for what would be in the way of the live server or hide an error from us."""
-        words = [*launch.command_of(self.found).words, "--workers", "1", "--error-logfile", "-"]
-        if any(word.startswith(("-p", "--pid")) for word in words):
-            words += ["--pid", f"{self.path}.pid"]
-        return words
+        options = ["--workers=1", "--error-logfile=-", f"--pid={self.path}.pid"]
+        return launch.told(launch.command_of(self.found, made), options, made)
 
     def become(self, program: str, words: list[str], made: dict[str, str], listener: int, parent: int) -> NoReturn:
         """In the new process. It never returns into our code."""
@@ -146,12 +145,6 @@ class Server:
     def tail(self, lines: int = 15) -> list[str]:
         self.output.seek(max(0, os.fstat(self.output.fileno()).st_size - 8192))
         return self.output.read().decode("utf-8", "replace").splitlines()[-lines:]
-
-
-def surroundings() -> dict[str, str]:
-    """What Supervisor gives to a process, and not what a deploy gives to its steps."""
-    kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
-    return dict(kept, LANG="C.UTF-8", PYTHONUNBUFFERED="1")
 
 
 def follow_to_death(parent: int) -> None:
@@ -239,7 +232,7 @@ def smoke(home: str, release: str, waits: Durations) -> int:
         return 1
     well = []
     for process in runtime["processes"]:
-        if process.get("health") and launch.ServerCommand.parse(process["command"]).is_gunicorn:
+        if process.get("health") and launch.kind_of(process) == launch.GUNICORN:
             if not serves(home, launch.Launch(root, runtime, process), waits):
                 return 1
             well.append(process["name"])

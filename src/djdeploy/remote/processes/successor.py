@@ -134,7 +134,7 @@ class Successor:
 
     def _count_workers(self, found: Found) -> None:
         """A server whose workers die one after the other lives on, and may even answer now and then."""
-        if not launch.ServerCommand(proc.command_of(found.pid)).runs_gunicorn:
+        if launch.kind_of(self.instance.process) != launch.GUNICORN:
             return  # of others we do not know what their children are
         now = set(proc.children(found.process))
         self.lost += len(self.workers - now)
@@ -146,7 +146,7 @@ class Successor:
         if self.instance.being_launched(found):
             self.why = f"pid {found.pid} has not yet become the server"
             return False
-        if self.instance.address(found) is None:
+        if not self.instance.process.get("bind"):
             self.why = f"pid {found.pid} has not lived for {self.probation.seconds:g} s"
             return self._long_enough()
         if self.asking is None:

@@ -1,0 +1,157 @@
+"""Asks Gunicorn for its real configuration: `gunicorn HOME RELEASE` records it in the release.
+
+Options, GUNICORN_CMD_ARGS and gunicorn.conf.py all have a part in it, and it may be computed. So the process's own
+command is run, in the release's own environment, with `--print-config`, by which it starts no server.
+
+Exit status 0. 1: by its configuration it cannot run here, and the reason is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .. import launch, servers
+from ..emit import emit_error
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]
+
+SECONDS = 20  # for Gunicorn to read its configuration
+LAST = "wsgi_app"  # the last that it prints; then it imports the project, which takes long and is not wanted
+UNSET = ("", "None", "[]", "False")
+ASKED = "asked"  # the number of the instance that it seems to be: a path may be made of it
+
+
+def configuration(home: str, found: launch.Launch) -> Table:
+    """What it prints, by names; empty if the process is no Gunicorn or does not say."""
+    if launch.kind_of(found.process) != launch.GUNICORN:
+        return {}
+    made = launch.environment(found, home, ASKED, surroundings())
+    words = launch.told(launch.command_of(found, made), ["--print-config"], made)
+    try:
+        program = launch.program(words, made["PATH"], made["PWD"])
+        asked = subprocess.Popen(
+            words,
+            executable=program,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=launch.folder(found),
+            env=made,
+            start_new_session=True,
+        )
+    except (OSError, launch.Failed):
+        return {}  # the smoke test says why
+    late = threading.Timer(SECONDS, end, [asked])
+    late.start()
+    try:
+        return dict(settings_of(asked))
+    finally:
+        late.cancel()
+        end(asked)
+
+
+def settings_of(asked: subprocess.Popen[bytes]) -> Iterator[tuple[str, str]]:
+    assert asked.stdout
+    for line in asked.stdout:
+        known = re.fullmatch(r"([a-z_0-9]+) *= ?(.*)", line.decode("utf-8", "replace").rstrip())
+        if known:
+            yield known[1], known[2]
+            if known[1] == LAST:
+                return
+
+
+def end(asked: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(asked.pid, signal.SIGKILL)
+    asked.wait()
+
+
+def surroundings() -> dict[str, str]:
+    """What Supervisor gives to a process, and not what a deploy gives to its steps."""
+    kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+    return dict(kept, LANG="C.UTF-8", PYTHONUNBUFFERED="1")
+
+
+def graceful_timeout(known: Table) -> int | None:
+    """Seconds that it gives to its workers; None if it has not said."""
+    text = known.get("graceful_timeout", "")
+    return int(text) if text.isdigit() else None
+
+
+def stop_seconds(home: str, release: str | None, process: Table) -> float:
+    """How long a process of this release may take to end.
+
+    A release of an older djdeploy has not recorded it: it is asked now.
+    """
+    root = os.path.join(home, release or "")
+    runtime = (launch.runtime_of(root) if release else None) or {}
+    recorded = launch.process_of(runtime, process["name"]) or process
+    if runtime and not recorded.get("stop_timeout") and "graceful_timeout" not in recorded:
+        known = configuration(home, launch.Launch(root, runtime, recorded))
+        recorded = dict(recorded, graceful_timeout=graceful_timeout(known))
+    return servers.stop_seconds(recorded)
+
+
+# --- in the build stage -----------------------------------------------------------------------------------------------
+
+
+def problems(home: str, process: Table, known: Table) -> Iterator[tuple[bool, str]]:
+    """What its configuration says against running here: whether it cannot, and why."""
+    several = (process.get("instances") or 1) > 1 and ASKED not in known.get("pidfile", "")
+
+    def says(name: str) -> bool:
+        return known.get(name, "") not in UNSET
+
+    if says("daemon"):
+        yield True, "daemon = True: Supervisor loses such a server and starts it for ever. Remove it"
+    if says("pidfile"):
+        why = "only one of its instances can start then" if several else "a stale file keeps Gunicorn from starting"
+        yield several, f"pidfile = {known['pidfile']}: {why}. Remove it: djdeploy writes pid files of its own"
+    if process.get("bind") and says("bind") and known["bind"] != "['127.0.0.1:8000']":  # which is the default
+        yield False, f"bind = {known['bind']} has no effect: it listens on `bind` of djdeploy's settings"
+    current = os.path.join(home, "current")
+    for name in sorted(known):
+        if name != "bind" and re.search(rf"{re.escape(current)}(?![\w.-])", known[name]):
+            yield True, f"{name} = {known[name]} leads through {current}, so it can be of another release than the code"
+
+
+def record(home: str, release: str) -> int:
+    root = os.path.join(home, release)
+    runtime = launch.runtime_of(root) or {}
+    fatal = False
+    for process in runtime.get("processes", ()):
+        known = configuration(home, launch.Launch(root, runtime, process))
+        if known:
+            process["graceful_timeout"] = graceful_timeout(known)
+        for is_fatal, why in problems(home, process, known):
+            fatal = fatal or is_fatal
+            print(
+                f"{'' if is_fatal else 'djdeploy: '}{process['name']}: Gunicorn's configuration has {why}", flush=True
+            )
+    if fatal:
+        emit_error(code="server-configuration")
+        return 1
+    if runtime:
+        write(os.path.join(root, "runtime.json"), runtime)
+    return 0
+
+
+def write(path: str, runtime: Table) -> None:
+    """Beside its place, for this account alone, since the environment may hold secrets; then renamed."""
+    beside = f"{path}.{os.getpid()}"
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(runtime, file, indent=2)
+    os.replace(beside, path)
+
+
+def main(words: list[str]) -> int:
+    return record(os.path.realpath(words[0]), words[1])
