@@ -34,7 +34,7 @@ from .script.fragments import (
 )
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
-from .script.steps import Step, StepDefinition, background, emits, group, join, once, runs
+from .script.steps import Step, StepDefinition, background, emits, group, join, once, runs, runs_for
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -105,13 +105,13 @@ fi"""
     return [sh(template, launcher=d.layout.launcher, source=source, token=d.token)]
 
 
-@runs("git", "ssh")
+@runs_for(lambda d: d.source)
 def fetch_code(d: Deployment) -> Sequence[Shell]:
     """Fetch the code of the commit"""
     return [*d.source.export(d.commit, d.target.repository, d.server), *expect_manage(d)]
 
 
-@runs("pip", "uv", "python")
+@runs_for(lambda d: d.installer)
 def create_virtualenv(d: Deployment) -> Sequence[Shell]:
     """Create the virtualenv, or find the one of the same requirements"""
     # A virtualenv cannot be moved, so it is built where it will live; and it is named by what will be in it.
@@ -137,7 +137,7 @@ fi""",
     ]
 
 
-@runs("pip", "uv", "python")
+@runs_for(lambda d: d.installer)
 def install_requirements(d: Deployment) -> Sequence[Shell]:
     """Install the pinned requirements"""
     environment = Shell('"$environment"')

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from djdeploy import Installer, Source
+from djdeploy import Installer, Shell, Source
 from djdeploy.engine import queries
-from djdeploy.errors import DeployError, SettingsError
+from djdeploy.errors import DeployError, SettingsError, StepFailed
 from tests.local_host import commit, local_remote, quiet_report, who
 from tests.shell.test_deploys_here import Site, site  # noqa: F401
 
@@ -105,6 +105,37 @@ def test_a_ref_that_a_source_does_not_know_is_an_error_in_its_words(tarballs: Si
     with pytest.raises(DeployError, match=r"there is no .*/archives/3\.0\.tar\.gz") as caught:
         tarballs.deploy(ref="3.0")
     assert caught.value.site == "Nothing was changed."
+
+
+@pytest.mark.parametrize("programs", [(), ("git", "ssh")])
+def test_what_a_source_prints_is_taken_for_an_error_of_a_program_that_it_names(
+    tarballs: Site, programs: tuple[str, ...]
+) -> None:
+    class Refused(type(tarballs.settings.source)):  # type: ignore[misc]
+        def export(self, commit: str, into: object, server: object) -> list[Shell]:
+            return [Shell("echo 'ann@files: Permission denied (publickey).'; exit 1")]
+
+    Refused.programs = programs
+    tarballs.change(source=Refused(str(tarballs.root / "archives")))
+    with pytest.raises(StepFailed) as caught:
+        tarballs.deploy()
+    assert caught.value.error_code == ("repository-refused" if programs else "")
+
+
+@pytest.mark.parametrize("programs", [(), ("pip",)])
+def test_what_an_installer_prints_is_taken_for_an_error_of_a_program_that_it_names(
+    site: Site,  # noqa: F811
+    programs: tuple[str, ...],
+) -> None:
+    class Failing(examples()["Wheelhouse"]):  # type: ignore[misc]
+        def install(self, virtualenv: Shell, words: Shell, server: object) -> Shell:
+            return Shell("echo 'No matching distribution found for x'; exit 1")
+
+    Failing.programs = programs
+    site.change(installer=Failing("/"))
+    with pytest.raises(StepFailed) as caught:
+        site.deploy()
+    assert caught.value.error_code == ("requirement-missing" if programs else "")
 
 
 def test_only_commits_of_git_are_compared(tarballs: Site) -> None:

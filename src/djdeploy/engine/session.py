@@ -15,6 +15,7 @@ from ..remote.wire import Outputs
 from ..script.deployment import Deployment, step_environment
 from ..script.steps import Step
 from ..server.layout import LAUNCHER
+from ..server.protocols import programs_of
 from ..server.wire import COMMIT, FULL_COMMIT
 from ..ssh.opening import Access, Claim, Look
 from ..ssh.remote import Remote
@@ -72,7 +73,7 @@ def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:
     find = d.source.peek if peek else d.source.resolve
     commands = tuple(find(ref, d.server))
     title = f"Find {ref} in the repository"
-    return Step("resolve", title, commands, d.settings.step_timeout, programs=("git", "ssh"))
+    return Step("resolve", title, commands, d.settings.step_timeout, programs=programs_of(d.source))
 
 
 @dataclass(frozen=True)

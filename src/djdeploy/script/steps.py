@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from ..errors import SettingsError
 from ..errors.redaction import kind_of
 from ..project.settings import Settings
+from ..server.protocols import Installer, Source, programs_of
 from ..server.shell import Shell
 from .deployment import Deployment
 
@@ -58,7 +59,7 @@ class StepDefinition:
         name: what `--skip` takes, and what other steps are placed by.
         title: what is shown while it runs.
         once: whether it is done on one host only.
-        background, join, programs: as for `Step`.
+        background, join, programs: as for `Step`; where a project brings what runs programs, a function finds them.
         emits: the names of what its programs send to the client.
         undo: what undoes it when its stage, or a later one, fails.
         aliases: other names that `--skip` takes: a management command's own.
@@ -71,7 +72,7 @@ class StepDefinition:
     once: bool = False
     background: bool = False
     join: bool = False
-    programs: tuple[str, ...] = ()
+    programs: tuple[str, ...] | Callable[[Deployment], tuple[str, ...]] = ()
     emits: tuple[str, ...] = ()
     undo: StepDefinition | None = None
     aliases: tuple[str, ...] = ()
@@ -100,13 +101,14 @@ class StepDefinition:
             raise SettingsError("Recipe", [f"{must}, not {described(made)}"])
         if commands:
             steps = [Step(self.name, self.title, commands)]
+        programs = self.programs(d) if callable(self.programs) else self.programs
         return [
             replace(
                 step,
                 timeout=step.timeout or d.settings.step_timeout,
                 background=step.background or self.background,
                 join=step.join or self.join,
-                programs=step.programs or self.programs,
+                programs=step.programs or programs,
             )
             for step in steps
         ]
@@ -143,7 +145,7 @@ def define(step: StepLike) -> StepDefinition:
     if isinstance(step, StepDefinition):
         return step
     if not callable(step):
-        raise SettingsError("Recipe", [f"{kind_of(step)} is not a step; a step is a function that takes a Deployment"])
+        raise SettingsError("Recipe", [f"{step!r} is not a step; a step is a function that takes a Deployment"])
     name = getattr(step, "__name__", type(step).__name__)
     return StepDefinition(step, name, title_of(step, name))
 
@@ -192,6 +194,11 @@ def described(made: object) -> str:
 def runs(*programs: str) -> Callable[[StepLike], StepDefinition]:
     """The step, with the foreign programs that it runs: see `Step.programs`."""
     return lambda step: replace(define(step), programs=programs)
+
+
+def runs_for(brought: Callable[[Deployment], Source | Installer]) -> Callable[[StepLike], StepDefinition]:
+    """The step, with the foreign programs of the source or the installer that it works by."""
+    return lambda step: replace(define(step), programs=lambda d: programs_of(brought(d)))
 
 
 def emits(*names: str) -> Callable[[StepLike], StepDefinition]:

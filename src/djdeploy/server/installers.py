@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from .protocols import Server
 from .shell import Shell, sh
@@ -19,6 +21,8 @@ class Uv:
 
     program: str
     name: str = "uv"
+
+    programs: ClassVar[Sequence[str]] = ("uv",)
 
     def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         options = Shell("--system-site-packages" if system_site_packages else "")
@@ -42,6 +46,8 @@ class OwnUv(Uv):
         program: its path in that virtualenv.
     """
 
+    programs: ClassVar[Sequence[str]] = ("uv", "pip", "python")
+
     def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         template = """\
 if ! {uv} --version >/dev/null 2>&1; then
@@ -61,6 +67,8 @@ class Pip:
     """The pip that `python -m venv` brings: nothing else is needed on the server."""
 
     name: str = "pip"
+
+    programs: ClassVar[Sequence[str]] = ("pip", "python")
 
     def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         options = Shell("--system-site-packages" if system_site_packages else "")

@@ -34,7 +34,8 @@ class Server:
 class Source(Protocol):
     """Where the code of a project comes from. Each method returns shell; none runs anything.
 
-    All of it is run with `set -eu`, in a shell of its own for each method.
+    All of it is run with `set -eu`, in a shell of its own for each method. One that runs programs whose errors djdeploy
+    knows may have an attribute `programs` that names them, such as `("git", "ssh")`: see `programs_of`.
     """
 
     def resolve(self, ref: str, server: Server) -> Sequence[Shell]:
@@ -54,7 +55,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class Installer(Protocol):
-    """Makes virtualenvs, and installs pinned requirements into them. Its methods return shell; they run nothing."""
+    """Makes virtualenvs, and installs pinned requirements into them. Its methods return shell; they run nothing.
+
+    It may have an attribute `programs`, as a `Source` may.
+    """
 
     @property
     def name(self) -> str:
@@ -65,3 +69,11 @@ class Installer(Protocol):
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         """Shell that installs into a virtualenv what the words, written as for `pip install`, ask for."""
+
+
+def programs_of(brought: Source | Installer) -> tuple[str, ...]:
+    """The foreign programs whose errors are recognised in the output of a source or an installer: those it names.
+
+    One that names none may run anything, so nothing is looked for in what it prints.
+    """
+    return tuple(getattr(brought, "programs", ()))
