@@ -18,6 +18,7 @@ import pytest
 
 from djdeploy import DEPLOY, Deployment, Settings, Shell, Step, sh, undone_by
 from djdeploy.engine import changes, on_hosts
+from djdeploy.engine.checkup import checkups
 from djdeploy.errors.kinds import DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import mark_ready, migrate_database, record, switch_links
 from djdeploy.server.snapshot import Snapshot
@@ -554,6 +555,19 @@ def test_an_unknown_branch_is_named_with_what_to_type(site: Site) -> None:
         site.deploy(ref="nope")
     assert (caught.value.code, caught.value.error_code) == (1, "ref-unknown")
     assert "fab deploy --branch=REF" in caught.value.message
+
+
+def test_a_branch_and_a_tag_of_one_name_are_said_by_a_deploy_and_by_a_check(site: Site) -> None:
+    git(site.repository, "tag", "main")
+    tagged = git(site.repository, "rev-parse", "HEAD")
+    commit(site.repository, {"page.html": "two"})
+    found = checkups([local_remote(site.settings)], site.settings, report=quiet_report(), who=who())["here"]
+    said = [finding for finding in found.findings if "main is a branch and also a tag" in finding.what]
+    assert ["--branch=refs/tags/main" in finding.remedy for finding in said] == [True]
+    assert not said[0].fatal
+    site.deploy()
+    assert "--branch=refs/tags/main" in site.shown
+    assert site.manifest(site.deploy(ref="refs/tags/main"))["commit"] == tagged
 
 
 def test_a_repository_that_is_not_there_is_named(site: Site) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from djdeploy import Settings
 from djdeploy.rehearsal.target import Rehearsal
+from djdeploy.script.deployment import step_environment
 from djdeploy.server import protocols
 from djdeploy.server.git import Git, ssh_words
 from djdeploy.server.layout import Layout
@@ -33,6 +35,8 @@ class Server:
         self.temporary = root / "tmp"
         self.temporary.mkdir()
         self.env = {**os.environ, "TMPDIR": str(self.temporary)}
+        self.key: str | None = None
+        self.needed: Sequence[str] = ()
 
     @property
     def told(self) -> protocols.Server:
@@ -40,7 +44,8 @@ class Server:
 
     @property
     def source(self) -> Git:
-        return Git(self.url, PurePosixPath(self.mirror), PurePosixPath(self.submodules))
+        mirror, submodules = PurePosixPath(self.mirror), PurePosixPath(self.submodules)
+        return Git(self.url, mirror, submodules, key=self.key, needed=self.needed)
 
     def run(self, commands: Sequence[Shell], code: int = 0, hold: Sequence[int] = ()) -> str:
         """Runs a step's commands; returns all that they put out."""
@@ -261,6 +266,216 @@ def test_a_look_at_a_repository_that_does_not_answer_says_so(server: Server) -> 
     for shown in (server.peek(code=1), server.resolve(code=1)):
         assert "does not appear to be a git repository" in shown
         assert "is no branch" not in shown
+
+
+# --- one name, two meanings -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("find", ["peek", "resolve"])
+def test_a_full_name_chooses_between_a_branch_and_a_tag(server: Server, find: str) -> None:
+    git(server.repository, "tag", "v1")
+    git(server.repository, "tag", "-a", "-m", "Signed", "signed")
+    later = commit(server.repository, {"page.html": "two"})
+    git(server.repository, "branch", "v1")
+    look = getattr(server, find)
+
+    for ref in ("v1", "refs/heads/v1", "heads/v1", "main"):
+        assert f"commit={later}" in look(ref)
+    for ref in ("refs/tags/v1", "tags/v1", "refs/tags/signed", "signed"):
+        assert f"commit={server.head}" in look(ref)
+    said = look("v1")
+    assert "is a branch and also a tag" in said
+    assert "--branch=refs/tags/v1" in said
+    assert "--branch=refs/heads/v1" in said
+    assert "also a tag" not in look("refs/heads/v1")
+    assert "also a tag" not in look("main")
+
+
+@pytest.mark.parametrize("find", ["peek", "resolve"])
+def test_a_look_and_a_deploy_know_the_same_names(server: Server, find: str) -> None:
+    git(server.repository, "update-ref", "refs/pull/1/head", "HEAD")
+    for ref in ("HEAD", "refs/pull/1/head", "pull/1/head", "refs/tags/main", "refs/heads/nope"):
+        assert "is no branch, tag or commit" in getattr(server, find)(ref, code=1)
+
+
+def test_a_branch_and_a_tag_of_one_commit_are_nothing_to_choose_from(server: Server) -> None:
+    git(server.repository, "tag", "main")
+    assert "also a tag" not in server.peek() + server.resolve()
+
+
+# --- files as the repository has them ---------------------------------------------------------------------------------
+
+
+CONFIGURATION = """\
+[core]
+    autocrlf = true
+    eol = crlf
+    attributesFile = {root}/attributes
+    hooksPath = {root}/hooks
+[filter "upper"]
+    smudge = tr a-z A-Z
+    required = true
+[tar]
+    umask = 0077
+[init]
+    templateDir = {root}/template
+"""
+
+
+@pytest.mark.parametrize("where", ["the repository", "a submodule"])
+def test_the_configuration_of_the_server_changes_no_file(server: Server, where: str) -> None:
+    files = {"text.txt": "some\ntext\n", ".gitattributes": "*.txt text filter=upper\n"}
+    if where == "a submodule":
+        commit(server.root / "library", files)
+        git(server.repository, "submodule", "add", "-q", "../library", "vendor")
+    commit(server.repository, {} if where == "a submodule" else files)
+    (server.root / "attributes").write_text("* export-ignore\n")
+    (server.root / "template/info").mkdir(parents=True)
+    (server.root / "template/info/attributes").write_text("* export-ignore\n")
+    (server.root / "hooks").mkdir()
+    for hook in ("post-checkout", "reference-transaction"):
+        (server.root / "hooks" / hook).write_text("#!/bin/sh\nexit 1\n")
+        (server.root / "hooks" / hook).chmod(0o755)
+    (server.root / ".gitconfig").write_text(CONFIGURATION.format(root=server.root))
+    server.env |= {"HOME": str(server.root), "XDG_CONFIG_HOME": str(server.root)}
+
+    server.resolve()
+    server.export()
+
+    text = server.root / ("new/vendor/text.txt" if where == "a submodule" else "new/text.txt")
+    assert text.read_bytes() == b"some\ntext\n"
+    assert text.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_the_attributes_of_the_repository_say_is_done(server: Server) -> None:
+    attributes = "secret.txt export-ignore\nversion.txt export-subst\ncrlf.txt text eol=crlf\n"
+    files = {"secret.txt": "x", "version.txt": "$Format:%H$", "crlf.txt": "a\nb\n", ".gitattributes": attributes}
+    server.head = commit(server.repository, files)
+    server.resolve()
+    server.export()
+    assert not (server.root / "new/secret.txt").exists()
+    assert (server.root / "new/version.txt").read_text() == server.head
+    assert (server.root / "new/crlf.txt").read_bytes() == b"a\r\nb\r\n"
+
+
+def test_a_file_of_the_settings_that_is_left_out_of_archives_is_named(server: Server) -> None:
+    server.needed = ["requirements.txt", "src/manage.py"]
+    commit(server.repository, {"src/manage.py": "", ".gitattributes": "/src export-ignore\n"})
+    server.resolve()
+    shown = server.export(code=1)
+    assert "src/manage.py is in the commit, and its .gitattributes takes it out of archives" in shown
+    assert "error=export-ignored" in shown
+
+
+def test_a_submodule_that_is_registered_nowhere_is_named_and_the_others_arrive(server: Server) -> None:
+    commit(server.root / "stray", {"code.py": ""})
+    git(server.repository, "clone", "-q", str(server.root / "stray"), "my stray")
+    commit(server.repository, {})
+    server.resolve()
+    assert "the submodule my stray is registered in no .gitmodules" in server.export("one")
+
+    server.with_submodule()
+    server.resolve()
+    shown = server.export("two")
+    assert "the submodule my stray is registered in no .gitmodules" in shown
+    assert ANEW not in shown
+    assert "fetched anew" not in shown
+    assert (server.root / "two/vendor/code.py").read_text() == "code = 1"
+    assert list((server.root / "two/my stray").iterdir()) == []
+
+
+# --- Git LFS ----------------------------------------------------------------------------------------------------------
+
+needs_lfs = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed here")
+
+
+def track_by_lfs(repository: Path, attributes: str = "*.png filter=lfs diff=lfs merge=lfs -text\n") -> str:
+    """Commits a file by Git LFS."""
+    commit(repository, {".gitattributes": attributes})
+    git(repository, "lfs", "install", "--local")
+    return commit(repository, {"big picture.png": "the picture"})
+
+
+@needs_lfs
+@pytest.mark.parametrize("where", ["the repository", "a submodule", "a path as an address of its own", "a macro"])
+def test_what_git_lfs_keeps_arrives_where_git_lfs_is_there(server: Server, where: str) -> None:
+    if where == "a submodule":
+        track_by_lfs(server.root / "library")
+        git(server.repository, "submodule", "add", "-q", "../library", "vendor")
+        commit(server.repository, {})
+    elif where == "a macro":
+        track_by_lfs(server.repository, "[attr]big filter=lfs diff=lfs merge=lfs -text\n*.png big\n")
+    else:
+        track_by_lfs(server.repository)
+    if where == "a path as an address of its own":
+        commit(server.repository, {".lfsconfig": f"[lfs]\n\turl = file://{server.repository}\n"})
+        server.url = f"file://{server.repository}"
+    (server.root / ".gitconfig").write_text("")  # as an account that has never run `git lfs install`
+    server.env |= {"HOME": str(server.root), "GIT_CONFIG_NOSYSTEM": "1"}
+    server.resolve()
+    server.export()
+    directory = server.root / "new" / ("vendor" if where == "a submodule" else "")
+    assert (directory / "big picture.png").read_text() == "the picture"
+
+
+@needs_lfs
+def test_a_repository_of_git_lfs_is_refused_where_git_lfs_is_not_there(server: Server) -> None:
+    track_by_lfs(server.repository)
+    server.resolve()
+    server.git_that('[ "$1" = lfs ] && exit 1; case "$*" in *" lfs version") exit 1;; esac')
+    shown = server.export(code=1)
+    assert "big picture.png is kept by Git LFS, and the server has no git-lfs" in shown
+    assert "error=lfs-missing" in shown
+
+
+@needs_lfs
+def test_a_file_that_only_looks_like_a_pointer_is_a_file(server: Server) -> None:
+    commit(server.repository, {"pointer.txt": "version https://git-lfs.github.com/spec/v1\n"})
+    commit(server.repository, {".gitattributes": "*.png filter=lfs diff=lfs merge=lfs -text\n"})
+    server.resolve()
+    server.git_that('case "$*" in *" lfs version") exit 1;; esac')
+    server.export()
+    assert (server.root / "new/pointer.txt").exists()
+
+
+@needs_lfs
+def test_contents_that_the_lfs_server_has_lost_are_an_error(server: Server) -> None:
+    track_by_lfs(server.repository)
+    shutil.rmtree(server.repository / ".git/lfs")
+    server.resolve()
+    assert ANEW not in server.export(code=1)
+
+
+# --- the key that reads the repository --------------------------------------------------------------------------------
+
+
+def test_the_key_is_for_the_repository_alone(server: Server) -> None:
+    server.key = "/keys/the key"
+    server.env["GIT_SSH_COMMAND"] = f"{server.root}/ssh -o BatchMode=yes"
+    (server.root / "ssh").write_text(f"#!/bin/sh\nprintf '%s|' \"$@\" >> {server.root}/asked\nexit 1\n")
+    (server.root / "ssh").chmod(0o755)
+    server.url = "git@example.com:project.git"
+    server.peek(code=1)
+    assert "-i|/keys/the key|-o|IdentitiesOnly=yes|" in (server.root / "asked").read_text()
+    settings = Settings(project="demo", repository=server.url, home="/srv/demo", deploy_key=server.key)
+    assert "/keys" not in step_environment(settings)["GIT_SSH_COMMAND"], "what a requirement comes over"
+
+
+def test_a_submodule_that_refuses_the_key_of_the_repository_is_asked_with_the_keys_of_the_account(
+    server: Server,
+) -> None:
+    server.with_submodule()
+    git(server.repository, "config", "-f", ".gitmodules", "submodule.vendor.url", "ssh://git@example.com/library")
+    commit(server.repository, {})
+    (server.root / "ssh").write_text(
+        f'#!/bin/sh\ncase "$*" in *IdentitiesOnly*) exit 1;; esac\nexec git-upload-pack {server.root}/library\n'
+    )
+    (server.root / "ssh").chmod(0o755)
+    server.env |= {"GIT_SSH_COMMAND": f"{server.root}/ssh", "GIT_SSH_VARIANT": "ssh"}
+    server.key = "/keys/one"
+    server.resolve()
+    assert "fetched anew" not in server.export()
+    assert (server.root / "new/vendor/code.py").read_text() == "code = 1"
 
 
 # --- the key of the repository's host ---------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ def objections(table: object) -> list[str]:
 
 def test_a_setting_is_explained_with_its_type_its_default_and_what_it_must_be() -> None:
     assert reference.explain("branch") == (
-        "branch: branch, tag or commit to deploy.\n"
+        "branch: branch, tag or commit to deploy; refs/heads/x and refs/tags/x tell a branch and a tag of one name "
+        "apart.\n"
         "Type: str.\n"
         'Default: "main".\n'
         "It must be the name of a branch, a tag or a commit."

@@ -68,6 +68,7 @@ class CommitCheckup:
         if not read.ok:
             yield unreadable(read, self.real.settings, self.ref)
             return
+        yield from said_by(read)
         self.d = replace(self.d, commit=read.outputs.get("commit", ""))
         for name, commands in (
             ("manage", expect_manage(self.d)),
@@ -77,6 +78,8 @@ class CommitCheckup:
             run = self._run(self._step(name, "Read the commit", *commands), forget) if commands else read
             if not run.ok:
                 yield refusal(run, self.d)
+            elif commands:
+                yield from said_by(run)
         built = "built" in run.outputs
         refused, judged = self._judged_by_django(forget) if built else ([], False)
         yield from refused
@@ -180,6 +183,13 @@ def refusal(run: StepRun, d: Deployment, shown: int = SHOWN) -> Finding:
     more = [f"and {len(lines) - shown} more lines"] if shown > 1 and len(lines) > shown else []
     remedy = CATALOGUE[code].remedy if code else "See all that it says: fab deploy"
     return Finding("; ".join([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
+
+
+def said_by(run: StepRun) -> Iterator[Finding]:
+    """What a deploy would say, and do it all the same."""
+    for note in run.notes:
+        what, _, remedy = note.partition(". ")
+        yield Finding(what, remedy or "Nothing: it is only said", fatal=False)
 
 
 def unreadable(run: StepRun, settings: Settings, ref: str) -> Finding:

@@ -36,11 +36,6 @@ REACHING_THE_SERVER = {
         "loses its client undoes by itself whatever was half done.",
         "Try: ssh HOST. If the host answers slowly, raise `connect_timeout` in the settings.",
     ),
-    "not-acknowledged": Entry(
-        "At the end of a task every host acknowledges that what was done there stays. A host that has heard nothing "
-        "from this client for 45 s, because the client was asleep or the network was cut, has gone back by itself.",
-        "See how the site stands: fab status. Then run the task again.",
-    ),
     "host-key-unknown": Entry(
         "known_hosts does not have this server's key, and djdeploy connects to no server that it cannot identify: "
         "anybody could answer in its place.",
@@ -148,6 +143,16 @@ THE_CODE = {
     "ref-unknown": Entry(
         "The repository, as the server sees it, has no branch, tag or commit of this name.",
         "Push it first, or name another: fab deploy --branch=REF",
+    ),
+    "export-ignored": Entry(
+        "The code arrives by `git archive`, which leaves out what `export-ignore` in .gitattributes names. That is "
+        "respected; but the settings name a file that it takes away.",
+        "Remove the line with export-ignore that matches the file from .gitattributes, commit, and deploy again.",
+    ),
+    "lfs-missing": Entry(
+        "The repository keeps large files by Git LFS, and has only pointers to them. Without git-lfs on the server, "
+        "the site would serve the pointers in the place of the files.",
+        "As root on the server: apt-get install -y git-lfs",
     ),
     "repository-host-key-changed": Entry(
         "The repository's host shows the server another key than before: it was reinstalled, or somebody is "

@@ -51,12 +51,16 @@ class Settings(Checked):
     repository: str = field(
         metadata=declared(
             Repository(),
-            "anything that `git clone` takes, without a password or a token in it; submodules are fetched, "
-            "Git LFS files are not",
+            "anything that `git clone` takes, without a password or a token in it; submodules are fetched, and files "
+            "of Git LFS where the server has git-lfs",
         )
     )
     home: str = field(metadata=declared(HomeDirectory(), "the directory on the server that holds everything"))
-    branch: str = setting("main", Ref(), "branch, tag or commit to deploy")
+    branch: str = setting(
+        "main",
+        Ref(),
+        "branch, tag or commit to deploy; `refs/heads/x` and `refs/tags/x` tell a branch and a tag of one name apart",
+    )
     hosts: Sequence[str | Host] = setting(
         [],
         ListOf(Either(HostName(), One(Host))),
@@ -133,7 +137,7 @@ class Settings(Checked):
         Probe(), OrNone(One(Probe)), "the requests that are sent while publishing; None sends none"
     )
     deploy_key: str | None = setting(
-        None, OrNone(PathOfKey()), "path, on the server, of the private key that reads the repository"
+        None, OrNone(PathOfKey()), "path, on the server, of the private key that reads the repository, and nothing else"
     )
     forward_agent: bool = setting(False, Flag(), "whether your SSH agent reads the repository, from the server")
     host_keys: Literal["strict", "accept-new"] = setting(

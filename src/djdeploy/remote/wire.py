@@ -259,15 +259,8 @@ class Pong(TypedDict):
     pong: str | None
 
 
-@final
-class Committed(TypedDict):
-    """The answer to a commit: whether what was done stays. Else the agent has already begun to restore."""
-
-    committed: bool
-
-
 if TYPE_CHECKING:
-    Answer = Begin | Out | Data | End | Done | Pong | Committed
+    Answer = Begin | Out | Data | End | Done | Pong
     Refusal = LockedAnswer | NotWritable
     Order = RunOrder | ShortOrder | PingOrder
 

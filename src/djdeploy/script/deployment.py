@@ -110,7 +110,13 @@ class Deployment:
         """Where the code comes from."""
         if not isinstance(self.settings.source, str):
             return self.settings.source
-        return Git(self.settings.repository, self.layout.mirror, self.layout.private / "submodules")
+        return Git(
+            self.settings.repository,
+            self.layout.mirror,
+            self.layout.private / "submodules",
+            key=self.settings.deploy_key,
+            needed=[*self.settings.requirements, str(PurePosixPath(self.settings.source_dir, "manage.py"))],
+        )
 
     @property
     def installer(self) -> Installer:
@@ -174,8 +180,6 @@ def step_environment(settings: Settings) -> dict[str, str]:
     has_locale = any(name == "LANG" or name.startswith("LC_") for name in settings.env)
     unknown = {"strict": "yes", "accept-new": "accept-new"}[settings.host_keys]
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", f"StrictHostKeyChecking={unknown}"]
-    if settings.deploy_key:
-        ssh += ["-i", settings.deploy_key, "-o", "IdentitiesOnly=yes"]
     return {
         **({} if has_locale else {"LC_ALL": "C.UTF-8"}),
         "GIT_TERMINAL_PROMPT": "0",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from .protocols import Server
 from .shell import Shell, sh
 
-GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false")
+GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false -c core.hooksPath=/dev/null")
 """What packs itself now and then, before it ends: in the background it would hold the lock, which steps inherit."""
 
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
 SSH_URL = re.compile(
     r"(?:ssh|git\+ssh|ssh\+git)://((?:[\w.-]+@)?(?:\[[\da-fA-F:]+\]|\w[\w.-]*))(?::(\d+))?/"
     r"|((?:[\w.-]+@)?\w[\w.-]*):(?!//)",
@@ -28,16 +31,35 @@ class Git:
         url: anything `git fetch` takes.
         mirror: the bare repository on the server. A cache: broken, it is made anew.
         submodules: a checkout on the server that keeps the submodules' objects; used when a commit has submodules.
+        key: the path, on the server, of the private key that reads the repository, and nothing else.
+        needed: files without which the settings make no sense, so that nothing may take them away silently.
     """
 
     url: str
     mirror: PurePosixPath | Shell
     submodules: PurePosixPath
+    key: str | None = None
+    needed: Sequence[str] = ()
+
+    programs: ClassVar[Sequence[str]] = ("git", "ssh")
 
     @property
     def git(self) -> Shell:
         """Git on the mirror, and on nothing else: with `-C` it would take a repository further up for a broken one."""
         return sh("{git} --git-dir={mirror}", git=GIT, mirror=self.mirror)
+
+    @property
+    def with_key(self) -> Shell:
+        """Shell that offers the repository's key in what follows: here, since other hosts may know another key."""
+        if not self.key:
+            return Shell("own_ssh=")
+        more = f" {shlex.join(['-i', self.key, '-o', 'IdentitiesOnly=yes'])}"
+        return sh(
+            """\
+own_ssh="${{GIT_SSH_COMMAND:-ssh}}"
+export GIT_SSH_COMMAND="$own_ssh"{more}""",
+            more=more,
+        )
 
     @property
     def functions(self) -> Shell:
@@ -46,6 +68,8 @@ class Git:
         # fails twice although the repository answers means that the mirror is broken.
         return sh(
             """\
+{with_key}
+export GIT_TEMPLATE_DIR=
 fetch() {{
     if ! {git} rev-parse 2>/dev/null; then
         rm -rf {mirror} && git init -q --bare {mirror} || return
@@ -61,6 +85,7 @@ update() {{
 {ask}
     fetch 2>/dev/null || fetch_anew
 }}""",
+            with_key=self.with_key,
             git=self.git,
             mirror=self.mirror,
             url=self.url,
@@ -85,27 +110,36 @@ said=$(git ls-remote -q {url} {names} 2>&1) || {{
             show_key=show_host_key(self.url),
         )
 
+    # --- from a name to a commit
+
     def resolve(self, ref: str, server: Server) -> Sequence[Shell]:
         return [self.functions, Shell("update"), self.find(ref, server)]
 
     def find(self, ref: str, server: Server) -> Shell:
         """Shell that has in `$commit` what a ref names in the mirror, and emits it; or ends the step."""
+        names = [*full_names(ref), *([ref] if COMMIT.fullmatch(ref) else [])]
         return sh(
             """\
+named() {{ {git} rev-parse --verify -q "$1^{{commit}}"; }}
 commit=
-for name in {heads} {tags} {ref}; do
-    commit=$({git} rev-parse --verify -q "$name^{{commit}}") && break
+for name in {names}; do
+    commit=$(named "$name") && break
 done
 if [ -z "$commit" ]; then
     {unknown}
 fi
+if [ "$name" = {branch} ] && tag=$(named {tag}) && [ "$tag" != "$commit" ]; then
+    echo {both}
+fi
 {emit} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
     subject="$({git} log -1 --format=%s "$commit")\"""",
-            heads=f"refs/heads/{ref}",
-            tags=f"refs/tags/{ref}",
-            ref=ref,
             git=self.git,
+            names=names,
             unknown=self.unknown(ref, server),
+            branch=f"refs/heads/{ref}",
+            tag=f"refs/tags/{ref}",
+            both=f"djdeploy: {ref} is a branch and also a tag, of different commits: the branch is meant. "
+            f"The tag: --branch=refs/tags/{ref}; to name the branch alone: --branch=refs/heads/{ref}",
             emit=server.emit,
         )
 
@@ -114,8 +148,10 @@ fi
 
     def read(self, ref: str, server: Server, reader: Shell) -> Sequence[Shell]:
         """The same; then `reader`, the words of a program, gets the commit's files, as a tar on its standard input."""
-        files = sh('{git} archive --format=tar "$commit" | {reader}', git=self.borrowing.git, reader=reader)
-        return [*self.peek(ref, server), files]
+        here = self.borrowing
+        files = sh('as_committed archive --format=tar "$commit" | {reader}', reader=reader)
+        only = sh("from={mirror}\n{as_committed}", mirror=here.mirror, as_committed=AS_COMMITTED)
+        return [*self.peek(ref, server), only, here.miss_nothing(server), files]
 
     @property
     def borrowing(self) -> Git:
@@ -143,70 +179,89 @@ fetch_named() {{
             git=self.git,
             url=self.url,
         )
-        names = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if ref.startswith("refs/") else [])]
         return [
-            begin,
             self.functions,
-            self.ask(*names),
+            begin,
+            self.ask(*full_names(ref)),
             Shell("fetch_named 2>/dev/null || update"),
             self.find(ref, server),
         ]
 
     def unknown(self, ref: str, server: Server) -> Shell:
         """Shell that ends a step, since the repository does not have the ref."""
-        template = (
-            "{emit} error={code} || :\n    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}\n    exit 1"
+        return sh(
+            "{emit} error={code} || :\n    printf '%s is no branch, tag or commit of %s\\n' {ref} {url}\n    exit 1",
+            emit=server.emit,
+            code="ref-unknown",
+            ref=ref,
+            url=self.url,
         )
-        return sh(template, emit=server.emit, code="ref-unknown", ref=ref, url=self.url)
+
+    # --- from a commit to files
 
     def export(self, commit: str, into: PurePosixPath, server: Server) -> Sequence[Shell]:
-        # Through a file: in a pipe, the failure of `git archive` would be hidden by the success of `tar`. What fails
-        # without the file, too, fails for the mirror, not for the disk.
+        # What fails without a file, too, fails for the mirror, not for the disk.
         code = sh(
             """\
 {git} cat-file -e {object} 2>/dev/null || update
 mkdir {into}
-{git} -c tar.umask=0022 archive --format=tar -o {archive} {commit} || {{
-    if {git} archive --format=tar {commit} >/dev/null 2>&1; then exit 1; fi
+put {mirror} {commit} {into} {url} || {{
+    if as_committed archive --format=tar {commit} >/dev/null 2>&1; then exit 1; fi
     fetch_anew
-    {git} -c tar.umask=0022 archive --format=tar -o {archive} {commit}
-}}
-tar -xf {archive} -C {into}
-rm {archive}""",
+    put {mirror} {commit} {into} {url} || exit 1
+}}""",
             git=self.git,
+            mirror=self.mirror,
             object=f"{commit}^{{commit}}",
             into=into,
-            archive=PurePosixPath(f"{into}.tar"),
             commit=commit,
+            url=self.url,
         )
-        return [self.functions, code, self.export_submodules(commit, into)]
+        put = put_files(server)
+        return [self.functions, put, code, self.miss_nothing(server), self.export_submodules(commit, into)]
 
     def export_submodules(self, commit: str, into: PurePosixPath) -> Shell:
         # A checkout that shares the mirror's objects; its origin is the real address, from which relative addresses
-        # of submodules start. The ceiling: see `git`.
+        # of submodules start. The ceiling: see `git`. What no .gitmodules names is left out of its index, since git
+        # would stop there.
         return sh(
             """\
-if {git} cat-file -e {gitmodules} 2>/dev/null; then
-    export GIT_CEILING_DIRECTORIES={above} into={into}
+named=$({git} config -z --blob {gitmodules} --get-regexp '^submodule\\..*\\.path$' 2>/dev/null |
+    tr '\\n\\0' '\\t\\n' | cut -f 2-)
+unnamed=$({git} -c core.quotePath=false ls-tree -r {commit} | grep '^160000 ' | cut -f 2- | grep -vxF "$named") || :
+printf '%s\\n' "$unnamed" | while read -r path; do
+    [ -z "$path" ] || echo "djdeploy: the submodule $path is registered in no .gitmodules: its directory stays empty"
+done
+if [ -n "$named" ]; then
+    export GIT_CEILING_DIRECTORIES={above} GIT_LFS_SKIP_SMUDGE=1
+    leave_unnamed() {{
+        printf '%s\\n' "$unnamed" | while read -r path; do
+            [ -z "$path" ] || {work} update-index --force-remove -- "$path" || return
+        done
+    }}
+    fetch_submodules() {{ {work} submodule -q update --init --recursive --force; }}
     checkout() {{
         if ! {work} rev-parse 2>/dev/null; then
-            rm -rf {path} && git clone -q --shared --no-checkout {mirror} {path} || return
+            rm -rf {path} && {git_alone} clone -q --shared --no-checkout {mirror} {path} || return
         fi
         {work} remote set-url origin {url} &&
             {work} checkout -q --force --detach {commit} &&
-            {work} submodule -q sync --recursive &&
-            {work} submodule -q update --init --recursive --force
+            leave_unnamed &&
+            {work} submodule -q sync --recursive || return
+        fetch_submodules || {{ [ -n "$own_ssh" ] && GIT_SSH_COMMAND="$own_ssh" fetch_submodules; }}
     }}
     checkout 2>/dev/null || {{
         echo 'djdeploy: the submodules could not be brought up to date, all of them are fetched anew'
         rm -rf {path}
         checkout
     }}
-    {work} submodule -q foreach --recursive \\
-        'git -c tar.umask=0022 archive --format=tar -o "$into.tar" HEAD &&
-            tar -xf "$into.tar" -C "$into/$displaypath" && rm "$into.tar"'
+    {work} submodule -q foreach --recursive 'printf "%s\\n" "$displaypath"' | while read -r path; do
+        from=$({git_alone} -C {path}/"$path" rev-parse --absolute-git-dir)
+        put "$from" HEAD {into}/"$path" "$({git_alone} --git-dir="$from" config remote.origin.url)" || exit 1
+    done
 fi""",
             git=self.git,
+            git_alone=GIT,
             gitmodules=f"{commit}:.gitmodules",
             above=self.submodules.parent,
             into=into,
@@ -216,6 +271,91 @@ fi""",
             url=self.url,
             commit=commit,
         )
+
+    def miss_nothing(self, server: Server) -> Shell:
+        """Shell that ends a step when `$commit` has a file that is needed, and an archive of it has not."""
+        return sh(
+            """\
+for name in {needed}; do
+    if {git} cat-file -e "$commit:$name" 2>/dev/null &&
+        [ -z "$(as_committed archive --format=tar "$commit" -- "$name" 2>/dev/null | tar -tf - 2>/dev/null)" ]; then
+        {emit} error={code} || :
+        echo "$name is in the commit, and its .gitattributes takes it out of archives (export-ignore)"
+        exit 1
+    fi
+done""",
+            needed=self.needed,
+            git=self.git,
+            emit=server.emit,
+            code="export-ignored",
+        )
+
+
+def full_names(ref: str) -> Sequence[str]:
+    """The names that a ref may have in full, in the order in which they are tried. A mirror has branches and tags."""
+    names = [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}", ref]
+    return [name for name in names if name.startswith(("refs/heads/", "refs/tags/"))]
+
+
+AS_COMMITTED = Shell("""\
+as_committed() {
+    env -u GIT_CONFIG_COUNT -u GIT_CONFIG_PARAMETERS -u GIT_ATTR_SOURCE -u GIT_LFS_SKIP_SMUDGE \\
+        GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1 GIT_CONFIG_SYSTEM=/dev/null GIT_CONFIG_GLOBAL=/dev/null \\
+        XDG_CONFIG_HOME=/dev/null HOME=/dev/null \\
+        git --git-dir="$from" -c core.attributesFile=/dev/null -c tar.umask=0022 "$@"
+}""")
+"""The shell function `as_committed`: git on the directory `$from`, whatever the configuration of this server is."""
+
+
+def put_files(server: Server) -> Shell:
+    """The shell function `put GIT_DIRECTORY COMMIT DIRECTORY URL`, which puts a commit's files into a directory.
+
+    With the contents of what Git LFS keeps elsewhere, or not at all. Through a file: in a pipe, the failure of
+    `git archive` would be hidden by the success of `tar`.
+    """
+    return sh(
+        """\
+{as_committed}
+fetch_lfs() {{
+    case $url in /*) url=file://$url ;; esac
+    place=$(git --git-dir="$from" config --blob "$commit:.lfsconfig" lfs.url 2>/dev/null) || place=
+    {git} --git-dir="$from" -c remote.djdeploy.url="$url" ${{place:+-c "lfs.url=$place"}} \\
+        -c lfs.fetchinclude= -c lfs.fetchexclude= lfs fetch djdeploy "$commit"
+}}
+pointers() {{
+    export GIT_INDEX_FILE="$into.index"
+    as_committed read-tree "$commit"
+    (cd "$into" && find . -type f -size -1025c -exec grep -lF 'version https://git-lfs.github.com/spec/v1' {{}} +) |
+        sed 's,^\\./,,' | as_committed check-attr --cached --stdin filter | sed -n 's/: filter: lfs$//p'
+    rm -f "$into.index"
+    unset GIT_INDEX_FILE
+}}
+put() {{
+    from=$1 commit=$2 into=$3 url=$4 lfs= but='and only a pointer to it has arrived'
+    rm -f "$from/info/attributes"  # a template of the server's
+    if {git} --git-dir="$from" grep -qF filter=lfs "$commit" -- '*.gitattributes'; then lfs=needed; fi
+    if [ -z "$lfs" ] || ! {git} lfs version >/dev/null 2>&1; then
+        but='and the server has no git-lfs to fetch it'
+        as_committed archive --format=tar -o "$into.tar" "$commit" || return
+    else
+        fetch_lfs || return
+        as_committed -c filter.lfs.process='git-lfs filter-process' -c filter.lfs.required=true \\
+            archive --format=tar -o "$into.tar" "$commit" || return
+    fi
+    tar -xf "$into.tar" -C "$into" && rm "$into.tar" || return
+    [ -n "$lfs" ] || return 0
+    pointer=$(pointers | head -n 1)
+    [ -z "$pointer" ] || {{
+        {emit} error={code} || :
+        echo "$pointer is kept by Git LFS, $but"
+        exit 1
+    }}
+}}""",
+        as_committed=AS_COMMITTED,
+        git=GIT,
+        emit=server.emit,
+        code="lfs-missing",
+    )
 
 
 def show_host_key(url: str) -> Shell:

@@ -47,7 +47,6 @@ ANSWERS: Mapping[str, Any] = {
     "end": wire.End,
     "done": wire.Done,
     "pong": wire.Pong,
-    "committed": wire.Committed,
 }
 """The answers to a stage, by the key that only each of them has."""
 
