@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from djdeploy.errors.redaction import forget
 from tests.docker_target import engine, remove_images
 
 # The machines are shared and noisy: how long an example takes says nothing.
@@ -23,6 +24,11 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 INSTANTS = 100
 """Random instants that `--all` strikes; their numbers are their seeds."""
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_another_test() -> None:
+    forget()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

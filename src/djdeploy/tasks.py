@@ -15,6 +15,7 @@ from invoke.collection import Collection
 from . import engine
 from .engine.job import DeployTask, Job, task, whole_number
 from .engine.mistakes import explain_mistakes
+from .errors.debug_log import keep_secrets_out
 from .project.settings import Settings
 from .recipe import DEPLOY, ROLLBACK
 from .script.recipes import Recipe
@@ -43,6 +44,8 @@ __all__ = [
     "unlock",
     "version",
 ]
+
+keep_secrets_out()
 
 BRANCH = "branch, tag or commit to deploy, instead of the settings' branch"
 DRY_RUN = "print what would run, and change nothing"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from djdeploy import Secret
 from djdeploy.errors.kinds import SettingsError, StepFailed
-from djdeploy.errors.redaction import hidden, values_to_hide
+from djdeploy.errors.redaction import values_to_hide
 from djdeploy.project.secret_files import read_secrets, secrets_at_hand
 from tests.local_host import local_remote
 
@@ -91,8 +91,7 @@ def test_it_stands_in_no_file_but_its_own_and_is_shown_nowhere(site: Site, tmp_p
         assert word not in site.shown
         assert word not in failed.value.message
         assert word not in repr(failed.value)
-    assert "PASSWORD" not in failed.value.message  # its whole line is hidden
-    assert "***" in failed.value.message
+    assert "PASSWORD='***'" in failed.value.message
     site.change(build_steps=[])
     site.deploy()
     assert list(files_with(WORDS, site.home)) == [site.home / "shared/conf/.env"]
@@ -141,16 +140,17 @@ def test_for_a_log_no_command_asks_for_a_passphrase_yet_what_is_at_hand_is_hidde
             "d": Secret(env="NOT_SET_ANYWHERE"),
         }
     )
-    assert list(secrets_at_hand(site.settings)) == [CONTENT.encode()]
-    assert "hunter2-hunter2" in local_remote(site.settings).hide
+    assert secrets_at_hand(site.settings) == {"a": CONTENT.encode()}
+    assert local_remote(site.settings).hide.hidden("hunter2-hunter2") == "***"
     assert not ran.exists()
 
 
-@given(st.text(alphabet=st.characters(codec="utf-8")))
-def test_no_line_of_a_secret_survives_hiding(text: str) -> None:
-    secret = f"hunter2 {text}\nlast line"
-    shown = hidden(f"before {secret} after", values_to_hide({}, [secret.encode()]))
-    assert not any(line.strip() in shown for line in secret.splitlines() if len(line.strip()) > 4)
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\n\"'\\#;")))
+def test_no_secret_survives_hiding(text: str) -> None:
+    value = f"hunter2 {text}|"
+    shown = values_to_hide({}, {".env": f'A=1\nTOKEN="{value}"\n'.encode()}).hidden(f"before {value} after")
+    assert shown.startswith("before ***")
+    assert shown.endswith(" after")
 
 
 # --- the program on the server ----------------------------------------------------------------------------------------

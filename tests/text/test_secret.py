@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djdeploy import DEPLOY, sh
-from djdeploy.errors.kinds import DeployError
-from djdeploy.errors.redaction import has_password, hidden, kind_of, values_to_hide, without_passwords
+from djdeploy import DEPLOY, Health, Process, Settings, sh
+from djdeploy.engine.fleet import as_deploy_error
+from djdeploy.errors.kinds import DeployError, SettingsError
+from djdeploy.errors.redaction import Secrets, hidden, kind_of, printable, remember, values_to_hide, without_passwords
+from djdeploy.errors.secrecy import has_password
+from djdeploy.project.secret_files import secrets_of
+from djdeploy.project.values import setting
 from djdeploy.script.stages import BUILD
 from djdeploy.script.steps import Step
 from djdeploy.terminal.progress import program_text
@@ -23,8 +36,6 @@ ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"
 
 @given(ANY_TEXT)
 def test_a_dry_run_shows_no_character_of_a_secret_whatever_quotes_it_has(more: str) -> None:
-    from dataclasses import replace
-
     value = f"hunter2 {more}|"
     d = deployment(replace(SETTINGS, env={"SECRET_KEY": value, "COLOUR": "mauve"}))
     create = next(step for step in DEPLOY.plan(BUILD, d) if step.name == "create_release")
@@ -50,12 +61,18 @@ def test_what_a_server_prints_of_a_secret_is_hidden_however_it_is_quoted(shown: 
     ["DB_PASS", "DBPASS", "PASS", "MYSQL_PWD", "DB_PW", "PGPASSWORD", "KEY_PASSPHRASE", "API_KEY", "AUTH_TOKEN"],
 )
 def test_a_variable_is_secret_by_its_name(name: str) -> None:
-    assert values_to_hide({name: "hunter2"}) == ["hunter2"]
+    assert hidden("so hunter2 it is", values_to_hide({name: "hunter2"})) == "so *** it is"
 
 
-@pytest.mark.parametrize("name", ["COMPASS_URL", "BYPASS_CACHE", "PASSENGER_APP", "PWDX", "LANG"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("COMPASS_URL", "BYPASS_CACHE", "PASSENGER_APP", "PWDX", "LANG", "KEYCLOAK_REALM", "TOKENIZER_PATH"),
+        *("TOKEN_TTL", "PASSWORD_HASHERS", "CACHE_KEY_PREFIX", "STRIPE_PUBLISHABLE_KEY", "SECRET_KEY_FILE"),
+    ],
+)
 def test_a_variable_is_not_secret_because_its_name_has_letters_of_password(name: str) -> None:
-    assert not values_to_hide({name: "hunter2"})
+    assert hidden("so hunter2 it is", values_to_hide({name: "hunter2"})) == "so hunter2 it is"
 
 
 URLS = {
@@ -82,7 +99,7 @@ def test_the_password_of_a_url_is_shown_nowhere_whatever_its_variable_is_called(
     ["ssh://git@example.com:22/x", "git@example.com:x.git", "https://unpkg.com/react@18", "http://127.0.0.1:8001/x@y"],
 )
 def test_an_address_without_a_password_is_shown_as_it_is(text: str) -> None:
-    assert hidden(text, []) == text
+    assert hidden(text, Secrets()) == text
 
 
 def test_the_password_of_a_url_is_hidden_alone_too_as_it_is_meant() -> None:
@@ -90,17 +107,211 @@ def test_the_password_of_a_url_is_hidden_alone_too_as_it_is_meant() -> None:
     assert hidden("password h@nter2 was refused", values) == "password *** was refused"
 
 
-def test_each_line_of_a_key_is_hidden_since_output_comes_in_lines() -> None:
-    key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQ\nAb==\n-----END KEY-----\n"
-    for values in (values_to_hide({"SIGNING_KEY": key}), values_to_hide({}, [key.encode()])):
-        assert [hidden(line, values) for line in key.splitlines()] == ["***", "***", "***", "Ab==", "***"]
+RANDOM = "9fK2xQ7bTz41LmVw8RyN3cHd"
+KEY = f"-----BEGIN PRIVATE KEY-----\n{RANDOM}kqhkiG9w0BAQ\n{RANDOM[::-1]}\nAbcde==\n-----END PRIVATE KEY-----\n"
+
+
+def test_each_line_of_a_private_key_is_hidden_since_output_comes_in_lines() -> None:
+    begin, *lines, _ = KEY.splitlines()
+    for secrets in (values_to_hide({"SIGNING_KEY": KEY}), values_to_hide({}, {"signing.pem": KEY.encode()})):
+        assert [hidden(line, secrets) for line in lines] == ["***"] * len(lines)
+    assert hidden(begin, secrets) == begin
+    public = KEY.replace("PRIVATE KEY", "CERTIFICATE").replace(RANDOM, "short").replace(RANDOM[::-1], "shorter")
+    assert hidden(public, values_to_hide({}, {"ca.pem": public.encode()})) == public
 
 
 @pytest.mark.parametrize(
-    "line", ["TOKEN=hunter2", 'export TOKEN="hunter2"', "token: 'hunter2'", '  "token": "hunter2",']
+    "text",
+    [
+        "TOKEN=hunter2",
+        'export TOKEN="hunter2"',
+        "token: 'hunter2'",
+        '  "token": "hunter2",',
+        "TOKEN=hunter2 # of the other site",
+        'TOKEN="hunter2" # of the other site',
+        "A=1\nTOKEN=hunter2\nB=2",
+        '{"a": 1, "db": {"password": "hunter2", "port": 5432}}',
+        "DATABASES = {'default': {'NAME': 'demo', 'PASSWORD': 'hunter2'}}",
+        'db = { user = "demo", password = "hunter2" }',
+        "[db]\npassword = hunter2 ; the old one",
+        "token: |\n  hunter2\n",
+        'token = """hunter2"""',
+        "machine db login demo password hunter2",
+        "DSN=host=localhost dbname=demo password=hunter2",
+        "dbPassword: hunter2",
+        "DATABASE_URL=postgres://demo:hunter2@localhost/demo",
+    ],
 )
-def test_what_a_secret_file_gives_a_name_to_is_hidden_alone_too(line: str) -> None:
-    assert hidden("so hunter2 it is", values_to_hide({}, [line.encode()])) == "so *** it is"
+def test_what_a_secret_file_gives_a_secret_name_to_is_hidden_alone_too(text: str) -> None:
+    assert hidden("so hunter2 it is", values_to_hide({}, {"conf": text.encode()})) == "so *** it is"
+
+
+@pytest.mark.parametrize("name", ["token", "db_password", "API_KEY", ".pgpass"])
+def test_a_file_whose_own_name_says_so_is_secret_as_a_whole(name: str) -> None:
+    assert hidden("so hunter2 it is", values_to_hide({}, {name: b"hunter2\n"})) == "so *** it is"
+    assert hidden("so hunter2 it is", values_to_hide({}, {name: b"db:5432:demo:demo:hunter2\n"})) == "so *** it is"
+
+
+CONFIGURATION = """\
+[site]
+name = pretalx
+debug = false
+url = https://pretalx.example.com
+[database]
+backend = postgresql
+host = localhost
+port = 5432
+user = pretalx
+password = pretalx
+[mail]
+from = "orga@example.com"
+password_reset_timeout = 259200
+"""
+
+PLAIN = [
+    "/srv/www/pretalx/20261128-101500/repository/src/pretalx/settings.py",
+    'connection to server at "localhost" (127.0.0.1), port 5432 failed: FATAL: database "pretalx" does not exist',
+    "Using the backend postgresql; debug is false; https://pretalx.example.com/ok took 259200 s",
+    "-----BEGIN CERTIFICATE-----",
+]
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_what_is_not_secret_is_not_hidden(line: str) -> None:
+    settings = replace(SETTINGS, project="pretalx", home="/srv/www/pretalx")
+    contents = {
+        "pretalx.cfg": CONFIGURATION.encode(),
+        ".env": b"DEBUG=on\nDATABASE_URL=postgres://localhost/pretalx\nSECRET_KEY_FILE=/srv/www/pretalx/shared/key\n",
+        "settings.json": b'{"name": "pretalx", "hosts": ["localhost"], "use_token": true, "password": null}',
+    }
+    assert hidden(line, secrets_of(settings, contents)) == line
+
+
+@pytest.mark.parametrize("line", ["password = {}", "PASSWORD='{}'", '{{"password": "{}"}}', "postgres://demo:{}@db/x"])
+@pytest.mark.parametrize("value", ["pretalx", "localhost", "abc"])
+def test_a_secret_that_is_a_word_of_everybodys_is_hidden_beside_its_name(line: str, value: str) -> None:
+    settings = replace(SETTINGS, project="pretalx", home="/srv/www/pretalx", env={"DB_PASSWORD": value})
+    text = hidden(f"{line.format(value)} in /srv/www/{value}/", secrets_of(settings, {}))
+    assert text == f"{line.format('***')} in /srv/www/{value}/"
+
+
+def test_a_secret_that_is_a_word_is_not_hidden_within_other_words() -> None:
+    secrets = values_to_hide({"DB_PASS": "orange"})
+    assert hidden("oranges, orange_juice, orange! -porange", secrets) == "oranges, ***_juice, ***! -p***"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (RANDOM, f"> {RANDOM} <"),
+        (f"the_file = {RANDOM}", f"> {RANDOM} <"),
+        (f'{{"id": "{RANDOM}"}}', f"> {RANDOM} <"),
+        (f"first\n{RANDOM}\nlast", f"> {RANDOM} <"),
+        ("4f2d9c1e-77ab-4c0e-9d35-0b1c5a7e2f68", "> 4f2d9c1e-77ab-4c0e-9d35-0b1c5a7e2f68 <"),
+    ],
+)
+def test_what_is_long_and_random_in_a_secret_file_is_hidden_whatever_it_is_called(content: str, line: str) -> None:
+    assert hidden(line, values_to_hide({}, {"some.file": content.encode()})) == "> *** <"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["django.contrib.sessions.backends.cached_db1", "smtp.eu-west-1.amazonaws.example.com", "20261128-101500-main"],
+)
+def test_what_is_only_long_is_not_hidden(value: str) -> None:
+    assert hidden(value, values_to_hide({}, {"conf": f"x = {value}\n".encode()})) == value
+
+
+VALUE = "h&nter2<ö>'/+?=\"x\\y z|9"
+FORMS: dict[str, Callable[[str], str]] = {
+    "json": json.dumps,
+    "json in json": lambda value: json.dumps(json.dumps(value)),
+    "repr": repr,
+    "ascii": ascii,
+    "bytes": lambda value: repr(value.encode()),
+    "shell": shlex.quote,
+    "url": quote,
+    "url, all of it": lambda value: quote(value, safe=""),
+    "url, lower case": lambda value: re.sub("%..", lambda found: found[0].lower(), quote(value)),
+    "form": quote_plus,
+    "html": html.escape,
+    "html of django": lambda value: html.escape(value).replace("&#x27;", "&#39;"),
+    "html of go": lambda value: html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "base64 after a name": lambda value: base64.b64encode(f"demo:{value}".encode()).decode(),
+    "base64 of a url": lambda value: base64.urlsafe_b64encode(f"a{value}bc".encode()).decode(),
+    "base64 in lines": lambda value: base64.encodebytes(f"{'x' * 50}{value}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_is_hidden_in_whatever_form_a_program_prints_it(form: str) -> None:
+    text = hidden(f"before {FORMS[form](VALUE)} after", values_to_hide({"SECRET_KEY": VALUE}))
+    assert "***" in text
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+    assert not any(part in text for part in ("nter2", "bnRlcj", "JnRlcj", "udGVyM"))
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 20, 79])
+@pytest.mark.parametrize("chunk", [1, 2, 13, 4096])
+@pytest.mark.parametrize("form", ["json", "url", "base64"])
+def test_no_secret_is_shown_that_is_split_over_lines_or_chunks(width: int, chunk: int, form: str) -> None:
+    value = f"{RANDOM}-{RANDOM[::-1]}"
+    lines = values_to_hide({"SECRET_KEY": value}).lines()
+    text = f"begin\n{'x' * 5}{FORMS[form](value)}{'y' * 5}"
+    wrapped = "\n".join(text[i : i + width] for i in range(0, len(text), width)) if width < 79 else text
+    wrapped = f"{wrapped}\nend\n"
+    shown = [line for i in range(0, len(wrapped), chunk) for line in lines.take(wrapped[i : i + chunk])] + lines.end()
+    whole = "".join(shown)
+    assert whole.endswith("end")
+    assert "***" in whole
+    assert not any(value[i : i + 4] in whole for i in range(len(value) - 3))
+
+
+@pytest.mark.parametrize("before", [9_990, 10_000, 10_001, 29_997])
+def test_no_secret_is_shown_at_the_place_at_which_an_endless_line_is_cut(before: int) -> None:
+    lines = values_to_hide({"SECRET_KEY": RANDOM}).lines()
+    text = "x" * before + RANDOM + "y" * 20_000
+    shown = "".join(line for i in range(0, len(text), 100) for line in lines.take(text[i : i + 100]))
+    assert "***" in shown
+    assert not any(RANDOM[i : i + 4] in shown for i in range(len(RANDOM) - 3))
+    assert len("".join([shown, *lines.end()])) == len(text) - len(RANDOM) + 3
+
+
+def test_a_line_waits_only_while_it_may_be_the_beginning_of_a_secret() -> None:
+    lines = values_to_hide({"SECRET_KEY": "hunter2-hunter2"}).lines()
+    assert lines.take("one\ntwo") == ["one"]
+    assert lines.take("\nso hunter2-") == ["two"]
+    assert lines.take("\n") == []
+    assert lines.take("hunters\n") == ["so hunter2-", "hunters"]
+    assert lines.take("so hunter2-hu") == []
+    assert lines.end() == ["so ***"]
+
+
+def test_a_header_a_command_and_a_setting_of_the_projects_own_are_secret_by_their_names() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Settings):
+        chat_webhook: str = setting("", str, "where to say it")
+
+    health = Health("/health/", headers={"Authorization": "Bearer hunter2-1"})
+    settings = Own(
+        project="demo",
+        repository="x",
+        home="/srv/demo",
+        chat_webhook="hunter2-2",
+        build_steps=["fetch --token=hunter2-3 --to=assets"],
+        processes=[Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", health=health)],
+        deploy_key="keys/demo",
+    )
+    text = hidden("Bearer hunter2-1 | hunter2-2 | hunter2-3 | keys/demo | assets", secrets_of(settings, {}))
+    assert text == "*** | *** | *** | keys/demo | assets"
+
+
+def test_a_secret_that_was_read_is_in_nothing_that_is_shown_later() -> None:
+    remember(Secrets(["hunter2-once"]))
+    assert printable("what hunter2-once?") == "what ***?"
+    assert "hunter2" not in DeployError("hunter2-once", output=["hunter2-once"], remedy="hunter2-once").message
 
 
 def test_a_token_in_a_url_is_hidden_alone_too_but_not_the_name_of_a_person() -> None:
@@ -140,3 +351,64 @@ def test_settings_and_redaction_agree_on_what_a_password_in_a_url_is(url: str, h
 )
 def test_a_value_is_described_without_being_quoted(value: object, kind: str) -> None:
     assert kind_of(value) == kind
+
+
+# --- where else a secret may be shown ---------------------------------------------------------------------------------
+
+
+def test_what_fab_logs_under_debug_has_no_table_with_secrets(tmp_path: Path) -> None:
+    (tmp_path / "fabfile.py").write_text("from djdeploy.tasks import version\n")
+    table = {"project": "demo", "repository": "x", "home": "/srv/demo", "env": {"SECRET_KEY": "hunter2-key"}}
+    (tmp_path / "fabric.json").write_text(json.dumps({"djdeploy": table}))
+    fab = Path(sys.executable).with_name("fab")
+    done = subprocess.run([fab, "-d", "version"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Per-project config file" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no such token: hunter2-known"),
+        ValueError("cannot log in with password=hunter2-2"),
+        subprocess.CalledProcessError(1, ["curl", "-H", f"Authorization: Bearer {RANDOM}"]),
+        KeyError({"api_key": "hunter2-3", "port": 5432}),
+        OSError("cannot reach https://demo:hunter2@example.com/"),
+    ],
+)
+def test_the_text_of_an_unexpected_exception_is_shown_without_what_may_be_secret(error: Exception) -> None:
+    remember(Secrets(["hunter2-known"]))
+    message = as_deploy_error(error).message
+    assert type(error).__name__ in message
+    assert "***" in message
+    assert "hunter2" not in message
+    assert RANDOM not in message
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"project": f"Token {RANDOM}"},
+        {"branch": f"https://demo:hunter2@example.com/{RANDOM}"},
+        {"home": "password=hunter2"},
+        {"hosts": ["demo:hunter2@web1"]},
+        {"installer": RANDOM},
+        {"keep_releases": "SECRET_KEY=hunter2"},
+        {"release_name": f"{{date}} {RANDOM}"},
+        {"secret_files": {"../TOKEN=hunter2": {"file": "x"}}},
+        {"env": {"SECRET KEY=hunter2": "x"}},
+        {"env": [RANDOM]},
+        {f"SECRET_KEY={RANDOM}": "hunter2"},
+        {"processes": [{"name": f"x={RANDOM}", "command": "hunter2"}]},
+        {"processes": [{"name": "web", "command": "x", "bind": RANDOM, "health": {"path": f"x?token={RANDOM}"}}]},
+    ],
+    ids=lambda wrong: next(iter(wrong))[:12],
+)
+def test_no_error_about_settings_quotes_what_may_be_secret(wrong: dict[str, object]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_mapping({"project": "demo", "repository": "x", "home": "/srv/demo", **wrong})
+    assert refused.value.problems
+    for text in (refused.value.message, repr(refused.value), str(refused.value.problems)):
+        assert "hunter2" not in text
+        assert RANDOM not in text

@@ -8,9 +8,9 @@ from dataclasses import replace
 from secrets import token_hex
 
 from ..errors import SettingsError
-from ..errors.redaction import values_to_hide
+from ..errors.redaction import remember
 from ..project.checkup import required_tools
-from ..project.secret_files import read_secrets
+from ..project.secret_files import read_secrets, secrets_of
 from ..project.settings import Settings, is_ref
 from ..recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
 from ..script.deployment import Deployment
@@ -73,7 +73,7 @@ def deploy(
     skips = known_skips(recipe.expanded(settings), remotes, skip)
     secrets = read_secrets(settings)
     for remote in remotes:
-        remote.hide = values_to_hide(remote.settings.env, secrets.values())
+        remote.hide = remember(secrets_of(remote.settings, secrets))
     fleet = Fleet(remotes, settings.parallel, report.say)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     opening = access("deploy", settings, who, needed(settings), changes=not dry_run)

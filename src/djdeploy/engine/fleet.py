@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed, together
+from ..errors.redaction import hidden_by_its_looks
 from ..remote.durations import USUAL
 from ..server.snapshot import Snapshot
 from ..ssh.opening import Access
@@ -256,5 +257,6 @@ def as_deploy_error(error: BaseException) -> DeployError:
     logging.getLogger("djdeploy").debug("unexpected", exc_info=error)
     *_, place = traceback.extract_tb(error.__traceback__) or [None]
     where = f" ({place.filename}:{place.lineno})" if place else ""
-    what = f"an unexpected error in djdeploy, or in a step of your fabfile: {type(error).__name__}: {error}{where}"
+    said = hidden_by_its_looks(f"{type(error).__name__}: {error}")
+    what = f"an unexpected error in djdeploy, or in a step of your fabfile: {said}{where}"
     return StepFailed(what, code="fault")

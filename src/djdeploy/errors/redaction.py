@@ -1,85 +1,186 @@
-"""What must not be shown: secret values, passwords in URLs, and characters that command a terminal."""
+"""Texts as they may be shown: without secrets, and without characters that command a terminal."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from urllib.parse import unquote
+from collections.abc import Iterable, Mapping
 
-HIDDEN = "***"
+from .forms import BETWEEN, HIDDEN, forms_of, in_base64, place_in, replaced
+from .secrecy import COMMON, IN_URL, SHORT, secrets_in, secrets_in_file
 
-SUSPICIOUS = re.compile(
-    r"secret|passw|passphrase|token|key|dsn|credential|private|webhook|database_url|connection_string"
-    r"|(^|_|db)(pass|pwd|pw)(_|\d|$)",
-    re.IGNORECASE,
+WORD = re.compile(r"[^\W\d_]{1,11}|\d{1,11}")
+"""A value that may be a part of other words, and so is hidden only where it stands alone."""
+
+BESIDE_A_NAME = (
+    r"(?P<name>(?i:secret|passw|passphrase|token|key|credential|dsn|pass|pwd|pw)[\w.-]*[\"'\\]*\s*(?:=>|[=:\s])"
+    r"\s*[\"'\\]*)VALUE(?!\w)"
 )
-"""Names of variables whose values are secret."""
+"""A value that stands in many texts, where a name before it says that it is secret."""
 
-IN_URL = re.compile(
-    r"(?P<user>://[^\s/:@]*:)(?P<password>[^\s/]+)(?=@)|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
-)
-"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
-
-TOKEN = re.compile(r"[\w-]{26,}")
-"""A lone name in a URL that is certainly a token: nobody's name is that long."""
-
-SHORT = 4
-"""Characters up to which a value is no secret that could be hidden: `1` or `on` stand everywhere."""
+BEGINNING = 3
+"""Characters of a secret by whose appearance at the end of a line we wait for the next: fewer end half of all lines."""
 
 
-def values_to_hide(env: Mapping[str, str], contents: Iterable[bytes] = ()) -> Collection[str]:
-    """What must not be shown, in every form in which it may stand in a text."""
-    texts = [value for name, value in env.items() if SUSPICIOUS.search(name)]
-    texts += [content.decode("utf-8", "replace") for content in contents]
-    found = {part.strip() for text in texts for part in parts(text)}
-    found |= {password for text in (*env.values(), *texts) for password in passwords(text)}
-    shown = {form for value in found if len(value) > SHORT for form in forms(value)}
-    # The longest first, since one may contain another.
-    return sorted(shown, key=len, reverse=True)
+class Secrets:
+    """Values that must not be shown, in every form in which a program prints them.
+
+    They are looked for without quotes, backslashes and spaces, so it does not matter how a program quotes a value, or
+    where it breaks the line.
+
+    Args:
+        values: the secrets.
+        shown: texts that everybody may see, such as paths. A secret that is a word of them, or of everybody's, is
+            hidden only beside a name that says so: else it would be seen by what is hidden.
+    """
+
+    def __init__(self, values: Iterable[str] = (), shown: Iterable[str] = ()) -> None:
+        public = COMMON | {word.lower() for text in shown for word in re.findall(r"\w+|[\w.-]+", text)}
+        stripped = {value.strip() for value in values} - {""}
+        self._key = frozenset(stripped), frozenset(public)
+        plain = {value for value in stripped if len(value) > SHORT and value.lower() not in public}
+        words = {value for value in plain if WORD.fullmatch(value)}
+        self._forms = forms_of(plain - words, {form for word in words for form in in_base64(word.encode())})
+        self._words = any_of(words, r"(?:(?<![^\W_])|(?<=-p))VALUE(?![^\W_])")
+        self._beside = any_of(stripped - plain, BESIDE_A_NAME)
+        self._beginnings: dict[str, list[str]] = {}
+        for form in self._forms:
+            self._beginnings.setdefault(form[:BEGINNING], []).append(form)
+        self._begins = any_of(self._beginnings, "(?=VALUE)")
+        self._longest = max(map(len, self._forms), default=0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secrets) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def hidden(self, text: str) -> str:
+        """The text without these values, and without the passwords of URLs."""
+        dense = text.translate(BETWEEN)
+        places = []
+        for form in self._forms:
+            while (at := dense.find(form)) >= 0:
+                places.append((at, at + len(form)))
+                dense = dense[:at] + "\0" * len(form) + dense[at + len(form) :]
+        text = replaced(text, places)
+        for pattern in (self._words, self._beside):
+            text = (
+                pattern.sub(lambda found: f"{found.groupdict().get('name') or ''}{HIDDEN}", text) if pattern else text
+            )
+        return without_passwords(text)
+
+    def unfinished(self, text: str, before: str = "") -> int:
+        """Where at the end of a text a value may have begun that goes on in the next; its length if nowhere.
+
+        Args:
+            before: the end of what was before it.
+        """
+        if not self._begins:
+            return len(text)
+        tail = (before + text)[-3 * self._longest :]
+        dense = tail.translate(BETWEEN)
+        for found in self._begins.finditer(dense, max(0, len(dense) - self._longest)):
+            rest = dense[found.start() :]
+            if any(form.startswith(rest) and form != rest for form in self._beginnings[rest[:BEGINNING]]):
+                return max(0, len(text) - len(tail) + place_in(tail, found.start()))
+        return len(text)
+
+    def lines(self) -> HiddenLines:
+        """Takes a stream apart."""
+        return HiddenLines(self)
+
+    @property
+    def longest(self) -> int:
+        return self._longest
 
 
-def parts(text: str) -> Iterator[str]:
-    """What is secret of a text: all of it; each line, since output comes in lines; and what a line gives a name to."""
-    yield text
-    for line in text.splitlines():
-        yield line
-        yield re.split(r"=|: ", line, maxsplit=1)[-1].strip(" \t\"',")
+class HiddenLines:
+    """The lines of a stream without secrets, also where one goes on in the next line or chunk.
+
+    Args:
+        longest: characters after which nobody waits for the end of a line: it must not fill our memory.
+    """
+
+    def __init__(self, secrets: Secrets, longest: int = 10_000) -> None:
+        self._secrets, self._longest = secrets, longest
+        self._rest = self._before = ""
+
+    def take(self, text: str) -> list[str]:
+        """Takes a piece, and returns the lines that are whole now. One with the beginning of a secret has to wait."""
+        self._rest += text
+        end = self._rest.rfind("\n") + 1
+        is_endless = len(self._rest) - end > self._longest
+        end = len(self._rest) if is_endless else end
+        sure = self._secrets.unfinished(self._rest[:end], self._before)
+        if not is_endless:
+            sure = self._rest.rfind("\n", 0, sure) + 1
+        elif end > self._longest + 3 * self._secrets.longest:
+            sure = end
+        return self._shown(sure)
+
+    def end(self) -> list[str]:
+        """The lines that are left."""
+        begun = self._secrets.unfinished(self._rest, self._before)
+        if len(self._rest) - begun > SHORT:
+            self._rest = self._rest[:begun] + HIDDEN
+        return self._shown(len(self._rest))
+
+    def _shown(self, end: int) -> list[str]:
+        text, self._rest = self._rest[:end], self._rest[end:]
+        if not text:
+            return []
+        before, self._before = f"{self._before}\n", (self._before + text).translate(BETWEEN)[1 - BEGINNING :]
+        whole = self._secrets.hidden(before + text)
+        known = next(n for n in range(len(before), -1, -1) if whole.startswith(before[:n]))
+        return whole[known:].removesuffix("\n").split("\n")
 
 
-def passwords(text: str) -> Iterator[str]:
-    """The passwords and long tokens in URLs, as they are written there and as they are meant."""
-    for found in IN_URL.finditer(text):
-        if secret := found["password"] or (found["name"] if is_token(found["name"]) else ""):
-            yield from (secret, unquote(secret))
+def values_to_hide(
+    env: Mapping[str, str], contents: Mapping[str, bytes] | None = None, shown: Iterable[str] = ()
+) -> Secrets:
+    """What must not be shown of an environment, and of the contents of secret files by their names."""
+    found = {value for name, text in env.items() for value in secrets_in(text, name)}
+    found |= {value for name, content in (contents or {}).items() for value in secrets_in_file(content, name)}
+    return Secrets(found, shown)
 
 
-def is_token(name: str | None) -> bool:
-    return bool(TOKEN.fullmatch(name or ""))
+def any_of(values: Iterable[str], pattern: str) -> re.Pattern[str] | None:
+    """A pattern in which one of the values stands for `VALUE`."""
+    choices = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
+    return re.compile(pattern.replace("VALUE", f"(?:{choices})")) if choices else None
 
 
-def has_password(text: str) -> bool:
-    """Whether there is a URL with a password or a token in it."""
-    return next(passwords(text), None) is not None
+NOTHING = Secrets()
+_known: dict[Secrets, None] = {}
 
 
-def forms(value: str) -> Iterator[str]:
-    """A value as it is, in JSON's or Python's quotes, and each of these in a shell's, as we write it or as `set -x`."""
-    for text in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}:
-        yield from (text, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''"))
+def forget() -> None:
+    """Nothing is known any more: for tests, which are many programs in one."""
+    _known.clear()
 
 
-def hidden(text: str, values: Collection[str]) -> str:
-    """The text without these values, nor the passwords of URLs."""
-    for value in values:
-        text = text.replace(value, HIDDEN)
-    return without_passwords(text)
+def remember(secrets: Secrets) -> Secrets:
+    """From now on these are in nothing that this program shows, whatever it comes from."""
+    _known[secrets] = None
+    return secrets
+
+
+def hidden(text: str, secrets: Secrets) -> str:
+    """The text without secrets, nor the passwords of URLs."""
+    return secrets.hidden(text)
+
+
+def hidden_by_its_looks(text: str) -> str:
+    """A text of which nobody knows what is in it, without what looks like a secret."""
+    return Secrets(secrets_in_file(text.encode("utf-8", "replace"))).hidden(text)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text as it may be shown: no password in a URL, and control characters escaped, which command a terminal."""
+    """The text as it may be shown: without secrets, and control characters escaped, which command a terminal."""
     keep += "\t"
     text = without_passwords(text)
+    for secrets in list(_known):
+        text = secrets.hidden(text)
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors.secrecy import may_be_secret
+
 Schema = dict[str, Any]
 
 LONGEST_QUOTED = 80
@@ -42,7 +44,7 @@ class Kind:
 
     def shown(self, value: object) -> str:
         """A wrong value as a message may show it; empty where nothing can be said of it."""
-        return type_name(value) if self.is_secret else quoted(value)
+        return type_name(value) if self.is_secret or looks_secret(value) else quoted(value)
 
     def made(self, value: Any) -> Any:
         """An accepted value as it is kept: a list or a mapping is our own, so that nobody changes it later."""
@@ -158,6 +160,11 @@ class Amount(Kind):
 class Seconds(Amount):
     def __init__(self) -> None:
         super().__init__("seconds")
+
+
+def looks_secret(value: object) -> bool:
+    """Whether a value may be a secret that somebody has written in another's place."""
+    return isinstance(value, str) and may_be_secret(value)
 
 
 def quoted(value: object) -> str:

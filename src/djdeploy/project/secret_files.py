@@ -8,9 +8,13 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path, PurePath
 
 from ..errors import SettingsError
+from ..errors.redaction import Secrets
+from ..errors.secrecy import secrets_in, secrets_in_file
 from .secret import Secret
 from .settings import Settings
 
@@ -43,12 +47,48 @@ def read(secret: Secret) -> bytes:
     return done.stdout
 
 
-def secrets_at_hand(settings: Settings) -> Iterator[bytes]:
+def secrets_at_hand(settings: Settings) -> Mapping[str, bytes]:
     """The contents that can be had without a word: a command may ask for a passphrase, for which a log is no reason."""
-    for secret in settings.secret_files.values():
+    found = {}
+    for name, secret in settings.secret_files.items():
         if not secret.command:
             with suppress(OSError, KeyError):
-                yield read(secret)
+                found[name] = read(secret)
+    return found
+
+
+def secrets_of(settings: Settings, contents: Mapping[str, bytes]) -> Secrets:
+    """What must not be shown: the secrets in the settings, and in the contents of the secret files."""
+    texts = list(named_texts("", settings))
+    found = [value for name, text in texts for value in secrets_in(text, name)]
+    for path, content in contents.items():
+        secret = settings.secret_files.get(path)
+        found += secrets_in_file(content, f"{PurePath(path).name} {secret.env or '' if secret else ''}")
+    everybodys = [settings.project, settings.home, settings.repository, settings.branch]
+    everybodys += [host.name for host in settings.servers] + [process.name for process in settings.processes]
+    return made_once(frozenset(found), frozenset(everybodys))
+
+
+@cache
+def made_once(values: frozenset[str], everybodys: frozenset[str]) -> Secrets:
+    """Hosts mostly have the same secrets."""
+    return Secrets(values, everybodys)
+
+
+def named_texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """All strings in the settings, each with the name that a project gives it: of a variable, a header or a field."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from named_texts(str(key), each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from named_texts(name, each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        ours = {f.name for f in fields(Settings)} if isinstance(value, Settings) else {f.name for f in fields(value)}
+        for f in fields(value):
+            yield from named_texts("" if f.name in ours else f.name, getattr(value, f.name))
 
 
 def reason(secret: Secret, error: Exception) -> str:

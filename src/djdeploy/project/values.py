@@ -99,7 +99,10 @@ def by_name(
     # A value without a name may be a secret as well as anything else.
     problems = [f"value {n + 1} needs a name: write NAME=VALUE" for n in range(len(positional), len(args))]
     problems += [f"`{name}` is given twice" for name in given if name in values]
-    problems += [f"`{name}` is not a setting{nearest(name, known)}" for name in given if name not in known]
+    unknown = [name for name in given if name not in known]
+    # What is no name at all may be a value that has lost its place in a table.
+    problems += [f"`{name}` is not a setting{nearest(name, known)}" for name in unknown if name.isidentifier()]
+    problems += ["something that is no name is not a setting" for name in unknown if not name.isidentifier()]
     values |= {name: value for name, value in given.items() if name in known}
     missing = [name for name, declaration in known.items() if is_required(declaration) and name not in values]
     return values, problems + [f"`{name}` is required" for name in missing]

@@ -145,7 +145,7 @@ def define(step: StepLike) -> StepDefinition:
     if isinstance(step, StepDefinition):
         return step
     if not callable(step):
-        raise SettingsError("Recipe", [f"{step!r} is not a step; a step is a function that takes a Deployment"])
+        raise SettingsError("Recipe", [f"{kind_of(step)} is not a step; a step is a function that takes a Deployment"])
     name = getattr(step, "__name__", type(step).__name__)
     return StepDefinition(step, name, title_of(step, name))
 

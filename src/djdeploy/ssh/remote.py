@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors.kinds import ConnectionFailed, DeployError, Interrupted
-from ..errors.redaction import values_to_hide
-from ..project.secret_files import secrets_at_hand
+from ..errors.redaction import remember
+from ..project.secret_files import secrets_at_hand, secrets_of
 from ..project.settings import Settings
 from ..remote import wire
 from ..remote.durations import USUAL, Durations
@@ -57,7 +57,7 @@ class Remote:
     ) -> None:
         self.settings, self.host, self.skip, self.durations = settings, host, skip, durations
         self.connection, self.channel = connection, Channel(connection, host)
-        self.hide = values_to_hide(settings.env, secrets_at_hand(settings))
+        self.hide = remember(secrets_of(settings, secrets_at_hand(settings)))
         self._sending = threading.Lock()
         self._is_open = self._interrupted = False
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors.redaction import Secrets
 from ..script.steps import Step
 from ..server.wire import Misfit
 from .step_run import StepRun, Watcher, failure
@@ -22,7 +23,7 @@ class Following:
         hide: what must never be shown.
     """
 
-    def __init__(self, host: str, steps: Sequence[Step], hide: Collection[str], watcher: Watcher) -> None:
+    def __init__(self, host: str, steps: Sequence[Step], hide: Secrets, watcher: Watcher) -> None:
         self._host, self._steps, self._hide, self._watcher = host, steps, hide, watcher
         self._runs: dict[int, StepRun] = {}
         self._running: set[int] = set()
@@ -41,12 +42,13 @@ class Following:
         if "begin" in answer:
             self._begin(answer["begin"])
         elif "out" in answer:
-            self._show(self._running_step(answer["step"]), answer["out"])
+            run = self._running_step(answer["step"])
+            self._show(run, run.take(answer["out"]))
         elif "data" in answer:
             self._running_step(answer["step"]).outputs.update(answer["data"])
         elif "end" in answer:
             run = self._running_step(answer["end"])
-            self._show(run, "\n" if run.rest else "")
+            self._show(run, run.end_output())
             run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
             run.began = answer.get("began", True)
             self._running.remove(answer["end"])
@@ -59,7 +61,7 @@ class Following:
     def _begin(self, number: int) -> None:
         if number in self._runs or not 0 <= number < len(self._steps):
             raise Misfit("it begins a step that was not ordered")
-        run = self._runs[number] = StepRun(self._steps[number])
+        run = self._runs[number] = StepRun(self._steps[number], hide=self._hide)
         self._running.add(number)
         self._watcher.step_began(self._host, run.step)
 
@@ -68,8 +70,8 @@ class Following:
             raise Misfit("it speaks of a step that does not run")
         return self._runs[number]
 
-    def _show(self, run: StepRun, text: str) -> None:
-        for line in run.take(text, self._hide):
+    def _show(self, run: StepRun, lines: Sequence[str]) -> None:
+        for line in lines:
             self._watcher.line(self._host, run, line)
 
     def _end(self) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors.kinds import TAIL
-from ..errors.redaction import hidden
+from ..errors.redaction import NOTHING, HiddenLines, Secrets
 from ..remote.wire import Outputs
 from ..script.stages import Stage
 from ..script.steps import Step
 
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
-
-LONGEST_REST = 10_000
-"""Characters of a line without an end, which must not fill our memory."""
 
 LONGEST_KEPT = 2_000
 """Characters that are kept of a line."""
@@ -35,7 +32,7 @@ class StepRun:
         tail: the last lines of its output.
         notes: the lines of its output that begin with `djdeploy: `.
         outputs: what its programs have emitted.
-        rest: the beginning of a line whose end has not arrived.
+        hide: what must not be shown of its output.
         began: whether any of it was run.
     """
 
@@ -46,26 +43,26 @@ class StepRun:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
     notes: list[str] = field(default_factory=list)
     outputs: Outputs = field(default_factory=lambda: Outputs())
-    rest: str = ""
+    hide: Secrets = NOTHING
     began: bool = True
 
     @property
     def ok(self) -> bool:
         return self.status == 0 and not self.why
 
-    def take(self, text: str, hide: Collection[str]) -> list[str]:
-        """Takes a piece of its output.
+    def __post_init__(self) -> None:
+        self._lines = HiddenLines(self.hide)
 
-        Args:
-            hide: what must never be shown.
+    def take(self, text: str) -> list[str]:
+        """Takes a piece of its output, and returns the lines that are whole now, without secrets."""
+        return self._keep(self._lines.take(text))
 
-        Returns:
-            The lines that are whole now.
-        """
-        *lines, self.rest = (self.rest + text).split("\n")
-        if len(self.rest) > LONGEST_REST:
-            lines, self.rest = [*lines, self.rest], ""
-        whole = [hidden(as_on_a_terminal(line), hide) for line in lines]
+    def end_output(self) -> list[str]:
+        """Nothing else comes: returns the lines that are left."""
+        return self._keep(self._lines.end())
+
+    def _keep(self, lines: list[str]) -> list[str]:
+        whole = [as_on_a_terminal(line) for line in lines]
         for line in whole:
             if line.startswith(NOTE) and len(self.notes) < MOST_NOTES:
                 self.notes.append(line.removeprefix(NOTE))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors.redaction import hidden, printable, values_to_hide
+from ..errors.redaction import printable, values_to_hide
 from ..script.stages import Stage
 from ..script.steps import Step
 from ..server.shell import sh
@@ -248,4 +248,4 @@ def program_text(stage: Stage, host: str, env: Mapping[str, str], steps: Sequenc
     for step in steps:
         note = " (in the background of the steps that follow)" if step.background else ""
         lines += ["", f"# {step.name}: {printable(step.title)}{note}", "(", "set -eu", step.script, ")"]
-    return printable(hidden("\n".join(lines), values_to_hide(env)), keep="\n")
+    return printable(values_to_hide(env).hidden("\n".join(lines)), keep="\n")

@@ -1,0 +1,24 @@
+"""What Invoke and Fabric log under `fab --debug`: without the tables of their configuration, which may hold secrets."""
+
+from __future__ import annotations
+
+import logging
+
+from .redaction import hidden_by_its_looks, printable
+
+LOGGERS = ("invoke", "fabric", "djdeploy")
+
+
+def without_secrets(record: logging.LogRecord) -> bool:
+    """Rewrites a record: of a table nothing is left, since nobody knows what its names mean."""
+    text, table, _ = record.getMessage().partition("{")
+    record.msg, record.args = printable(hidden_by_its_looks(text), keep="\n") + ("{...}" if table else ""), ()
+    if record.exc_info:
+        record.exc_text = printable(logging.Formatter().formatException(record.exc_info), keep="\n")
+    return True
+
+
+def keep_secrets_out() -> None:
+    """From now on; it may be called twice."""
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(without_secrets)

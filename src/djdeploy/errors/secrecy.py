@@ -1,0 +1,173 @@
+"""What is secret: what a name says is secret, passwords in URLs, and what is long and random in a secret file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from urllib.parse import unquote
+
+SAYS_SECRET = re.compile(
+    r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|key(_|\d|$)"
+    r"|(^|_|db|pg)(pass|pwd|pw)(_|\d|$)"
+)
+"""Names of secret values, in lower case and with `_` between their words."""
+
+SAYS_SOMETHING_ELSE = re.compile(
+    r"(^|_)(public|publishable)_key$|(^|_)(file|path|dir|directory|prefix|suffix|timeout|ttl|age|lifetime|expiry|expires?"
+    r"|expiration|seconds|minutes|hours|days|hashers?|validators?|backends?|class|names?|headers?|alg|algorithm|length"
+    r"|size|min|max|count|limit|enabled|disabled|required|hosts?|port|users?|username|ur[li]|endpoint|type|format|issuer"
+    r"|audience|id|domain|version|fields?|function|policy)$"
+)
+"""Names that have such a word in them, and are of something else: `PASSWORD_HASHERS`, `TOKEN_TTL`."""
+
+PLAIN = re.compile(r"true|false|yes|no|on|off|none|null|nil|enabled|disabled|\*+|(~|\.{0,2})(/[\w.@+-]+)+/?", re.I)
+"""Values that no name makes secret: switches, and paths."""
+
+COMMON = frozenset(
+    ("localhost", "127.0.0.1", "postgres", "postgresql", "mysql", "redis", "django", "admin", "password", "secret")
+)
+"""Words that stand in many messages: a password that is one of them is hidden beside its name only."""
+
+SHORT = 4
+"""Characters up to which a value is hidden beside its name only: `1` or `on` stand everywhere."""
+
+LONG = 20
+"""Characters from which a value may be taken for random."""
+
+PAIR = re.compile(
+    r"(?P<quote>[\"']?)(?P<name>[A-Za-z_][\w.-]*)(?P=quote)\s*(?:=>|:=|=|:(?=[\s\"'\[{]))[ \t]*"
+    r"(?:\"{3}(?P<long>.*?)\"{3}|\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^'\\]|\\.)*)'"
+    r"|(?P<block>[|>][+-]?\n(?:[ \t]+.*(?:\n|$))+)|(?P<bare>[^\n]*))",
+    re.DOTALL,
+)
+"""A name and its value, as `.env`, ini, TOML, YAML, JSON, shell and Python write them."""
+
+SPACED = re.compile(r"\b(?P<name>password|passphrase|token|secret)[ \t]+(?P<bare>\S+)")
+"""The same as in `.netrc`."""
+
+ARMOUR = re.compile(r"-----BEGIN (?P<what>[^-]+)-----(?P<body>.*?)-----END [^-]+-----", re.DOTALL)
+"""A key, or a certificate, as PEM and PGP write it."""
+
+IN_URL = re.compile(
+    r"(?P<user>://[^\s/:@]*:)(?P<password>[^\s/]+)(?=@)|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
+)
+"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
+
+TOKEN = re.compile(r"[\w-]{26,}")
+"""A lone name in a URL that is certainly a token: nobody's name is that long."""
+
+
+def secrets_in(text: str, name: str = "") -> Iterator[str]:
+    """The secret values in a text whose words may be shown: those that have such a name, and passwords of URLs.
+
+    Args:
+        name: what the whole text is called.
+    """
+    yield from passwords(text)
+    yield from keys(text)
+    if says_secret(name, text):
+        yield from of_value(text)
+    for found in pairs(text):
+        for value in values_of(found):
+            if says_secret(found["name"], value):
+                yield from of_value(value)
+
+
+def secrets_in_file(content: bytes, name: str = "") -> Iterator[str]:
+    """The secret values in the contents of a secret file: also what is long and random, whatever it is called.
+
+    Args:
+        name: of the file, or of the variable that it comes from.
+    """
+    text = content.decode("utf-8", "replace").strip()
+    yield from secrets_in(text)
+    has_names = False
+    for found in pairs(text):
+        has_names = True
+        yield from (value for value in values_of(found) if is_random(value))
+    lines = [line.strip() for line in text.splitlines()]
+    yield from (line for line in lines if is_random(line))
+    if not has_names and (is_random(text) or says_secret(name, text)):
+        yield from of_value(text)
+        yield from (part for line in lines for part in (line, line.rpartition(":")[2]))  # as .pgpass has it
+
+
+def of_value(value: str) -> Iterator[str]:
+    """What is secret of a value that its name says is secret: of a URL only what is no address."""
+    if "://" in value and not re.search(r"\s", value):
+        yield from passwords(value)
+        yield from (part for part in re.split(r"[/?&=:@#]", value) if is_random(part))
+    else:
+        yield value
+
+
+def says_secret(name: str, value: str) -> bool:
+    """Whether a value is secret by its name."""
+    words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+    if not SAYS_SECRET.search(words) or PLAIN.fullmatch(value.strip()):
+        return False
+    return not SAYS_SOMETHING_ELSE.search(words) or is_random(value)
+
+
+def pairs(text: str) -> Iterator[re.Match[str]]:
+    """The names with values in a text, also those inside of a value: `{"db": {"password": ...}}`."""
+    place = 0
+    while found := PAIR.search(text, place):
+        yield found
+        is_bare = found["bare"] is not None
+        place = found.start("bare") if is_bare else found.end()
+        if found["double"] or found["single"]:
+            yield from pairs(found["double"] or found["single"])
+    yield from SPACED.finditer(text)
+
+
+def values_of(found: re.Match[str]) -> Iterator[str]:
+    """A value in the ways in which programs read it."""
+    groups = found.groupdict()
+    if block := groups.get("block"):
+        yield block.partition("\n")[2]
+    elif quoted := groups.get("long") or groups.get("double") or groups.get("single"):
+        yield quoted
+        if "\\" in quoted:
+            with suppress(ValueError):
+                yield str(json.loads(f'"{quoted}"', strict=False))
+    elif bare := (groups["bare"] or "").strip():
+        without_comment = re.split(r"\s[#;]", bare, maxsplit=1)[0].strip()
+        yield from {bare, without_comment, without_comment.rstrip(",;"), re.split(r"[\s,;}\])]", bare, maxsplit=1)[0]}
+
+
+def keys(text: str) -> Iterator[str]:
+    """Private keys: the whole of each, and each of its lines, since output comes in lines."""
+    for found in ARMOUR.finditer(text.replace("\\n", "\n")):
+        if "CERTIFICATE" not in found["what"] and "PUBLIC" not in found["what"]:
+            yield found["body"].strip()
+            yield from (line.strip() for line in found["body"].splitlines())
+
+
+def is_random(text: str) -> bool:
+    """Whether this looks as if it was drawn: long, without spaces, and letters of either case mixed with digits."""
+    if len(text) < LONG or re.search(r"\s", text) or not re.search(r"\d", text):
+        return False
+    kinds = ["d" if c.isdigit() else "u" if c.isupper() else "l" if c.isalpha() else "" for c in text]
+    beside = [(a, b) for a, b in pairwise(kinds) if a and b]
+    return len(beside) >= LONG / 2 and sum(a != b for a, b in beside) >= len(beside) / 5
+
+
+def passwords(text: str) -> Iterator[str]:
+    """The passwords and long tokens in URLs, as they are written there and as they are meant."""
+    for found in IN_URL.finditer(text):
+        if secret := found["password"] or (found["name"] if TOKEN.fullmatch(found["name"] or "") else ""):
+            yield from (secret, unquote(secret))
+
+
+def has_password(text: str) -> bool:
+    """Whether there is a URL with a password or a token in it."""
+    return next(passwords(text), None) is not None
+
+
+def may_be_secret(text: str) -> bool:
+    """Whether anything in a text of nobody knows whom looks like a secret."""
+    return any(True for _ in secrets_in(text)) or any(map(is_random, re.split(r"[\s\"'=,;()]+", text)))
