@@ -24,6 +24,7 @@ from djdeploy.engine import changes
 from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.durations import USUAL, Durations
 from djdeploy.script.stages import PUBLISH
 from djdeploy.script.steps import StepDefinition, StepFunction
 from djdeploy.script.undo import UNDO
@@ -37,8 +38,9 @@ ROOT = Path(__file__).parent.parent
 class LocalFleet:
     """A repository, and the homes that it is deployed to."""
 
-    def __init__(self, root: Path, hosts: int = 3, **settings: Any) -> None:
+    def __init__(self, root: Path, hosts: int = 3, durations: Durations = USUAL, **settings: Any) -> None:
         self.root, self.names = root, [f"host{number}" for number in range(1, hosts + 1)]
+        self.durations = durations
         (root / "hooks").mkdir(exist_ok=True)
         self.settings = Settings(
             project="demo",
@@ -52,7 +54,7 @@ class LocalFleet:
     def remotes(self, *names: str) -> Sequence[Remote]:
         chosen = names or self.names
         homes = {name: replace(self.settings, home=str(self.root / name)) for name in chosen}
-        return [Remote(LocalConnection(name), homes[name], name) for name in chosen]
+        return [Remote(LocalConnection(name), homes[name], name, durations=self.durations) for name in chosen]
 
     def deploy(self, *names: str, report: Report | None = None, seconds: int = 0) -> str:
         return changes.deploy(
@@ -145,8 +147,9 @@ class Client:
 
 
 def main(root: str, hosts: str, *options: str) -> int:
-    settings = dict(option.split("=") for option in options)
-    fleet = LocalFleet(Path(root), int(hosts), **{name: int(value) for name, value in settings.items()})
+    settings = {name: int(value) for name, value in (option.split("=") for option in options)}
+    durations = USUAL._replace(client_silence=settings.pop("client_silence", USUAL.client_silence))
+    fleet = LocalFleet(Path(root), int(hosts), durations, **settings)
     try:
         fleet.deploy(seconds=1)
     except DeployError as error:

@@ -49,6 +49,8 @@ for line in sys.stdin:
         break
     if order["do"] == "ping":
         say({"pong": order.get("id")})
+    if order["do"] == "commit":
+        say({"committed": True})
     if order["do"] == "run":
         exec(scene)
 """

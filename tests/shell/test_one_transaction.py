@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from djdeploy.ssh.opening import Access, Claim
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
 from tests.local_fleet import Client, LocalFleet
-from tests.local_host import LocalConnection, commit, quiet_report, who
+from tests.local_host import LocalConnection, PipeChannel, commit, quiet_report, who
 
 HOLD = "touch {file}\nwhile :; do sleep 0.05; done"
 
@@ -95,6 +97,124 @@ def test_a_host_that_dies_while_building_stops_all(live: LocalFleet) -> None:
     with pytest.raises(ConnectionFailed, match="host2"):
         live.deploy(report=quiet_report(), seconds=1)
     assert live.links() == before
+
+
+# --- the commit -------------------------------------------------------------------------------------------------------
+
+
+class Striking(LocalConnection):
+    """A connection that breaks when a commit is sent: before the agent has it, or after that.
+
+    Args:
+        delivers: whether the agent gets it.
+        comes_back: whether the host can be reached again.
+    """
+
+    def __init__(self, name: str, *, delivers: bool, comes_back: bool = True) -> None:
+        super().__init__(name)
+        self.delivers, self.comes_back = delivers, comes_back
+
+    def create_session(self) -> PipeChannel:
+        if self.channels and not self.comes_back:
+            raise TimeoutError
+        channel = super().create_session()
+        if len(self.channels) == 1:
+            channel.sendall = partial(self.strike, channel)  # type: ignore[method-assign]
+        return channel
+
+    def strike(self, channel: PipeChannel, data: bytes) -> None:
+        if b'"commit"' not in data:
+            return PipeChannel.sendall(channel, data)
+        if self.delivers:
+            PipeChannel.sendall(channel, data)
+            while b"committed" not in channel.recv(65536):
+                pass
+        channel.close()
+        raise ConnectionResetError("reset by peer")
+
+
+def struck(fleet: LocalFleet, host: str, **strike: bool) -> list[Remote]:
+    remotes = list(fleet.remotes())
+    place = fleet.names.index(host)
+    remotes[place] = Remote(Striking(host, **strike), remotes[place].settings, host)
+    return remotes
+
+
+def run(task: str, remotes: Sequence[Remote], fleet: LocalFleet, report: Report | None = None) -> str:
+    own = {"restart": {"recipe": Recipe(publish=(seem_to_restart,))}}.get(task, {})
+    act = getattr(changes, task)
+    return str(act(remotes, fleet.settings, report=report or quiet_report(), who=who(9), **own))
+
+
+def seem_to_restart(d: Deployment) -> list[Shell]:
+    """Restart nothing, since this project has no processes"""
+    return [sh(":")]
+
+
+@pytest.fixture
+def twice(live: LocalFleet) -> LocalFleet:
+    """Three hosts on which two releases have been live."""
+    live.deploy(seconds=1)
+    return live
+
+
+@pytest.mark.parametrize("task", ["deploy", "rollback"])
+@pytest.mark.parametrize("host", ["host1", "host3"])
+def test_a_host_that_has_gone_back_when_the_commit_arrives_brings_all_back(
+    twice: LocalFleet, task: str, host: str
+) -> None:
+    before = twice.links()
+    with pytest.raises(PublishFailed) as caught:
+        run(task, struck(twice, host, delivers=False), twice)
+    assert twice.links() == before
+    assert caught.value.exit_code == 5
+    assert f"{host} had lost this client, and has gone back by itself" in caught.value.what
+    assert f"{host}: It has gone back by itself. The site still runs {before[0]}." in caught.value.site
+    assert f"host2: The links were put back. The site still runs {before[0]}." in caught.value.site
+    assert "NOT" not in caught.value.site
+
+
+@pytest.mark.parametrize("task", ["deploy", "rollback", "restart"])
+def test_a_commit_that_was_done_though_its_answer_was_lost_is_a_success(twice: LocalFleet, task: str) -> None:
+    report = quiet_report()
+    name = run(task, struck(twice, "host2", delivers=True), twice, report)
+    assert set(twice.links()) == {name}
+    assert f"host2: the connection broke at the end; asked anew, it runs {name}" in str(report.out.getvalue())
+
+
+@pytest.mark.parametrize("task", ["deploy", "rollback"])
+@pytest.mark.parametrize("delivers", [True, False])
+def test_a_host_of_which_nobody_knows_whether_it_has_committed_is_named(
+    twice: LocalFleet, task: str, delivers: bool
+) -> None:
+    before = twice.links()
+    with pytest.raises(ConnectionFailed) as caught:
+        run(task, struck(twice, "host2", delivers=delivers, comes_back=False), twice)
+    assert caught.value.exit_code == 4
+    new = twice.links()[0]
+    assert twice.links()[2] == new != before[0]
+    assert "host2 did not acknowledge" in caught.value.what
+    assert f"host2: unknown. It runs {new}, or goes back to {before[1]} by itself." in caught.value.site
+    assert f"host1: {new} is live." in caught.value.site
+    assert all(twice.is_free(name) for name in ("host1", "host3"))
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_a_client_that_slept_while_the_servers_went_back_says_so(tmp_path: Path, hosts: int) -> None:
+    commit(tmp_path / "project", {"page.html": "first"})
+    fleet = LocalFleet(tmp_path, hosts)
+    first = fleet.deploy()
+    last = fleet.names[-1]
+    fleet.hook(last, "publish", f"touch {tmp_path}/publishing\nuntil [ -e {tmp_path}/asleep ]; do sleep 0.05; done")
+    with Client(fleet, "client_silence=2") as client:
+        client.when(tmp_path / "publishing", signal.SIGSTOP)
+        (tmp_path / "asleep").touch()
+        wait_until("their way back", lambda: all(fleet.is_free(name) for name in fleet.names))
+        assert set(fleet.links()) == {first}
+        client.process.send_signal(signal.SIGCONT)
+        output = client.output
+        assert client.process.returncode == 5, output
+    assert f"It has gone back by itself. The site still runs {first}." in output
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "out-of-memory": "tests/text/test_errors.py: a server without memory would take the target with it",
     "shared-outside": "tests/shell/test_deploys_here.py: it needs a repository with such a link",
     "unexpected-answer": "tests/text/test_errors.py: it needs an agent that lies",
+    "not-acknowledged": "tests/shell/test_one_transaction.py: it needs a network that breaks at one instant",
     "hosts-differ": "tests/text/test_errors.py: it needs two hosts",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
 
 from ..errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
 from ..errors.catalogue import CATALOGUE
 from ..errors.foreign import recognised
+from ..errors.kinds import together
 from ..recipe import record as history
 from ..script.deployment import Deployment, Failure
 from ..script.plan import Plan
@@ -56,6 +58,7 @@ class Run:
             for remote, d in self.deployments.items()
         }
         self.begun: dict[Stage, list[Remote]] = {stage: [] for stage in STAGES}
+        self.now: dict[Remote, str | None] = {}  # what is current on hosts that were lost, once they were asked anew
 
     def go(self, dry_run: bool) -> None:
         """Runs all stages, or prints what would run."""
@@ -79,8 +82,7 @@ class Run:
                 self.stage(stage)
             except Exception as error:
                 self._restore(stage, as_deploy_error(error))
-        for remote in self.remotes:  # until now, each server would have gone back by itself, had this client vanished
-            remote.commit()
+        self._commit()
         try:
             self.stage(FINISH)
         except Interrupted as error:
@@ -90,9 +92,61 @@ class Run:
             self.report.warn(f"the release is live, but: {as_deploy_error(error).message}")
 
     def _see_all_alive(self) -> None:
-        """A host that has died since it was built is met before anything is published on another."""
-        if len(self.remotes) > 1 and any(self._steps(remote, PUBLISH) for remote in self.remotes):
+        """A host that has died is met before anything is published, or committed, on another."""
+        if len(self.remotes) > 1 and self._publishes:
             self.fleet.each(Remote.is_there, self.remotes)
+
+    @property
+    def _publishes(self) -> bool:
+        return any(self._steps(remote, PUBLISH) for remote in self.remotes)
+
+    def _commit(self) -> None:
+        """What was done stays, on every host: until here a server goes back by itself should this client vanish.
+
+        It may have vanished for a server without knowing it, as a laptop does that sleeps. So each host acknowledges
+        that it is not going back; one that does not is asked anew, and then either all go back, or its name is said.
+        """
+        try:
+            self._see_all_alive()
+        except Exception as error:
+            self._restore(PUBLISH, as_deploy_error(error))
+        errors = self.fleet.attempt(Remote.commit, self.remotes, restores=True)[1]
+        if errors and not self._publishes:
+            self._restore(BUILD, together(list(errors.values())))
+        self._ask_anew(errors)
+        undone = [remote for remote in errors if self.now.get(remote, self._target(remote)) != self._target(remote)]
+        if undone:
+            self._restore(PUBLISH, gave_up(undone))
+        if unknown := [remote for remote in errors if remote not in self.now]:
+            self._leave_unknown(unknown)
+        for remote in errors:
+            self.report.warn(f"{remote.host}: the connection broke at the end; asked anew, it runs {self.now[remote]}")
+
+    def _target(self, remote: Remote) -> str:
+        return self.deployments[remote].release
+
+    def _ask_anew(self, remotes: Collection[Remote]) -> None:
+        """What is current on hosts that were lost, as far as they can be reached."""
+        if remotes := [remote for remote in remotes if remote not in self.now]:
+            self.report.say(f"asking {', '.join(remote.host for remote in remotes)} anew")
+            self.now |= self.fleet.attempt(Remote.current_now, remotes, restores=True)[0]
+
+    def _leave_unknown(self, unknown: Sequence[Remote]) -> NoReturn:
+        """Some hosts cannot be asked, and the others have committed: how each stands is said, and nothing changed."""
+
+        def stands(remote: Remote) -> str:
+            new, old = self._target(remote), self.deployments[remote].snapshot.current or "nothing"
+            return (
+                f"unknown. It runs {new}, or goes back to {old} by itself." if remote in unknown else f"{new} is live."
+            )
+
+        lines = [f"  {remote.host}: {stands(remote)}" for remote in self.remotes]
+        self._record("not acknowledged by all hosts", unknown)
+        raise ConnectionFailed(
+            f"{', '.join(remote.host for remote in unknown)} did not acknowledge the end of the task",
+            code="not-acknowledged",
+            site="\n".join(["How the hosts stand:", *lines]),
+        )
 
     def stage(self, stage: Stage) -> None:
         """Runs one stage on all hosts. All of them are planned before any begins it."""
@@ -140,10 +194,15 @@ class Run:
         except Interrupted as gave_up:
             gave_up.what += f", while this was restored: {error.what}"
             raise gave_up from error
+        if stage == PUBLISH:
+            self._ask_anew([remote for remote in failures if remote.lost and remote in began])
+            failures = {
+                r: e for r, e in failures.items() if self.now.get(r, ...) != self.deployments[r].snapshot.current
+            }
         if stage == PUBLISH and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
         error.site = self._site(stage, began, failures)
-        self._record_failure(stage, failures)
+        self._record(f"failed in {stage.name}", failures)
         self._run_on_failure(stage, error)
         raise error
 
@@ -157,7 +216,8 @@ class Run:
             if steps := self.plans[remote].restore(stages[remote], d):
                 # Should we be killed now, the agent begins again: each of these steps may be done twice.
                 raise_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps, restores=True))
-            remote.commit()
+            with suppress(ConnectionFailed):  # it is restored, and at worst once more by itself
+                remote.commit()
 
         # A database that has to be migrated forward again comes before the code that needs it.
         once = [remote for remote in stages if self._runs_once_steps(remote)]
@@ -195,6 +255,8 @@ class Run:
             return f"{stands} Nothing was published; look at what the migration has changed in the database."
         if restore_links not in self.undo:
             return f"{before} is current, as before. How its processes are: fab status"
+        if remote in self.now:
+            return f"It has gone back by itself. {stands}"
         return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
 
     def _not_restored(self, remote: Remote, stage: Stage, began: bool, failure: DeployError) -> str:
@@ -203,16 +265,18 @@ class Run:
             return f"{failure.what}. Nothing was published there; {before} is live."
         return f"NOT restored: {failure.what}. Before this, {before} was live."
 
-    def _record_failure(self, stage: Stage, lost: Collection[Remote]) -> None:
+    def _record(self, outcome: str, lost: Collection[Remote]) -> None:
+        """Writes into the history of each host how the task has ended."""
+
         def record(remote: Remote) -> None:
-            plan, d = self.plans[remote], replace(self.deployments[remote], outcome=f"failed in {stage.name}")
+            plan, d = self.plans[remote], replace(self.deployments[remote], outcome=outcome)
             writes = [
                 each for each in plan.script.on(FINISH, d, plan.skip) if each.function == define(history).function
             ]
             if steps := [step for each in writes for step in each.steps(d)]:
                 remote.run(steps, d.environment, SILENT, restores=True)
 
-        there = [remote for remote in self.remotes if remote not in lost]
+        there = [remote for remote in self.remotes if remote not in lost and not remote.lost]
         for error in self.fleet.attempt(record, there, restores=True)[1].values():
             self.report.warn(f"the history could not be written: {error.message}")
 
@@ -304,6 +368,12 @@ def step_failed(host: str, run: StepRun) -> DeployError:
     else:
         what = f"{title} failed (exit {run.status})"
     return StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+
+
+def gave_up(remotes: Sequence[Remote]) -> DeployError:
+    """The error of hosts that have lost this client, and gone back, before the task was done everywhere."""
+    hosts = ", ".join(remote.host for remote in remotes)
+    return ConnectionFailed(f"{hosts} had lost this client, and has gone back by itself", code="not-acknowledged")
 
 
 def signal_name(number: int) -> str:

@@ -36,6 +36,11 @@ REACHING_THE_SERVER = {
         "loses its client undoes by itself whatever was half done.",
         "Try: ssh HOST. If the host answers slowly, raise `connect_timeout` in the settings.",
     ),
+    "not-acknowledged": Entry(
+        "At the end of a task every host acknowledges that what was done there stays. A host that has heard nothing "
+        "from this client for 45 s, because the client was asleep or the network was cut, has gone back by itself.",
+        "See how the site stands: fab status. Then run the task again.",
+    ),
     "host-key-unknown": Entry(
         "known_hosts does not have this server's key, and djdeploy connects to no server that it cannot identify: "
         "anybody could answer in its place.",

@@ -22,6 +22,7 @@ class Durations(NamedTuple):
         agent_silence: without a word from an agent, after which its host is given up.
         sign_of_life: for the answer to the question whether an agent is there.
         agent_exit: for an agent to end when the task is done.
+        way_back: for an agent that has lost the client, to restore what it had begun.
         lock_retry: about, between two tries to take the locks: two who wait for each other must not keep step.
 
     The agent:
@@ -52,6 +53,7 @@ class Durations(NamedTuple):
     agent_silence: float = 60.0
     sign_of_life: float = 20.0
     agent_exit: float = 5.0
+    way_back: float = 60.0
     lock_retry: float = 2.0
     client_silence: float = 45.0
     kill_after: float = 8.0

@@ -259,8 +259,15 @@ class Pong(TypedDict):
     pong: str | None
 
 
+@final
+class Committed(TypedDict):
+    """The answer to a commit: whether what was done stays. Else the agent has already begun to restore."""
+
+    committed: bool
+
+
 if TYPE_CHECKING:
-    Answer = Begin | Out | Data | End | Done | Pong
+    Answer = Begin | Out | Data | End | Done | Pong | Committed
     Refusal = LockedAnswer | NotWritable
     Order = RunOrder | ShortOrder | PingOrder
 

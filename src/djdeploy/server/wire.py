@@ -47,6 +47,7 @@ ANSWERS: Mapping[str, Any] = {
     "end": wire.End,
     "done": wire.Done,
     "pong": wire.Pong,
+    "committed": wire.Committed,
 }
 """The answers to a stage, by the key that only each of them has."""
 

@@ -18,7 +18,7 @@ from ..remote.durations import USUAL, Durations
 from ..script.steps import Step
 from ..server.wire import Misfit, as_answer, as_welcome
 from .channel import LONGEST_LINE, Channel
-from .opening import Access
+from .opening import Access, Look
 from .programs import agent_command, digest, packed
 from .refusals import refusal
 from .stage import Following
@@ -60,6 +60,7 @@ class Remote:
         self.hide = remember(secrets_of(settings, secrets_at_hand(settings)))
         self._sending = threading.Lock()
         self._is_open = self._interrupted = False
+        self._run = ""
 
     @property
     def lost(self) -> bool:
@@ -84,6 +85,7 @@ class Remote:
             DeployError: `home` cannot be made or written.
         """
         claim = access.claim
+        self._run = claim.run if claim else ""
         hello: wire.Hello = {
             "home": self.settings.home,
             "programs": digest(),
@@ -96,7 +98,7 @@ class Remote:
         answer = self._first_answer()
         if "refused" in answer:
             self.channel.close()
-            raise refusal(answer, host=self.host, home=self.settings.home, run=claim.run if claim else None)
+            raise refusal(answer, host=self.host, home=self.settings.home, run=self._run)
         self._is_open = True
         return answer
 
@@ -139,9 +141,16 @@ class Remote:
         return stage.runs
 
     def commit(self) -> None:
-        """From now on the agent restores nothing if we vanish: what was done stays."""
-        with contextlib.suppress(OSError, EOFError):  # whoever waits for an answer finds out
+        """From now on the agent restores nothing if we vanish: what was done stays, and it has said so.
+
+        Raises:
+            ConnectionFailed: it has not said so; what it has done can only be asked anew (`current_now`).
+        """
+        with self.channel.errors():
             self._send({"do": "commit"})
+            if not self._awaited(lambda answer: answer.get("committed")):
+                self.channel.lost = True
+                raise ConnectionFailed("the host had given this client up already", code="not-acknowledged")
 
     def is_there(self) -> None:
         """Waits for a sign of life.
@@ -150,15 +159,32 @@ class Remote:
             ConnectionFailed: there is none.
         """
         sign = secrets.token_hex(4)  # the heart's pings are answered too
-        seconds = self.durations.sign_of_life
         with self.channel.errors():
             self._send({"do": "ping", "id": sign})
-            self.channel.set_silence(seconds)
-            until = time.monotonic() + seconds
-            while self._understood(lambda answer: answer.get("pong")) != sign:
+            self._awaited(lambda answer: answer.get("pong") == sign or None)
+
+    def current_now(self) -> str | None:
+        """What is current on a host that we have lost: asked over a new connection, once its agent has ended.
+
+        Raises:
+            DeployError: it cannot be reached, or its agent, which may be going back, does not end.
+        """
+        self.abandon()
+        again = Remote(self.connection, self.settings, self.host, durations=self.durations)
+        until = time.monotonic() + self.durations.way_back
+        try:
+            while True:
+                again.connect()
+                answer = again.open(Access(look=Look(lock=True)))
+                again.leave()
+                lock = answer["look"]["lock"]
+                if not lock["held"] or lock["holder"].get("run") != self._run:
+                    return answer["look"]["current"]["target"]
                 if time.monotonic() > until:
-                    raise TimeoutError
-            self.channel.set_silence(self.durations.agent_silence)
+                    raise ConnectionFailed("its agent still holds the lock", code="not-acknowledged", host=self.host)
+                time.sleep(self.durations.lock_retry / 4)
+        finally:
+            again.close()
 
     def interrupt(self) -> None:
         """Ends the running step, if there is one; no other begins, except to restore."""
@@ -212,6 +238,16 @@ class Remote:
             return take(as_answer(message))
         except Misfit as error:
             raise self.channel.unlike_an_agent(str(error)) from None
+
+    def _awaited(self, find: Callable[[wire.Answer], T | None]) -> T:
+        """The first thing that is found in an answer, within the time for a sign of life."""
+        self.channel.set_silence(self.durations.sign_of_life)
+        until = time.monotonic() + self.durations.sign_of_life
+        while (found := self._understood(find)) is None:
+            if time.monotonic() > until:
+                raise TimeoutError
+        self.channel.set_silence(self.durations.agent_silence)
+        return found
 
     def _first_answer(self) -> wire.Welcome | wire.Refusal:
         """The agent's, which asks for the package of programs before if the server does not have it."""

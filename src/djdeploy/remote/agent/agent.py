@@ -7,12 +7,13 @@ It is started over one SSH channel, with its first orders as an argument, `{"hom
          {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
     out  {"djdeploy": 1, ...}                                                   once, first
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
-         {"pong": n}
+         {"pong": n} {"committed": bool}
 
 When the client vanishes (end of input, or silence for too long), the agent ends the running step's process group, runs
 the `if_lost` steps, which restore what the stage promised, and exits. If a step was running then, the lock is free with
 the last process that holds it; else at once, whatever daemons earlier steps have left behind. The same goes for a stage
-that is done here until the client commits it or begins the next, since other hosts may still be at work.
+that is done here until the client commits it or begins the next, since other hosts may still be at work. A commit is
+answered: it comes too late for an agent that has begun to restore.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Agent:
         elif message["do"] == "interrupt":
             self.interrupt()
         elif message["do"] == "commit":
-            self.if_lost = []
+            self.commit()
         elif message["do"] == "quit":
             if not self.busy:  # else it leaves in the middle of a stage
                 self.if_lost = []
@@ -179,6 +180,13 @@ class Agent:
         else:
             self.interrupted, self.busy = False, True
             self.work.put(message)
+
+    def commit(self) -> None:
+        with self.changing:
+            is_in_time = not self.lost
+            if is_in_time:
+                self.if_lost = []
+        self.say({"committed": is_in_time})
 
     def watch(self) -> None:
         while (left := self.heard + self.durations.client_silence - time.monotonic()) > 0:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def look(home: str, options: Look) -> Facts:
     """What is on this server now. Reads only."""
+    # First: whoever sees that it is free, then sees what its last holder has left.
+    lock = lock_state(os.path.join(home, ".djdeploy", "lock")) if options["lock"] else None
     found: Facts = {
         "python": sys.version.split()[0],
         "place": place(home),
@@ -33,8 +35,8 @@ def look(home: str, options: Look) -> Facts:
         "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
         "releases": list(releases(home, sizes=options["sizes"])),
     }
-    if options["lock"]:
-        found["lock"] = lock_state(os.path.join(home, ".djdeploy", "lock"))
+    if lock:
+        found["lock"] = lock
     if options["in_use"]:
         found["in_use"] = cast("list[ReleaseName]", sorted(proc.releases_in_use(home)))
     return found
