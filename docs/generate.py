@@ -32,6 +32,7 @@ VALUES = {
     "keep": "N",
     "lines": "N",
     "only": "LABEL_OR_HOST",
+    "except": "LABEL_OR_HOST",
     "skip": "STEP",
     "to": "RELEASE",
     "wait": "SECONDS",
@@ -67,7 +68,8 @@ def _words(task: Any) -> str:
 
 
 def _named(task: Any) -> Sequence[Any]:
-    return sorted((a for a in task.get_arguments() if a.name not in task.positional), key=lambda a: a.name == "only")
+    named = (argument for argument in task.get_arguments() if argument.name not in task.positional)
+    return sorted(named, key=lambda argument: argument.name in ("only", "except"))
 
 
 def _option(argument: Any) -> str:

@@ -84,6 +84,7 @@ def deploy(
         dry_run=dry_run or job.dry,
         wait=whole_number(wait, "wait") or 0,
         allow_destructive=allow_destructive,
+        left_out=job.left_out,
         recipe=job.recipe or DEPLOY,
     )
 
@@ -113,6 +114,7 @@ def rollback(
         dry_run=dry_run or job.dry,
         allow_destructive=allow_destructive,
         migrate_back=migrate_back,
+        left_out=job.left_out,
         recipe=job.recipe or ROLLBACK,
     )
 
@@ -134,7 +136,7 @@ def cleanup(job: Job, keep: int | None = None, dry_run: bool = False) -> Mapping
 def restart(job: Job) -> str:
     """Restart the processes, one instance at a time"""
     job.raise_if_dry()
-    return engine.changes.restart(job.remotes, job.settings, report=job.report(), who=job.who)
+    return engine.changes.restart(job.remotes, job.settings, report=job.report(), who=job.who, left_out=job.left_out)
 
 
 @task()

@@ -44,6 +44,45 @@ def rollback(fleet: LocalFleet, to: str | None = None) -> str:
     return changes.rollback(fleet.remotes(), fleet.settings, report=quiet_report(), who=who(9), to=to)
 
 
+# --- a host joins -----------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_joins_later_gets_what_is_live_by_its_name_and_a_rollback_says_that_it_lacks_the_one_before(
+    fleet: LocalFleet,
+) -> None:
+    old, new = fleet.remotes("host1", "host2"), fleet.remotes("host3")
+    first = fleet.deploy("host1", "host2")
+    fleet.change()
+    second = fleet.deploy("host1", "host2", seconds=1)
+    report = quiet_report()
+    joined = changes.deploy(new, fleet.settings, report=report, who=who(2), left_out=old)
+    assert joined == second
+    assert fleet.links() == [second, second, second]
+    assert "host1, host2 were left out" in report.out.getvalue()
+
+    with pytest.raises(DeployError, match="host3 does not have the release to go back to") as caught:
+        rollback(fleet)
+    assert f"fab rollback --to={first} --except=host3" in caught.value.advice
+    report = quiet_report()
+    changes.rollback(old, fleet.settings, report=report, who=who(3), to=first, left_out=fleet.remotes("host3"))
+    assert fleet.links() == [first, first, second]
+    assert f"fab rollback --only=host3 --to={first}" in report.out.getvalue()
+
+
+def test_a_neighbour_that_does_not_answer_is_not_needed(fleet: LocalFleet) -> None:
+    away = fleet.remotes("host2")
+    away[0].connection.create_session = lambda: (_ for _ in ()).throw(OSError("no route to host"))
+    assert changes.deploy(fleet.remotes("host1"), fleet.settings, report=Report(), who=who(), left_out=away)
+
+
+def test_a_host_that_cannot_be_reached_is_named_with_how_to_leave_it_out(live: LocalFleet) -> None:
+    remotes = live.remotes()
+    remotes[1].connection.is_connected = False  # and cannot be
+    with pytest.raises(DeployError) as caught:
+        changes.rollback(remotes, live.settings, report=quiet_report(), who=who(9))
+    assert caught.value.site == "Nothing was changed. To leave it out, type the same with --except=host2"
+
+
 # --- somebody dies ----------------------------------------------------------------------------------------------------
 
 

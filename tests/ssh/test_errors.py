@@ -36,7 +36,8 @@ ELSEWHERE = {
     "shared-outside": "tests/shell/test_deploys_here.py: it needs a repository with such a link",
     "unexpected-answer": "tests/text/test_errors.py: it needs an agent that lies",
     "not-acknowledged": "tests/shell/test_one_transaction.py: it needs a network that breaks at one instant",
-    "hosts-differ": "tests/text/test_errors.py: it needs two hosts",
+    "hosts-differ": "tests/text/test_targets.py: it needs two hosts",
+    "release-not-there": "tests/text/test_targets.py: it needs two hosts",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
 }
 BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}

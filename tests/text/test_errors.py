@@ -16,7 +16,6 @@ from fabric import Connection
 import djdeploy
 from djdeploy import DEPLOY, ROLLBACK, Settings, collection
 from djdeploy.engine.fleet import as_deploy_error
-from djdeploy.engine.preflight import rollback_target
 from djdeploy.engine.run import as_publish_failed, step_failed
 from djdeploy.errors.catalogue import CATALOGUE, as_markdown
 from djdeploy.errors.foreign import FOREIGN, KERNEL, PROGRAMS, matches, recognised
@@ -37,10 +36,8 @@ from djdeploy.script.undo import UNDO
 from djdeploy.ssh.channel import Channel
 from djdeploy.ssh.remote import Remote
 from djdeploy.ssh.step_run import StepRun
-from djdeploy.terminal.progress import SILENT
 
 from .test_plan import SETTINGS, deployment
-from .test_snapshot import snapshot
 
 PACKAGE = Path(djdeploy.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/errors.md"
@@ -225,14 +222,6 @@ def test_an_answer_that_is_no_agents_names_its_host_and_ends_with_the_exit_code_
     error = Channel(Connection("web1"), "web1").unlike_an_agent("a line that is no JSON: 'Welcome'")
     assert (error.code, error.error_code) == (4, "unexpected-answer")
     assert error.message.startswith("web1: the server does not answer as the djdeploy agent does: ")
-
-
-def test_hosts_with_different_releases_are_told_how_to_go_back() -> None:
-    snapshots = {remote(host): snapshot((name, "published"), current=name) for host, name in (("a", "r1"), ("b", "r2"))}
-    with pytest.raises(DeployError, match="fab rollback --to=RELEASE") as caught:
-        rollback_target(snapshots, None, SILENT)
-    assert caught.value.error_code == "hosts-differ"
-    assert "(a: r1; b: r2)" in caught.value.what
 
 
 def test_an_exception_in_a_step_of_the_fabfile_is_an_error_that_names_its_place() -> None:

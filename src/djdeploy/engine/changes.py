@@ -22,17 +22,18 @@ from ..ssh.opening import Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .fleet import Fleet, Snapshots
+from .neighbours import Neighbours
 from .preflight import (
     check_servers,
     check_servers_are_distinct,
     known_skips,
     live_releases,
-    rollback_target,
     warn_of_clocks,
     would_remove,
 )
 from .run import Run
 from .session import Who, access, needed, resolve, working
+from .targets import Targets, rollback_targets
 from .unapplied import unapplied, warn_of_unapplied
 
 LONGEST_REF = 100
@@ -50,6 +51,7 @@ def deploy(
     dry_run: bool = False,
     wait: float = 0,
     allow_destructive: bool = False,
+    left_out: Sequence[Remote] = (),
     recipe: Recipe = DEPLOY,
 ) -> str:
     """Deploys one commit to all hosts.
@@ -60,6 +62,7 @@ def deploy(
         dry_run: prints what would run, and changes nothing.
         wait: seconds to wait for another deploy to end.
         allow_destructive: whether migrations may lose data or break the old code.
+        left_out: the project's other hosts: what is live there keeps its name.
 
     Returns:
         The name of the release.
@@ -75,6 +78,7 @@ def deploy(
     for remote in remotes:
         remote.hide = remember(secrets_of(remote.settings, secrets))
     fleet = Fleet(remotes, settings.parallel, report.say)
+    neighbours = Neighbours(left_out, settings.parallel)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
     opening = access("deploy", settings, who, needed(settings), changes=not dry_run)
     with working(fleet, report, title, opening, wait=wait) as snapshots:
@@ -82,7 +86,8 @@ def deploy(
         check_servers_are_distinct(snapshots)
         warn_of_clocks(snapshots, report)
         resolved = resolve(fleet, snapshots, ref, report, peek=dry_run)
-        name = release_name(settings, ref, resolved.commit, who, snapshots)
+        known_as = neighbours.name_of(resolved.commit)
+        name = release_name(settings, ref, resolved.commit, who, snapshots, known_as)
         report.say(f"{name}: {resolved.commit[:12]} {resolved.subject}".rstrip())
         task = Deployment(
             settings=settings,
@@ -103,6 +108,7 @@ def deploy(
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
+        say_left_out(report, left_out, f"fab deploy --only={{}} --branch={resolved.commit[:12]}")
         report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{probe_summary(run)}")
     return name
 
@@ -117,6 +123,7 @@ def rollback(
     dry_run: bool = False,
     allow_destructive: bool = False,
     migrate_back: bool = False,
+    left_out: Sequence[Remote] = (),
     recipe: Recipe = ROLLBACK,
 ) -> str:
     """Goes back to the newest good release before the current one, or to one that is named.
@@ -124,9 +131,10 @@ def rollback(
     Args:
         allow_destructive: goes back also where the older code does not fit the database.
         migrate_back: unapplies the migrations that the older release does not have, where all are reversible.
+        left_out: the project's other hosts, of which a word is said.
 
     Returns:
-        The name of the release that is live now.
+        The name of the release that is live now, on the first host.
 
     Raises:
         SettingsError: there is no release of that name.
@@ -136,24 +144,30 @@ def rollback(
     title = f"rollback{f' to {to}' if to else ''}{' (dry run)' if dry_run else ''}"
     with working(fleet, report, title, access("rollback", settings, who, changes=not dry_run)) as snapshots:
         check_servers(snapshots)
-        target = rollback_target(snapshots, to, report)
         # As each host has it: what one says of a release is not told to another.
-        elsewhere = {
-            r: snapshot.find(target.name) for r, snapshot in snapshots.items() if snapshot.current != target.name
-        }
+        targets = rollback_targets(snapshots, to, report)
+        elsewhere = {r: release for r, release in targets.items() if snapshots[r].current != release.name}
         deployments = {
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
             for remote, d in on_release(elsewhere, snapshots, who, "rollback").items()
         }
         run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
         run.go(dry_run)
+    name = targets[fleet.remotes[0]].name
     if not dry_run:
-        report.say(f"{target.name} is live again on {hosts_of(remotes)}, after {report.elapsed()}{probe_summary(run)}")
-    return target.name
+        say_left_out(report, left_out, f"fab rollback --only={{}} --to={name}")
+        report.say(f"{names_of(targets)}, after {report.elapsed()}{probe_summary(run)}")
+    return name
 
 
 def restart(
-    remotes: Sequence[Remote], settings: Settings, *, report: Report, who: Who, recipe: Recipe = RESTART
+    remotes: Sequence[Remote],
+    settings: Settings,
+    *,
+    report: Report,
+    who: Who,
+    left_out: Sequence[Remote] = (),
+    recipe: Recipe = RESTART,
 ) -> str:
     """Restarts the processes of the current release, as a deploy does."""
     fleet = Fleet(remotes, settings.parallel, report.say)
@@ -165,6 +179,7 @@ def restart(
         run = Run(fleet, deployments, recipe, UNDO["restart"], report, batch=settings.batch)
         run.execute()
     names = ", ".join(sorted({release.name for release in live.values()}))
+    say_left_out(report, left_out, "fab restart --only={}")
     report.say(f"restarted the processes of {names} in {report.elapsed()}{probe_summary(run)}")
     return names
 
@@ -258,6 +273,22 @@ def hosts_of(remotes: Sequence[Remote]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} hosts"
 
 
+def names_of(targets: Targets) -> str:
+    """Which release is live again where. Hosts that made their own release of a commit have a name of their own."""
+    hosts: dict[str, list[Remote]] = {}
+    for remote, release in targets.items():
+        hosts.setdefault(release.name, []).append(remote)
+    return "; ".join(f"{name} is live again on {hosts_of(remotes)}" for name, remotes in hosts.items())
+
+
+def say_left_out(report: Report, left_out: Sequence[Remote], command: str) -> None:
+    """Says which hosts are as they were, and how to bring them along."""
+    if left_out:
+        verb = "was" if len(left_out) == 1 else "were"
+        command = command.format(",".join(remote.host for remote in left_out))
+        report.say(f"{hosts_of(left_out)} {verb} left out, and may run another release; to bring along: {command}")
+
+
 def probe_summary(run: Run) -> str:
     """How many of the probe's requests failed, on all hosts."""
     probes = [d.outputs["probe"] for d in run.deployments.values() if "probe" in d.outputs]
@@ -265,11 +296,18 @@ def probe_summary(run: Run) -> str:
     return f"; {failed} of {sent} requests failed" if sent else ""
 
 
-def release_name(settings: Settings, ref: str, commit: str, who: Who, snapshots: Snapshots) -> str:
-    """A name for the new release: the same on all hosts, and not taken on any."""
+def release_name(
+    settings: Settings, ref: str, commit: str, who: Who, snapshots: Snapshots, known_as: str | None = None
+) -> str:
+    """A name for the new release: the same on all hosts, and not taken on any.
+
+    Args:
+        known_as: what hosts that are left out call the release of this commit.
+    """
     short = re.sub(r"[^\w.+-]+", "-", ref).encode()[:LONGEST_REF].decode(errors="ignore")
     words = {"ref": short, "sha": commit[:12], "date": f"{who.at:%Y%m%d-%H%M%S}"}
     # The name is an argument of many commands: a leading dash would make it an option, a dot would hide the directory.
     name = re.sub(r"^[\W_]+", "", settings.release_name.format(**words))
     taken = {release.name for snapshot in snapshots.values() for release in snapshot.releases}
-    return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)
+    names = (*([known_as] if known_as else []), name, *(f"{name}-{i}" for i in range(2, 1000)))
+    return next(each for each in names if each not in taken)

@@ -183,11 +183,21 @@ class Fleet:
                 snapshots, errors = self.attempt(open_one)
                 self._leave_out(errors)
                 return snapshots
-            self.each(Remote.connect)
+            self._connect_all()
             return self._open_all(open_one, time.monotonic() + wait)
         except DeployError as error:
             error.site = error.site or "Nothing was changed."
             raise
+
+    def _connect_all(self) -> None:
+        errors = self.attempt(Remote.connect)[1]
+        if not errors:
+            return
+        error = together(list(errors.values()))
+        if len(errors) < len(self.remotes):
+            hosts = ",".join(remote.host for remote in errors)
+            error.site = f"Nothing was changed. To leave it out, type the same with --except={hosts}"
+        raise error
 
     def _open_all(self, open_one: Callable[[Remote], Snapshot], until: float) -> Snapshots:
         """All or none: a client that waits for one lock must not hold another."""

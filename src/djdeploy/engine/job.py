@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Job:
 
     Args:
         connections: the hosts, each with its connection.
+        others: the project's hosts that are left out, by `--only` or `--except`.
         recipe: what the task does, where the fabfile has one of its own.
         durations: how long client and servers wait for each other.
     """
@@ -48,6 +49,7 @@ class Job:
     dry: bool
     recipe: Recipe | None = None
     durations: Durations = USUAL
+    others: Mapping[Host, Connection] = field(default_factory=dict)
 
     def report(self, json: bool = False) -> Report:
         """Shows progress: on standard error if standard output is for JSON."""
@@ -57,13 +59,21 @@ class Job:
 
     @property
     def remotes(self) -> Sequence[Remote]:
-        from ..ssh.remote import Remote
-
         if not self.connections:
             raise SettingsError("hosts", ["no hosts: fab -H USER@HOST TASK, or hosts=[...] in the settings"])
+        return self._remotes(self.connections)
+
+    @property
+    def left_out(self) -> Sequence[Remote]:
+        """The project's hosts that this task does not work on."""
+        return self._remotes(self.others)
+
+    def _remotes(self, connections: Mapping[Host, Connection]) -> Sequence[Remote]:
+        from ..ssh.remote import Remote
+
         return [
             Remote(connection, self.settings.on(host), host.name, host.skip, self.durations)
-            for host, connection in self.connections.items()
+            for host, connection in connections.items()
         ]
 
     def raise_if_dry(self) -> None:
@@ -101,9 +111,11 @@ class DeployTask(Task):  # type: ignore[misc]
             return None
         settings = self.settings or settings_of(c)
         self.times_called += 1
-        connections = only_those(kwargs.pop("only", None), connections_for(c, settings, hosts))
+        everywhere = connections_for(c, settings, hosts)
+        connections = chosen(everywhere, kwargs.pop("only", None), kwargs.pop("except_", None))
+        others = {host: connection for host, connection in everywhere.items() if host not in connections}
         echo, dry = bool(c.config.run.echo), bool(c.config.run.dry)
-        job = Job(settings, connections, who_runs(), echo, dry, self.recipe, self.durations)
+        job = Job(settings, connections, who_runs(), echo, dry, self.recipe, self.durations, others)
         return self.body(job, *args, **kwargs)
 
     def _hosts_of_fab(self, c: Context) -> list[str]:
@@ -143,15 +155,23 @@ def entry_for(name: str, connection: Connection, settings: Settings) -> Host:
     return replace(same[0], name=name) if len(same) == 1 else Host(name)
 
 
-def only_those(wanted: str | None, connections: Mapping[Host, Connection]) -> Mapping[Host, Connection]:
+def chosen(connections: Mapping[Host, Connection], only: str | None, excepted: str | None) -> Mapping[Host, Connection]:
+    """The hosts that a task works on: those that `--only` names, without those that `--except` names."""
+    wanted = connections if only is None else named(connections, only, "--only")
+    left_out = {} if excepted is None else named(connections, excepted, "--except")
+    found = {host: connection for host, connection in wanted.items() if host not in left_out}
+    if connections and not found:
+        raise SettingsError("--except", ["no host is left to work on"])
+    return found
+
+
+def named(connections: Mapping[Host, Connection], wanted: str, option: str) -> Mapping[Host, Connection]:
     """The hosts that are named, by a label or by name with or without its user and port; several with commas."""
-    if wanted is None:
-        return connections
     names = {host: {host.name, connection.original_host, *host.labels} for host, connection in connections.items()}
     words = [word.strip() for word in wanted.split(",")]
     known = sorted({name for each in names.values() for name in each})
     if unknown := [word for word in words if word not in known]:
-        raise SettingsError("--only", [f"{word!r} is no host and no label{nearest(word, known)}" for word in unknown])
+        raise SettingsError(option, [f"{word!r} is no host and no label{nearest(word, known)}" for word in unknown])
     return {host: connection for host, connection in connections.items() if names[host] & set(words)}
 
 
@@ -197,14 +217,18 @@ def account() -> str:
 def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
     """Makes a task of a function that takes a `Job`; the options are those of `invoke.task`.
 
-    Each task has `--only` besides its own options.
+    Each task has `--only` and `--except` besides its own options.
     """
-    options["help"] = {**options.get("help", {}), "only": "labels or names of the hosts to work on, instead of all"}
+    options["help"] = {
+        **options.get("help", {}),
+        "only": "labels or names of the hosts to work on, instead of all",
+        "except_": "labels or names of hosts to leave out",
+    }
 
     def make(body: Callable[..., Any]) -> DeployTask:
         own = inspect.signature(body)
-        only = inspect.Parameter("only", inspect.Parameter.KEYWORD_ONLY, default=None)
-        body.__signature__ = own.replace(parameters=[*own.parameters.values(), only])  # type: ignore[attr-defined]
+        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in ("only", "except_")]
+        body.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
         return DeployTask(body, **options)
 
     return make

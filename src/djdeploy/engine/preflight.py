@@ -1,4 +1,4 @@
-"""Preflight checks: whether a task may begin, which release it is about, and what it leaves out."""
+"""Preflight checks: whether a task may begin, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from ..errors.catalogue import CATALOGUE
-from ..errors.kinds import DeployError, SettingsError, together
+from ..errors.kinds import DeployError, together
 from ..project.checkup import Finding, clock, obstacles
-from ..project.values import nearest
 from ..script.recipes import Script
 from ..server.snapshot import Release, Snapshot
 from ..ssh.refusals import same_server
@@ -70,58 +69,6 @@ def known_skips(script: Script, remotes: Sequence[Remote], skip: Collection[str]
 
     everywhere = steps(skip, "--skip")
     return {remote: {*everywhere, *steps(remote.skip, f"{remote.host}: skip")} for remote in remotes}
-
-
-def rollback_target(snapshots: Snapshots, to: str | None, report: Report) -> Release:
-    """The release to go back to, which every host must have."""
-    if to:
-        return named_target(snapshots, to, report)
-    check_same_release(snapshots)
-    first = next(iter(snapshots.values()))
-    everywhere = [
-        release
-        for release in first.rollback_candidates()
-        if all(release.name in {r.name for r in snapshot.rollback_candidates()} for snapshot in snapshots.values())
-    ]
-    if not everywhere:
-        without = [remote.host for remote, snapshot in snapshots.items() if not snapshot.rollback_candidates()]
-        where = f" on {', '.join(without)}" if without and len(snapshots) > 1 else ""
-        raise DeployError(
-            f"there is no good release before {first.current or 'the current one'} to go back to{where}",
-            code="nothing-to-go-back-to",
-            site=f"Nothing was changed; {first.current or 'nothing'} is live.",
-        )
-    return everywhere[0]
-
-
-def check_same_release(snapshots: Snapshots) -> None:
-    """Raises an error for hosts that run different releases: there is no single release before those."""
-    if len({snapshot.current for snapshot in snapshots.values()}) > 1:
-        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in snapshots.items())
-        raise DeployError(
-            f"the hosts do not run the same release ({runs})",
-            code="hosts-differ",
-            site="Nothing was changed.",
-        )
-
-
-def named_target(snapshots: Snapshots, name: str, report: Report) -> Release:
-    """The release that the user named; with a warning if it is unfinished, failed or bad."""
-    problems = []
-    for remote, snapshot in snapshots.items():
-        release = snapshot.find(name)
-        if not release:
-            names = [r.name for r in snapshot.releases]
-            problems.append(f"{remote.host} has no release {name!r}{nearest(name, names) if names else ''}")
-        elif name != snapshot.current and (state := snapshot.state(release)) in ("bad", "failed", "unfinished"):
-            report.warn(f"{name} is {state} on {remote.host}; going there as you asked")
-    if all(snapshot.current == name for snapshot in snapshots.values()):
-        problems.append(f"{name} is live already. To restart it: fab restart")
-    if problems:
-        raise SettingsError("--to", problems)
-    found = next(iter(snapshots.values())).find(name)
-    assert found
-    return found
 
 
 def live_releases(snapshots: Snapshots) -> Mapping[Remote, Release]:

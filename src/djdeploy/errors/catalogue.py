@@ -313,6 +313,12 @@ TASKS = {
         "A rollback goes to a release that has served. It skips releases that failed or were rolled back.",
         "See which releases there are: fab releases; then name one: fab rollback --to=RELEASE",
     ),
+    "release-not-there": Entry(
+        "A host that joined later, or was left out of a deploy, does not have what the others go back to. Releases of "
+        "one commit are the same release on all hosts.",
+        "Go back on the others: fab rollback --except=HOST; then bring it along: fab deploy --only=HOST "
+        "--branch=COMMIT",
+    ),
     "hosts-differ": Entry(
         "The hosts run different releases, as after a deploy to some of them, so they have no one release to go back "
         "to.",
