@@ -355,11 +355,17 @@ def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) 
     assert restarted.seconds < 10
 
 
+SOMEBODYS_LOGS = ("web-access.log", "web.log", "nginx-web-0.log", "web-0.log.1", "web-00.log")
+
+
 def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
     home.durations = HURRIED._replace(unexpected_start=1)
     home.release("r1", web(free_port()))
+    for name in SOMEBODYS_LOGS:  # they are written just now, and do not mean that anything of ours is started
+        (home.path / "log" / name).write_text("of somebody else\n")
     restarted = home.deploy("r1")
     assert restarted.status == 0
+    assert "of somebody else" not in restarted.output
     assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
     assert "djdeploy: web 0 is not running: install the output of `fab supervisor-conf`" in restarted.output
     assert "supervisorctl start 'demo-web:*'" in restarted.output
@@ -370,7 +376,12 @@ def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
     home.supervise_printed(process)
     wait_until("the launchers to wait", lambda: "nothing has been deployed yet" in home.log("web-0"))
     home.release("r1", process, more="import missing_module")
-    assert home.deploy("r1").status == 1
+    for name in SOMEBODYS_LOGS:
+        (home.path / "log" / name).write_text("of somebody else\n")
+    restarted = home.deploy("r1")
+    assert restarted.status == 1
+    assert "No module named 'missing_module'" in restarted.output
+    assert "of somebody else" not in restarted.output
 
 
 def test_the_supervisor_of_another_site_with_the_same_names_is_not_asked(home: Home) -> None:

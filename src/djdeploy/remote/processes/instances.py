@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -132,9 +131,9 @@ class Instance(NamedTuple):
         return max(0, launch.counted(path, os.path.join(self.home, release)))
 
     def last_sign(self) -> float:
-        """Seconds since this instance was started, or wrote to its log; infinite if it never was."""
+        """Seconds since this instance was started; infinite if it never was."""
         times = [0.0]
-        for path in (os.path.join(self.home, "run", f"{self.name}.starts"), *self.pid_files(["current"]), *self.logs()):
+        for path in (os.path.join(self.home, "run", f"{self.name}.starts"), *self.pid_files(["current"])):
             with contextlib.suppress(OSError):
                 times.append(os.stat(path).st_mtime)
         return time.time() - max(times) if max(times) else float("inf")
@@ -143,32 +142,27 @@ class Instance(NamedTuple):
         """Whether it was started within these seconds: somebody starts it, though it does not run now."""
         return self.last_sign() < lately
 
-    def logs(self) -> list[str]:
-        """Its log, or the logs that look like it."""
-        directory = glob.escape(os.path.join(self.home, "log"))
-        for pattern in (f"{self.name}.log", f"{self.process['name']}.log", f"*{self.process['name']}*.log"):
-            paths = sorted(glob.glob(os.path.join(directory, pattern)))
-            if paths:
-                return paths
-        return []
+    @property
+    def log(self) -> str:
+        """Where the printed configuration has its output written. What other logs are called says nothing."""
+        return os.path.join(self.home, "log", f"{self.name}.log")
 
     def log_size(self) -> int:
-        sizes = [0]
         with contextlib.suppress(OSError):
-            sizes += [os.path.getsize(path) for path in self.logs()[:1]]
-        return sizes[-1]
+            return os.path.getsize(self.log)
+        return 0
 
     def log_tail(self, since: int, lines: int = 12) -> list[str]:
         """The last lines that it logged since its log had this size."""
-        for path in self.logs()[:1]:
-            try:
-                with open(path, "rb") as file:
-                    size = os.fstat(file.fileno()).st_size
-                    file.seek(max(size - 8192, since if since <= size else 0))
-                    return file.read().decode("utf-8", "replace").splitlines()[-lines:]
-            except OSError as error:
-                return [f"({path}: {error.strerror})"]
-        return []
+        try:
+            with open(self.log, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(size - 8192, since if since <= size else 0))
+                return file.read().decode("utf-8", "replace").splitlines()[-lines:]
+        except FileNotFoundError:
+            return [f"(it has no {self.log}: its output is where stdout_logfile of its Supervisor program says)"]
+        except OSError as error:
+            return [f"({self.log}: {error.strerror})"]
 
 
 def instances_of(home: str, runtime: Table) -> list[Instance]:
