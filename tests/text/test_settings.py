@@ -507,3 +507,60 @@ def test_a_table_reports_nothing_of_what_is_wrong_already() -> None:
 def test_whatever_is_given_the_answer_is_settings_or_a_list_of_problems(values: dict[str, Any]) -> None:
     with suppress(SettingsError):
         assert Settings(**{**MINIMAL, **values}).project
+
+
+# --- paths that change their meaning while a deploy runs --------------------------------------------------------------
+
+
+THROUGH = [
+    "/srv/www/demo/current/repository/virtualenv/bin/gunicorn demo.wsgi",
+    "gunicorn demo.wsgi -c /srv/www/demo/current/repository/gunicorn.conf.py",
+    "gunicorn demo.wsgi --chdir=/srv/www/demo/current",
+    "gunicorn -c/srv/www/demo/previous/conf.py demo.wsgi",
+    "env PYTHONPATH=lib:/srv/www/./demo//current/lib gunicorn demo.wsgi",
+    "sh -c 'cd \"/srv/www/demo/shared/../current\" && exec gunicorn demo.wsgi'",
+    "sh -c 'exec $HOME/current/virtualenv/bin/gunicorn demo.wsgi'",
+    "sh -c 'exec ~/demo/current/bin/gunicorn demo.wsgi'",
+    "../../../current/virtualenv/bin/gunicorn demo.wsgi",
+]
+
+
+@pytest.mark.parametrize("text", THROUGH)
+def test_a_path_through_a_link_is_refused_with_the_reason(text: str) -> None:
+    for changes in (
+        {"processes": [Process("web", text)]},
+        {"env": {"SOMETHING": text}},
+        {"hosts": [Host("web1", processes=[Process("web", text)])]},
+        {"hosts": [Host("web1", env={"SOMETHING": text})]},
+    ):
+        said = problems(**{"source_dir": "src", **changes})
+        assert "must not lead through /srv/www/demo/" in said
+        assert "while a release is built and tried, that is the one before" in said
+        assert "gunicorn demo" not in said  # a value may hold a secret
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/srv/www/demo/currently/x",
+        "/srv/www/demo/current-site/x",
+        "/srv/www/other/current/x",
+        "/srv/www/demo/shared/current/x",
+        "../../current/x",
+        "current/x",
+        "https://example.com/current/",
+        "",
+    ],
+)
+def test_other_paths_are_not(text: str) -> None:
+    Settings(**MINIMAL, source_dir="src", env={"SOMETHING": text}, processes=[Process("web", f"gunicorn x:y {text}")])
+
+
+def test_a_socket_inside_a_release_is_refused() -> None:
+    bind = "unix:/srv/www/demo/current/web.sock"
+    assert "`bind` of process 'web' must not lead through" in problems(processes=[Process("web", "x", bind=bind)])
+
+
+def test_an_odd_home_has_such_paths_too() -> None:
+    env = {"SOMETHING": "/srv/my site=1/current/x"}
+    assert "must not lead through /srv/my site=1/current" in problems(home="/srv/my site=1", env=env)

@@ -13,6 +13,7 @@ from ..server.protocols import Installer, Source
 from .compound import Either, Implements, ListOf, MappingOf, One, OrNone
 from .host import Host
 from .kinds import Choice, Count, Flag, Seconds
+from .links import through_links
 from .process import Probe, Process, clashes
 from .secret import Secret
 from .strings import (
@@ -202,6 +203,11 @@ class Settings(Checked):
         yield from (f"`hosts` names {name!r} twice" for name in duplicates(names))
         yield from clashes(self.processes)
         yield from overlaps([*self.shared_dirs, *self.linked_files])
+        yield from through_links(self.home, self.source_dir, self.processes, self.env)
+        for host in self.servers:
+            yield from through_links(
+                self.home, self.source_dir, host.processes or (), host.env, f"Host {host.name!r}: "
+            )
 
 
 def overlaps(shared: Sequence[str]) -> Iterator[str]:
