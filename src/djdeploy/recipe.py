@@ -301,7 +301,7 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
 
 def mark_published(d: Deployment) -> Sequence[Shell]:
     """Mark the release as live"""
-    mark = d.mark(state="published", published=d.at, timings=dict(d.timings), **d.outputs)
+    mark = d.mark(state="published", published=d.at, published_by=d.by, timings=dict(d.timings), **d.outputs)
     if d.task == "rollback":  # it was live before; a full disk is no reason to stay where one wanted to leave
         mark = sh("{mark} || echo 'djdeploy: its manifest could not be written'", mark=mark)
     return [mark]

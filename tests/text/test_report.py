@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from djdeploy import Shell, Step
 from djdeploy.project.checkup import Checkup, Finding
 from djdeploy.script.stages import BUILD, Stage
 from djdeploy.ssh.step_run import StepRun
+from djdeploy.terminal.grid import print_table
+from djdeploy.terminal.overview import print_releases, print_status
 from djdeploy.terminal.progress import Report, TerminalReport, fitting, make_report, program_text
-from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json, print_status, print_table
+from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json
 
 
 class Terminal(io.StringIO):
@@ -101,10 +104,13 @@ def test_the_row_of_a_host_shows_brackets_as_they_are(monkeypatch: pytest.Monkey
 
 def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     instance = {"process": HOSTILE, "instance": 0, "pid": 1, "release": HOSTILE, "healthy": True, "note": HOSTILE}
-    print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": [instance]}])
-    print_status([{"host": HOSTILE, "current": HOSTILE, "commit": HOSTILE, "processes": []}])
+    now = datetime(2026, 11, 28, tzinfo=timezone.utc)
+    names = ("host", "name", "state", "current", "commit", "ref", "by", "at", "published", "size", "subject")
+    row = dict.fromkeys(names, HOSTILE)
+    print_status([{**row, "processes": [instance]}, {**row, "current": "r1", "processes": []}], now)
+    print_releases([row], [HOSTILE, "web1"], now)
     print_findings({HOSTILE: Checkup({HOSTILE: HOSTILE}, [Finding(HOSTILE, HOSTILE)])})
-    print_table([{"host": HOSTILE, "name": HOSTILE}], ["name"], hosts=True)
+    print_table([{"host": HOSTILE, "name": HOSTILE}], ["host", "name"])
     print_diff(
         {
             "release": HOSTILE,

@@ -16,9 +16,10 @@ from ..project.values import nearest
 from ..script.deployment import Deployment, step_environment
 from ..script.steps import Step
 from ..server.shell import sh
+from ..server.snapshot import Snapshot
 from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
-from ..terminal import tables
+from ..terminal import overview, tables
 from ..terminal.progress import SILENT, Report
 from .fleet import Fleet
 from .job import Job
@@ -43,6 +44,7 @@ def releases(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
             "ref": release.ref,
             "by": release.by,
             "at": release.at,
+            "published": release.manifest.get("published") or "",
             "size": release.size,
             "subject": str(release.manifest.get("subject", "")),
         }
@@ -52,7 +54,7 @@ def releases(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
     if json:
         tables.print_json([*rows, *error_rows(found)])
     else:
-        tables.print_releases(rows)
+        overview.print_releases(rows, list(found), job.who.at)
     found.raise_errors()
     return rows
 
@@ -64,7 +66,7 @@ def status(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
         {
             "host": host,
             "current": snapshot.current,
-            "commit": snapshot.live.commit if snapshot.live else "",
+            **live_now(snapshot),
             "processes": run.outputs.get("processes", []),
         }
         for host, (snapshot, run) in answers.items()
@@ -72,9 +74,24 @@ def status(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
     if json:
         tables.print_json([*rows, *error_rows(answers)])
     else:
-        tables.print_status(rows)
+        overview.print_status(rows, job.who.at)
     answers.raise_errors()
     return rows
+
+
+def live_now(snapshot: Snapshot) -> Mapping[str, str]:
+    """What is known of the release that is live on a host."""
+    live = snapshot.live
+    if live is None:
+        return {"commit": "", "ref": "", "by": "", "at": "", "published": "", "subject": ""}
+    more = {name: str(live.manifest.get(name) or "") for name in ("published", "subject")}
+    return {
+        "commit": live.commit,
+        "ref": live.ref,
+        "by": str(live.manifest.get("published_by") or live.by),
+        "at": live.at,
+        **more,
+    }
 
 
 def steps_of_status(d: Deployment) -> Sequence[Step]:

@@ -18,6 +18,7 @@ from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.remote import Remote
 from ..terminal import tables
+from ..terminal.grid import print_table
 from ..terminal.progress import SILENT
 from .job import Job
 from .on_hosts import run_on_hosts
@@ -66,7 +67,7 @@ def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]
     if json:
         tables.print_json(rows)
     else:
-        tables.print_table(rows, ["file", "state"], hosts=len(answers) > 1)
+        print_table(rows, [*(["host"] if len(answers) > 1 else []), "file", "state"])
     if any(row["state"] != "same" for row in rows):
         raise DeployError("some secret files are missing or differ", code="secrets-differ")
     return rows

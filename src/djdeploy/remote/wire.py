@@ -160,6 +160,7 @@ class Manifest(ManifestNames, total=False):
     why: str  # it is bad
     switched: str
     published: str
+    published_by: str  # who deployed it, or went back to it
     timings: dict[str, int]  # milliseconds of each step
     size: int  # is not in the file: the agent adds it if it is asked for
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import IO, Any, cast
+from typing import Any
 
 from ..errors.redaction import printable
 from ..project.checkup import Checkup, Finding
 from ..ssh.refusals import describe_holder
 from ..ssh.step_run import StepRun
-from .progress import Output, Report
+from .progress import Report
 
 
 class Printer(Report):
@@ -38,26 +38,6 @@ def print_json(value: Any) -> None:
     Report().write(json.dumps(value, indent=2))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, hosts: bool) -> None:
-    """Rows as a table: drawn on a terminal, aligned text elsewhere."""
-    columns = ["host", *columns] if hosts else columns
-    cells = [[printable(str(row[column] or "")) for column in columns] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns, box=None, header_style="bold")
-        styles = {"live": "bold green", "previous": "green", "bad": "red", "failed": "red", "unfinished": "yellow"}
-        for line in cells:
-            table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
-        return Console(file=cast("IO[str]", Output(sys.stdout))).print(table)
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in [list(columns), *cells]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    return None
-
-
 def print_text(text: str) -> None:
     """Text that is to be copied or piped as it is, such as a configuration file."""
     Report().out.write(f"{text}\n")
@@ -66,12 +46,6 @@ def print_text(text: str) -> None:
 def confirm(question: str) -> bool:
     """Whether the user agrees, if there is one to ask."""
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
-def print_releases(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A row for each release on each host."""
-    shown = [{**row, "commit": str(row["commit"])[:12], "size": human(row["size"])} for row in rows]
-    print_table(shown, ["name", "state", "commit", "ref", "by", "at", "size"], hosts=len({r["host"] for r in rows}) > 1)
 
 
 def print_locks(locks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -160,49 +134,3 @@ def print_diff(found: Mapping[str, Any]) -> None:
         say(f"fabfile: {name}")
     if not found["ahead"] and not found["behind"] and not found["fabfile"]:
         say("Nothing differs.")
-
-
-def print_status(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each host, and one for each process below it; what does not run the current release stands out."""
-    for row in rows:
-        say(f"{row['host']}: {row['current'] or 'no release'} {row['commit'][:12]}".rstrip())
-        instances = [status_cells(instance, row["current"]) for instance in row["processes"]]
-        if instances:
-            print_table(instances, ["process", "pid", "uptime", "release", "health", "note"], hosts=False)
-        else:
-            say("  no processes")
-
-
-def status_cells(instance: Mapping[str, Any], current: str | None) -> Mapping[str, Any]:
-    """A process as a row for people."""
-    healthy = {True: f"ok, {instance.get('latency_ms', 0):.0f} ms", False: "FAILS", None: "not asked"}
-    release = instance["release"]
-    other = [f"runs {release}, not the current release"] if release not in (None, current) else []
-    return {
-        "process": f"{instance['process']} {instance['instance']}",
-        "pid": instance["pid"],
-        "uptime": duration(instance["uptime"]) if "uptime" in instance else "",
-        "release": release,
-        "health": healthy[instance["healthy"]] if instance["pid"] else "not running",
-        "note": "; ".join([*other, *filter(None, [instance.get("note")])]),
-    }
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a unit that people read."""
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    if hours < 2:
-        return f"{minutes:.0f} min"
-    return f"{hours:.0f} h" if days < 2 else f"{days:.0f} days"
-
-
-def human(size: object) -> str:
-    """Bytes in a unit that people read."""
-    value = float(size) if isinstance(size, int) else 0.0
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
