@@ -209,7 +209,8 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
     words = migrate_words(d)
     refuse = [] if d.allow_destructive else ["--refuse"]
-    return [d.migrations(d.target, "plan", *refuse, *words)] if words else []
+    live = ["--live", str(d.departing.root)] if d.departing else []
+    return [d.migrations(d.target, "plan", *refuse, *live, *words)] if words else []
 
 
 @background

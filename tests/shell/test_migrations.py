@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,31 @@ def test_a_database_inside_the_release_is_warned_of_since_it_would_go_with_it(pr
     warning = f"warning: the database 'default' is a file inside the release: {project.path.parent}/db"
     assert warning in project.run("plan", VIRTUAL_ENV=inside).output
     assert "warning" not in project.run("plan", VIRTUAL_ENV=elsewhere).output
+
+
+def test_a_release_that_would_leave_the_rows_of_the_site_behind_is_refused(project: Project) -> None:
+    live, new = project.path.parent / "live", project.path.parent
+    (live / "repository").mkdir(parents=True)
+    with closing(sqlite3.connect(new / "db")) as connection, connection:
+        connection.executescript("CREATE TABLE shop_order (id); INSERT INTO shop_order VALUES (1)")
+    shutil.copy(new / "db", live / "db")
+    shutil.move(new / "db", new / "elsewhere")
+    options = ("--refuse", "--live", str(live))
+
+    refused = project.run("plan", *options, VIRTUAL_ENV=f"{new}/virtualenv")
+    assert (refused.status, refused.code) == (1, "database-in-release")
+    assert "the database 'default' is db in the live release, and its rows stay there: shop_order" in refused.output
+    assert (
+        "warning: the database 'default' is db in"
+        in project.run("plan", *options[1:], VIRTUAL_ENV=f"{new}/virtualenv").output
+    )
+
+    project.configure(databases={"default": sqlite(new / "elsewhere")})
+    assert project.run("plan", *options, VIRTUAL_ENV=f"{new}/r2/virtualenv").status == 0
+
+    project.configure(databases={"default": sqlite(new / "forgotten")})
+    (live / "release.json").write_text(json.dumps({"migrations": {"files": {"default": "db"}}}))
+    assert project.run("plan", *options, VIRTUAL_ENV=f"{new}/r2/virtualenv").code == "database-in-release"
 
 
 def test_a_new_app_with_a_history_is_additive(project: Project) -> None:

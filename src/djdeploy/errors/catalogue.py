@@ -224,9 +224,10 @@ DJANGO = {
     ),
     "database-in-release": Entry(
         "A SQLite database lies beside the code, as `startproject` has it. Each release is a directory of its own, so "
-        "the site would lose its data with every deploy.",
+        "the site would lose its data with every deploy. Once the database has rows, a deploy is refused.",
         'Keep it in a shared directory: shared_dirs=["data"] in the fabfile, and BASE_DIR / "data/db.sqlite3" in '
-        "Django's settings. Move an existing file to HOME/shared/data.",
+        "Django's settings. Move an existing file to HOME/shared/data. If its rows may go: "
+        "fab deploy --allow-destructive",
     ),
     "conflicting-migrations": Entry(
         "Two branches of the code have each added a migration after the same one, so Django cannot tell which is the "

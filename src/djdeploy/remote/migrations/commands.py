@@ -1,6 +1,7 @@
 """What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
 
-    migrations plan [--refuse] [-- WORDS...]...           what `migrate` would apply now, judged
+    migrations plan [--refuse] [--live PATH] [-- WORDS...]...
+                                                             what `migrate` would apply now, judged
     migrations applied [-- WORDS...]...                   what is applied now
     migrations back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
@@ -37,6 +38,7 @@ from django.db.migrations.state import ProjectState
 
 from ..emit import emit, emit_error, wait_for_others
 from .databases import OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
+from .left_behind import in_release, left_behind
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
 from .verdicts import KINDS, Judge
 
@@ -226,6 +228,7 @@ def warn_of_files(files: Iterator[tuple[str, str]]) -> None:
 def plan(options: argparse.Namespace) -> int:
     targets = migrated(options.commands)
     warn_of_files(databases_in_release(connections))
+    files, lost = in_release(), list(left_behind(options.live)) if options.live else []  # before any is opened
     everything: list[Table] = []
     now: Applied = {}
     for alias, commands in targets.items():
@@ -235,7 +238,12 @@ def plan(options: argparse.Namespace) -> int:
         show_plan(alias, here, is_empty=not now[alias])
         everything += here
     ask_others(targets, partial(show_other, now))
-    emit({"migrations": {"plan": everything, "applied": now}})
+    emit({"migrations": {"plan": everything, "applied": now, "files": files}})
+    for each in lost:
+        print(each if options.refuse else f"djdeploy: warning: {each}")
+    if lost and options.refuse:
+        emit_error(code="database-in-release")
+        return 1
     if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
         print("The old code serves while migrations run, and comes back with a rollback.")
         emit_error(code="destructive-migration")
@@ -254,8 +262,8 @@ def show_other(now: Applied, connection: Any) -> None:
 
 
 def applied(options: argparse.Namespace) -> int:
-    targets = migrated(options.commands)
-    emit({"migrations": {"applied": all_applied(targets)}})
+    targets, files = migrated(options.commands), in_release()
+    emit({"migrations": {"applied": all_applied(targets), "files": files}})
     return 0
 
 
@@ -413,6 +421,7 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("subcommand", choices=SUBCOMMANDS)
     parser.add_argument("--refuse", action="store_true")
     parser.add_argument("--to-json", default="{}")
+    parser.add_argument("--live", default="")
     parser.add_argument("--run", action="store_true")
     parser.set_defaults(commands=[command for command in commands if command])
     return parser.parse_args(own)
