@@ -263,10 +263,12 @@ def migrate_database(settings: Settings) -> Sequence[StepDefinition]:
 @emits("migrations")
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that lie between"""
-    # By the newer code, which knows them. Whoever allows what is destructive needs no judgement, nor a database.
+    # By the manifests where these suffice, else by the newer code, which knows them. Whoever allows what is destructive
+    # needs no judgement, nor a database.
     if not d.departing or not d.snapshot.live or d.allow_destructive or d.migrate_back or not migrate_words(d):
         return []
-    return [d.migrations(d.departing, "back", "--to-json", str(d.target.manifest), "--refuse", *migrate_words(d))]
+    records = ["--from-json", str(d.departing.manifest), "--to-json", str(d.target.manifest)]
+    return [d.migrations(d.departing, "back", *records, "--refuse", *migrate_words(d))]
 
 
 @once
@@ -297,7 +299,9 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
     if not d.settings.processes:
         return []
-    return [rolling_restart(d, d.release, d.snapshot.current, force=d.task == "restart")]
+    # What has served before needs no proof; whoever goes back to it has users who meet something worse meanwhile.
+    has_served = d.task == "rollback" and any(r.is_good for r in d.snapshot.releases if r.name == d.release)
+    return [rolling_restart(d, d.release, d.snapshot.current, force=d.task == "restart", quick=has_served)]
 
 
 def mark_published(d: Deployment) -> Sequence[Shell]:

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +28,7 @@ import pytest
 
 from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.migrations.records import nothing_lies_between
 
 from .homes import starter
 
@@ -777,6 +779,89 @@ def test_a_migration_that_only_a_third_release_had_has_no_way_back(project: Proj
     done = project.run("back", "--to-json", before, "--refuse")
     assert done.status == 1
     assert "shop.0002_more: Unknown migration: it has no way back" in done.output
+
+
+def manifest(path: Path, **recorded: Any) -> str:
+    path.write_text(json.dumps({"name": path.stem, "migrations": recorded}))
+    return str(path)
+
+
+def without(project: Project, name: str) -> None:
+    (project.path / f"shop/migrations/{name}.py").unlink()
+
+
+def test_two_rollbacks_in_a_row_are_judged_by_what_the_first_has_found(project: Project, tmp_path: Path) -> None:
+    r1 = manifest(tmp_path / "r1", **json.loads(record(project)))
+    project.migration("0002_second", 'AddField("note", "second", models.TextField(null=True))')
+    project.migrate()
+    recorded = json.loads(record(project))
+    r2 = manifest(tmp_path / "r2", **recorded)
+    project.migration("0003_third", 'AddField("note", "third", models.TextField(null=True))')
+    project.migrate()
+    r3 = manifest(tmp_path / "r3", **json.loads(record(project)))
+    first = project.run("back", "--from-json", r3, "--to-json", r2, "--refuse")
+    assert [one["name"] for one in first.back] == ["0003_third"]
+    manifest(tmp_path / "r2", **recorded, **first.outputs["migrations"])  # as the rollback writes it
+
+    without(project, "0003_third")  # the code of r2, which is live now
+    second = project.run("back", "--from-json", r2, "--to-json", r1, "--refuse")
+    assert second.status == 0, second.output
+    assert [one["name"] for one in second.back] == ["0002_second", "0003_third"]
+
+    r4 = manifest(tmp_path / "r4", **json.loads(record(project)))  # the same code, deployed after the rollback
+    again = project.run("back", "--from-json", r4, "--to-json", r2, "--refuse")
+    assert (again.status, again.outputs) == (0, {})
+    assert "the database is not asked" in again.output
+
+
+def test_where_both_releases_have_the_same_migrations_no_database_is_needed(project: Project, tmp_path: Path) -> None:
+    applied = json.loads(record(project))
+    older, newer = (manifest(tmp_path / name, **applied) for name in ("r1", "r2"))
+    project.configure(databases={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": "/no"}})
+    assert project.run("back", "--from-json", newer, "--to-json", older, "--refuse").status == 0
+    project.write("manage.py", "raise RuntimeError")
+    assert project.run("back", "--from-json", newer, "--to-json", older, "--refuse").status == 0
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ({}, {"applied": {}}),
+        ({"applied": {"default": {"shop": ["0001", "0002"]}}}, {"applied": {"default": {"shop": ["0001"]}}}),
+        ({"applied": {"default": {"shop": ["0001"]}}}, {}),
+        ({"applied": {"default": {"shop": ["0001"]}}}, {"applied": {"other": {"shop": ["0001"]}}}),
+        ({"applied": 1}, {"applied": 1}),
+    ],
+)
+def test_manifests_that_do_not_say_it_leave_it_to_the_database(
+    tmp_path: Path, newer: dict[str, Any], older: dict[str, Any]
+) -> None:
+    paths = manifest(tmp_path / "r2", **newer), manifest(tmp_path / "r1", **older)
+    assert not nothing_lies_between(*paths)
+    (tmp_path / "r2").write_text("{")
+    assert not nothing_lies_between(*paths)
+
+
+@pytest.mark.parametrize("fault", ["refused", "silent", "broken settings", "broken manage.py", "manage.py exits"])
+def test_what_cannot_be_judged_is_said_soon_with_how_to_go_back_all_the_same(
+    project: Project, tmp_path: Path, fault: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = {"refused": ["/nowhere", ""], "silent": ["127.0.0.1", silent.getsockname()[1]]}.get(fault)
+        if place:
+            engine = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "USER": "x"}
+            project.configure(databases={"default": {**engine, "HOST": place[0], "PORT": place[1]}})
+        elif fault == "broken settings":
+            project.write("site_of/settings.py", "import a_module_that_is_not_there")
+        else:
+            project.write("manage.py", "raise RuntimeError('x')" if "broken" in fault else "raise SystemExit('x')")
+        began = time.monotonic()
+        done = project.run("back", "--to-json", '{"applied": {"default": {}}}', "--refuse")
+        assert time.monotonic() - began < 15
+    assert (done.status, done.code) == (1, "not-judged")
+    assert "Whether the older code works with the database as it is now could not be judged: " in done.output
+    assert "Traceback" not in done.output
+    assert "fab rollback --allow-destructive" in CATALOGUE["not-judged"].remedy
 
 
 def test_a_squash_of_what_the_older_code_had_is_nothing_new(project: Project) -> None:

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "unexpected-answer": "tests/text/test_errors.py: it needs an agent that lies",
     "not-acknowledged": "tests/shell/test_one_transaction.py: it needs a network that breaks at one instant",
     "hosts-differ": "tests/text/test_targets.py: it needs two hosts",
+    "not-judged": "tests/shell/test_migrations.py: it needs a database that is down",
     "release-not-there": "tests/text/test_targets.py: it needs two hosts",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
 }

@@ -27,6 +27,7 @@ from djdeploy import (
 )
 from djdeploy.errors.kinds import SettingsError
 from djdeploy.recipe import (
+    ROLLBACK,
     create_release,
     install_requirements,
     migrate_database,
@@ -343,6 +344,16 @@ def test_every_stage_that_can_fail_has_an_undo() -> None:
     assert names(UNDO["deploy"].plan(MIGRATE, deployment())) == ["mark_failed"]
     assert names(UNDO["deploy"].plan(PUBLISH, deployment())) == ["restore_links", "mark_failed"]
     assert names(UNDO["rollback"].plan(PUBLISH, deployment())) == ["restore_links"]
+
+
+@pytest.mark.parametrize(("mark", "quick"), [("published", True), ("bad", False), ("failed", False), ("ready", False)])
+def test_a_rollback_to_what_has_served_waits_for_no_proof(mark: str, quick: bool) -> None:
+    releases = [{"name": "r1", "state": mark, "number": 1}, {"name": "r2", "state": "published", "number": 2}]
+    facts = FACTS | {"releases": releases, "current": {"kind": "link", "target": "r2"}}
+    settings = replace(SETTINGS, processes=[Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001")])
+    d = deployment(settings, task="rollback", release="r1", snapshot=Snapshot.parse(facts, "/p"))
+    assert ("--quick" in text(ROLLBACK.plan(PUBLISH, d))) is quick
+    assert "--quick" not in text(DEPLOY.plan(PUBLISH, replace(d, task="deploy")))
 
 
 def test_the_links_go_back_first_and_processes_start_once_they_find_what_they_read() -> None:

@@ -252,6 +252,11 @@ DJANGO = {
         "Fix the fault with a new deploy: fab deploy. If the older code works with the newer schema: "
         "fab rollback --allow-destructive",
     ),
+    "not-judged": Entry(
+        "Migrations were applied since the older release was live. Whether its code works with them is judged by the "
+        "live release's code, and the database; one of these did not answer.",
+        "To go back without this judgement: fab rollback --allow-destructive",
+    ),
     "lock-timeout": Entry(
         "On PostgreSQL, an ALTER TABLE that waits for a lock makes every later query wait behind it. So a migration "
         "gives up its place in the queue, and is tried again a few times.",

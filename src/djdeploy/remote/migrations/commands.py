@@ -3,7 +3,7 @@
     migrations plan [--refuse] [--live PATH] [-- WORDS...]...
                                                              what `migrate` would apply now, judged
     migrations applied [-- WORDS...]...                   what is applied now
-    migrations back --to-json FILE_OR_JSON [--refuse | --run] [-- WORDS...]...
+    migrations back --to-json FILE_OR_JSON [--from-json FILE] [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
     migrations COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
                                                              under a lock timeout on PostgreSQL, tried again
@@ -19,11 +19,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import glob
-import json
 import os
 import re
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,15 +37,19 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
 from ..emit import emit, emit_error, wait_for_others
-from .databases import OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
+from .databases import BRIEFLY, OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from .left_behind import in_release, left_behind
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
+from .records import accepted, known, record_of
 from .verdicts import KINDS, Judge
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
     Table = dict[str, Any]
     Applied = dict[str, dict[str, list[str]]]  # database: app: names
+
+
+JUDGING = 20  # seconds in which a database says whether there is a way back
 
 
 # --- inside manage.py -------------------------------------------------------------------------------------------------
@@ -286,7 +290,9 @@ def all_applied(targets: Collection[str]) -> Applied:
 
 
 def back(options: argparse.Namespace) -> int:
-    record, had = recorded(options.to_json), files_of(options.to_json)
+    older, newer = record_of(options.to_json), record_of(options.from_json)
+    kept = [] if options.run else accepted(older)
+    record, had = known(older), files_of(options.to_json)
     if record is None and had is None:
         print("djdeploy: the older release does not say which migrations it had: they are not compared")
         emit({"migrations": {"back": None}})
@@ -297,28 +303,17 @@ def back(options: argparse.Namespace) -> int:
     between: list[Table] = []
     for alias in targets:
         if record is None or alias in record:  # else the older code does not know this database
-            between += lying_between(opened(alias), (record or {}).get(alias, {}), had)
+            between += lying_between(opened(alias), (record or {}).get(alias, {}), had, accepted(newer))
     for migration in between:
         print(f"djdeploy: applied since: {line(migration)}")
     if options.run:
         migrate_back(between)
-    emit({"migrations": {"back": between}})
+    emit({"migrations": {"back": [*kept, *between]}})
     if options.refuse and explain(between, why_no_code_goes_back):
         print("The older code would meet a schema that it does not know.")
         emit_error(code="migrations-ahead" if all(one["reversible"] for one in between) else "no-way-back")
         return 1
     return 0
-
-
-def recorded(text: str) -> Applied | None:
-    """What a release's manifest says about migrations: the manifest's path, or JSON, of it or of its `applied`."""
-    if not text.lstrip().startswith("{"):
-        with open(text, encoding="utf-8") as file:
-            text = file.read()
-    said = json.loads(text)
-    said = said.get("migrations", said if "name" not in said else {})
-    found: Applied | None = said.get("applied")
-    return found
 
 
 def files_of(manifest: str) -> Callable[[Any], bool] | None:
@@ -345,9 +340,16 @@ def files_of(manifest: str) -> Callable[[Any], bool] | None:
 
 
 def lying_between(
-    connection: Any, record: Mapping[str, Sequence[str]], had: Callable[[Any], bool] | None = None
+    connection: Any,
+    record: Mapping[str, Sequence[str]],
+    had: Callable[[Any], bool] | None = None,
+    judged_before: Sequence[Table] = (),
 ) -> list[Table]:
-    """The migrations that are applied, and that the older code does not know: by its record, nor by its files."""
+    """The migrations that are applied, and that the older code does not know: by its record, nor by its files.
+
+    Args:
+        judged_before: those that the live code does not know either, since it was itself gone back to.
+    """
     with explained(connection.alias):
         executor = MigrationExecutor(connection)
         rows: set[Key] = set(executor.recorder.applied_migrations())
@@ -360,7 +362,8 @@ def lying_between(
     unknown = sorted(new - nodes - set(loader.disk_migrations))
     why = "the release that is live does not have this migration"
     lost = {"describe": "Unknown migration", "class": "opaque", "why": why, "reversible": False}
-    return tables + [migration_table(connection.alias, key, [lost]) for key in unknown]
+    before = {(one["app"], one["name"]): one for one in judged_before if one["database"] == connection.alias}
+    return tables + [before.get(key) or migration_table(connection.alias, key, [lost]) for key in unknown]
 
 
 def with_squashed(keys: set[Key], migrations: Mapping[Key, Any]) -> set[Key]:
@@ -421,6 +424,7 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("subcommand", choices=SUBCOMMANDS)
     parser.add_argument("--refuse", action="store_true")
     parser.add_argument("--to-json", default="{}")
+    parser.add_argument("--from-json", default="{}")
     parser.add_argument("--live", default="")
     parser.add_argument("--run", action="store_true")
     parser.set_defaults(commands=[command for command in commands if command])
@@ -463,12 +467,34 @@ def run(words: Sequence[str]) -> int:
 
 def main(words: Sequence[str]) -> int:
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    if words[0] == "back" and "--refuse" in words:
+        return judge_way_back(words)
     try:
         return run(words)
     except (Failed, ImproperlyConfigured, CommandError) as failed:
         print(str(failed) or type(failed).__name__)
         emit_error(code_of(failed))
         return 1
+
+
+def judge_way_back(words: Sequence[str]) -> int:
+    """Whoever goes back may do so since the database is down, or the live code is broken: they are told soon."""
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(BRIEFLY))
+    giving_up = threading.Timer(JUDGING, lambda: os._exit(not_judged(f"no answer within {JUDGING} s")))
+    giving_up.daemon = True
+    giving_up.start()
+    try:
+        return run(words)
+    except (Exception, SystemExit) as error:
+        return not_judged(str(error).strip() or type(error).__name__)
+    finally:
+        giving_up.cancel()
+
+
+def not_judged(why: str) -> int:
+    print(f"Whether the older code works with the database as it is now could not be judged: {why}", flush=True)
+    emit_error(code="not-judged")
+    return 1
 
 
 def code_of(error: Exception) -> str:

@@ -7,10 +7,15 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from .records import is_known_by_records
+
 QUESTIONS = ("plan", "applied", "back")
 
 
 def main(words: Sequence[str]) -> int:
+    if words[0] == "back" and is_known_by_records(words):
+        print("djdeploy: both releases have the same migrations, as their manifests say: the database is not asked")
+        return 0
     if find_spec("django"):
         from . import commands
 
