@@ -94,15 +94,12 @@ def create_release(d: Deployment) -> Sequence[Shell]:
 
 def install_launcher(d: Deployment) -> Sequence[Shell]:
     """Install the launcher that Supervisor runs"""
-    # Once there it stays as it is: the processes of older releases start by it too.
-    template = """\
-if [ ! -e {launcher} ]; then
-    cp {source} {launcher}.{token}
-    chmod 755 {launcher}.{token}
-    mv -fT {launcher}.{token} {launcher}
-fi"""
+    # Processes of all releases start by it, at any moment.
     source = PurePosixPath(d.snapshot.programs, PACKAGE, "launch.py")
-    return [sh(template, launcher=d.layout.launcher, source=source, token=d.token)]
+    install = sh("{p} {launcher} {token}", p=d.program("launcher"), launcher=d.layout.launcher, token=d.token)
+    return [
+        sh("cmp -s {source} {launcher} ||\n    {install}", source=source, launcher=d.layout.launcher, install=install)
+    ]
 
 
 @runs_for(lambda d: d.source)

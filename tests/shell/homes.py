@@ -89,8 +89,8 @@ class Home:
     def path(self) -> Path:
         return self.root / self.name
 
-    def install_launcher(self) -> None:
-        shutil.copy(REMOTE / "launch.py", self.path / "bin/djdeploy-launch-1")
+    def install_launcher(self, source: Path = REMOTE / "launch.py") -> None:
+        shutil.copy(source, self.path / "bin/djdeploy-launch-1")
 
     def settings(self, *processes: Process, **more: Any) -> Settings:
         return Settings(

@@ -29,7 +29,6 @@ FACTS: dict[str, Any] = {
     "previous": {"kind": "missing", "target": None},
     "tools": {"git": "/usr/bin/git", "uv": None},
     "shared": {},
-    "launcher": "missing",
     "time": time.time(),
     "free": {"bytes": 10**12, "inodes": 10**6},
     "venv": True,

@@ -254,6 +254,25 @@ def test_it_waits_for_the_first_release(home: Home) -> None:
         assert b'"DJDEPLOY_RELEASE": "r1"' in output
 
 
+def replaced_by(home: Home, text: str) -> None:
+    path = home.path / "bin/djdeploy-launch-1"
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").rename(path)
+
+
+def test_a_waiting_launcher_gives_way_to_a_newer_one_and_to_no_half_one(home: Home) -> None:
+    text = (home.path / "bin/djdeploy-launch-1").read_text()
+    newer = text.replace("waiting for a release", "waiting anew for a release")
+    with launched(home, "worker", "0") as started:
+        assert started.stderr
+        assert b"waiting for a release" in started.stderr.readline()
+        replaced_by(home, newer[:-30])
+        time.sleep(0.5)  # there is nothing to wait for: it must go on as it is
+        replaced_by(home, newer)
+        assert b"waiting anew for a release" in started.stderr.readline()
+        assert proc.command_of(started.pid)[-2:] == ["worker", "0"]
+
+
 def test_it_waits_when_the_release_has_no_such_process_or_a_broken_runtime(home: Home) -> None:
     release = home.release("r1", web(free_port()))
     home.switch("r1")

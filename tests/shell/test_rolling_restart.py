@@ -23,6 +23,7 @@ from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.durations import USUAL
+from djdeploy.remote.processes import proc
 from tests.hurry import HURRIED
 
 from .homes import Home, a_home, answers, get, web
@@ -100,6 +101,36 @@ def test_other_servers_are_restarted_without_loss_of_new_connections(home: Home,
         assert home.deploy("r2").status == 0
     assert load.summary().failures == {}
     assert releases(port) == {"r2"}
+
+
+def test_what_an_older_launcher_has_started_goes_over_to_the_newer_one(home: Home) -> None:
+    """One of its processes serves, another is Gunicorn that it did not know, and a third still waits."""
+    home.install_launcher(Path(__file__).parent / "launcher-of-old.txt")
+    own = free_port()
+    bound = f"env X=1 gunicorn site_of:application --bind 127.0.0.1:{own}"
+    other = replace(web(own, command=bound), name="other", instances=1)
+    later = Process("later", "python worker.py")
+    port = free_port()
+    process = web(port)
+    home.release("r1", process, other)
+    (home.release("r2", process, other, later) / "repository/worker.py").write_text(WORKER.format(body=""))
+    home.switch("r1")
+    home.supervise_printed(process, other, later)
+    wait_until("r1 to serve", lambda: answers(port) == "r1")
+
+    def healthy() -> list[bool]:
+        return [row["healthy"] for row in home.run("status").outputs["processes"] if row["process"] == "web"]
+
+    wait_until("both instances to answer for themselves", lambda: healthy() == [True, True])
+    assert "DJDEPLOY_HEALTH_SOCKET" not in proc.environment_of(home.pid("web-0"))
+    home.install_launcher()
+    with Traffic(url(port)) as load:
+        restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert load.failures == {}
+    assert restarted.instances() == {"web 0": "replaced", "web 1": "replaced", "other 0": "replaced", "later 0": "kept"}
+    for name in ("web-0", "web-1", "other-0"):
+        assert "DJDEPLOY_HEALTH_SOCKET" in proc.environment_of(home.pid(name))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "unix:{home}/run/web.sock"])

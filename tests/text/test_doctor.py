@@ -31,7 +31,6 @@ def found(
         "current": {"kind": "missing", "target": None},
         "previous": {"kind": "missing", "target": None},
         "tools": {"uv": "/usr/bin/uv", "git": "/usr/bin/git"},
-        "launcher": "file",
         "time": 1000.0,
         "venv": True,
         "free": {"bytes": 10 * GIGABYTE, "inodes": 1_000_000},
@@ -47,6 +46,7 @@ def found(
         "writable_by_all": [],
         "foreign": [],
         "supervisor": {"runs": False, "why": "no Supervisor runs"},
+        "launcher": "current",
         "tools": {"git": "2.39.5", "Python": "3.11.2"},
         "wrong_pid_files": [],
         "versions": {},
@@ -195,3 +195,11 @@ def test_sources_of_secrets_that_a_deploy_could_not_read_are_found_and_no_comman
     assert "nowhere: No such file or directory" in one[0].what
     assert "the environment variable NO_SUCH_VARIABLE is not set" in one[1].what
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged", "older", "current", "newer"])
+def test_a_launcher_that_a_deploy_would_replace_is_named(state: str) -> None:
+    settings = replace(SETTINGS, processes=[Process("worker", "celery -A demo worker")])
+    named = [finding for finding in found(settings, launcher=state) if "djdeploy-launch-1" in finding.what]
+    assert bool(named) == (state in ("missing", "damaged", "older"))
+    assert all(not finding.fatal and "fab setup" in finding.remedy for finding in named)

@@ -114,6 +114,6 @@ def test_a_release_whose_manifest_is_damaged_is_left_out_and_stops_no_task() -> 
         "shared": {},
         "venv": True,
     }
-    look |= {"launcher": "missing", "time": 1.0, "free": {"bytes": 1, "inodes": None}, "releases": [good, *damaged]}
+    look |= {"time": 1.0, "free": {"bytes": 1, "inodes": None}, "releases": [good, *damaged]}
     welcome: Any = as_welcome({"djdeploy": 1, "programs": "/programs", "look": look})
     assert welcome["look"]["releases"] == [good]

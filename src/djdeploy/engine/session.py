@@ -14,7 +14,6 @@ from ..project.settings import Settings
 from ..remote.wire import Outputs
 from ..script.deployment import Deployment, step_environment
 from ..script.steps import Step
-from ..server.layout import LAUNCHER
 from ..server.protocols import programs_of
 from ..server.wire import COMMIT, FULL_COMMIT
 from ..ssh.opening import Access, Claim, Look
@@ -65,7 +64,7 @@ def working(
 
 def needed(settings: Settings) -> Look:
     """The facts that a deploy needs from a server."""
-    return Look(tools=["uv", "git"], shared=settings.shared_files, launcher=f"bin/{LAUNCHER}")
+    return Look(tools=["uv", "git"], shared=settings.shared_files)
 
 
 def find_commit(d: Deployment, ref: str, *, peek: bool) -> Step:

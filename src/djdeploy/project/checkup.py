@@ -189,8 +189,16 @@ def tools(settings: Settings, snapshot: Snapshot, facts: Facts) -> Iterator[Find
             "As root on the server: apt-get install gettext",
             fatal=False,
         )
-    if settings.processes and snapshot.facts["launcher"] == "missing":
-        yield Finding(f"bin/{LAUNCHER} is not installed yet", "fab setup (a deploy does it, too)", fatal=False)
+    if settings.processes and facts["launcher"] in LAUNCHERS:
+        what = f"bin/{LAUNCHER} {LAUNCHERS[facts['launcher']]}"
+        yield Finding(what, "fab setup (a deploy does it, too)", fatal=False)
+
+
+LAUNCHERS = {
+    "missing": "is not installed yet",
+    "damaged": "is damaged: no process can start by it",
+    "older": "is older than this djdeploy, so processes start as it knows them",
+}
 
 
 def room(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:

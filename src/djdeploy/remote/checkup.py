@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import launch
+from . import launch, launcher
 from .emit import emit
 from .processes import proc, supervisorctl
 from .processes.instances import instances_of
@@ -45,6 +45,7 @@ def facts(home: str) -> Table:
         "home": {"path": home, "exists": os.path.isdir(home), "writable": os.access(nearest(home), os.W_OK | os.X_OK)},
         "user": pwd.getpwuid(os.getuid()).pw_name,
         **strangers(home),
+        "launcher": launcher.state_of(os.path.join(home, "bin", launch.NAME)),
         "supervisor": supervisor(home),
         "wrong_pid_files": wrong_pid_files(home, current),
         "versions": versions(os.path.join(current, "virtualenv")),

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     Table = dict[str, Any]  # this runs on Python 3.8
 
+NAME = "djdeploy-launch-1"  # its number changes only when a printed configuration would no longer fit it
+VERSION = 2  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
+END = "# the end: a file without this line is not whole"
+
 USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit codes, as in sysexits.h and sh
 
 POLL = 0.2  # seconds between two looks at `current`
@@ -139,7 +143,11 @@ def wait_for_release(instance: Instance) -> Launch:
     To exit instead would make Supervisor give up (FATAL) before the first deploy, and only root could start it then.
     """
     said, since = "", time.monotonic()
+    own = mark_of(__file__)
     while True:
+        if mark_of(__file__) != own:
+            own = mark_of(__file__)
+            give_way()
         try:
             return look(instance)
         except Failed as failed:
@@ -150,6 +158,30 @@ def wait_for_release(instance: Instance) -> Launch:
                 go_back(instance, current_of(instance.home), said)
                 since = time.monotonic()
         time.sleep(POLL)
+
+
+def mark_of(path: str) -> tuple[int, ...]:
+    """What tells a file from one that has taken its place."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
+
+
+def give_way() -> None:
+    """Becomes the launcher that has been installed since this one began to wait, if that is whole."""
+    with contextlib.suppress(OSError, UnicodeDecodeError), open(__file__, encoding="utf-8") as file:
+        if is_whole(file.read()):
+            os.execv(sys.executable, [sys.executable, "-I", *sys.argv])
+
+
+def is_whole(text: str) -> bool:
+    """Whether a launcher is all there, and Python could run it."""
+    try:
+        compile(text, "launcher", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return text.endswith(f"{END}\n")
 
 
 def back_off(instance: Instance, launch: Launch) -> bool:
@@ -605,7 +637,7 @@ def main(words: list[str]) -> int:
     with_socket = words[:1] == ["--socket"]
     rest = words[1:] if with_socket else words
     if len(rest) != 2 or not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", rest[0]) or not rest[1].isdigit():
-        print("usage: djdeploy-launch-1 [--socket] PROCESS INSTANCE", file=sys.stderr)
+        print(f"usage: {NAME} [--socket] PROCESS INSTANCE", file=sys.stderr)
         return USAGE
     instance = Instance(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), rest[0], rest[1])
     try:
@@ -622,3 +654,5 @@ if __name__ == "__main__":
     if sys.getfilesystemencoding().lower() != "utf-8":  # the release's variables are, whatever Supervisor's locale is
         os.execv(sys.executable, [sys.executable, "-X", "utf8", "-I", *sys.argv])
     sys.exit(main(sys.argv[1:]))
+
+# the end: a file without this line is not whole

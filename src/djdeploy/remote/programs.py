@@ -15,6 +15,7 @@ PROGRAMS = {
     "end": "processes.end",  # ends the processes of a failed first release
     "in_release": "release.in_release",  # runs a command in a release's own environment
     "gunicorn": "processes.gunicorn",  # asks Gunicorn for its configuration, and records it
+    "launcher": "launcher",  # installs what Supervisor runs
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy

@@ -32,7 +32,6 @@ class Look(TypedDict):
 
     tools: list[str]  # names of programs
     shared: list[str]  # paths below `shared`
-    launcher: str  # its path in `home`
     sizes: bool  # of the releases
     lock: bool  # who holds it
     in_use: bool  # the releases that processes run
@@ -172,7 +171,6 @@ class BasicFacts(TypedDict):
     previous: Link
     tools: dict[str, str | None]
     shared: dict[str, Kind]
-    launcher: Kind
     time: float
     free: Free
     venv: bool

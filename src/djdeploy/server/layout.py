@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-LAUNCHER = "djdeploy-launch-1"
-"""The program that Supervisor runs. Its number changes only when a printed configuration would no longer fit it."""
+from ..remote import launch
+
+LAUNCHER = launch.NAME
+"""The program that Supervisor runs."""
 
 
 PACKAGE = "djdeploy_remote"

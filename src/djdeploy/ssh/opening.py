@@ -15,7 +15,6 @@ class Look:
     Args:
         tools: names of programs.
         shared: paths below `shared`.
-        launcher: the launcher's path in `home`.
         sizes: whether the sizes of releases are wanted.
         lock: whether it is wanted who holds the lock.
         in_use: whether the releases that processes run are wanted.
@@ -23,7 +22,6 @@ class Look:
 
     tools: Sequence[str] = ()
     shared: Sequence[str] = ()
-    launcher: str = "bin"
     sizes: bool = False
     lock: bool = False
     in_use: bool = False
@@ -32,7 +30,6 @@ class Look:
         return {
             "tools": list(self.tools),
             "shared": list(self.shared),
-            "launcher": self.launcher,
             "sizes": self.sizes,
             "lock": self.lock,
             "in_use": self.in_use,

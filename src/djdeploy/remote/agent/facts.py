@@ -29,7 +29,6 @@ def look(home: str, options: Look) -> Facts:
         "previous": link(home, "previous"),
         "tools": {name: tool(name) for name in options["tools"]},
         "shared": {path: kind(os.path.join(home, "shared", path)) for path in options["shared"]},
-        "launcher": kind(os.path.join(home, options["launcher"])),
         "time": time.time(),
         "free": free(home),
         "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
