@@ -32,6 +32,7 @@ FACTS: dict[str, Any] = {
     "time": time.time(),
     "free": {"bytes": 10**12, "inodes": 10**6},
     "venv": True,
+    "noexec": None,
     "releases": [],
 }
 

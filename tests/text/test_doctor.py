@@ -33,11 +33,11 @@ def found(
         "tools": {"uv": "/usr/bin/uv", "git": "/usr/bin/git"},
         "time": 1000.0,
         "venv": True,
+        "noexec": None,
         "free": {"bytes": 10 * GIGABYTE, "inodes": 1_000_000},
     }
     told = {
         "gettext": "/usr/bin/msgfmt",
-        "noexec": False,
         "release": {"bytes": 0, "inodes": 0},
         "environment": {"bytes": 0, "inodes": 0},
         "has_locale": True,
@@ -85,7 +85,7 @@ def test_a_server_that_is_well_has_no_findings() -> None:
         ({"home": {"path": "/srv/demo", "exists": False, "writable": False}}, True, "/srv/demo cannot be made by demo"),
         ({"tools": {"git": "1.8.3.1"}}, True, "git 1.8.3.1 of the server is too old: 2.3 is needed"),
         ({"tools": {"Python": "3.7.17"}}, True, "Python 3.7.17 of the server is too old: 3.8 is needed"),
-        ({"noexec": True}, True, "mounted noexec"),
+        ({"looked": {"noexec": "/srv/demo"}}, True, "mounted noexec"),
         ({"gettext": None}, False, "the server no gettext"),
         ({"looked": {"time": 87400.0}}, False, "the server's clock is 86400 s ahead of this machine's"),
         ({"live": {"debug": True}}, False, "DEBUG is on"),

@@ -113,6 +113,7 @@ def test_a_release_whose_manifest_is_damaged_is_left_out_and_stops_no_task() -> 
         "tools": {},
         "shared": {},
         "venv": True,
+        "noexec": None,
     }
     look |= {"time": 1.0, "free": {"bytes": 1, "inodes": None}, "releases": [good, *damaged]}
     welcome: Any = as_welcome({"djdeploy": 1, "programs": "/programs", "look": look})

@@ -125,6 +125,12 @@ ON_THE_SERVER = {
         "The kernel gave a program no memory.",
         "See what uses the memory, on the server: free -h. Give the server more memory, or swap.",
     ),
+    "noexec": Entry(
+        "The file system that holds `home`, or the virtualenvs in it, is mounted with the option `noexec`: the kernel "
+        "starts no program from it and loads no compiled module.",
+        "See its options, on the server: findmnt -T HOME. As root there: mount it without noexec (/etc/fstab); or "
+        "choose another `home`",
+    ),
     "no-git": Entry(
         "The server fetches the code itself, with Git.",
         "As root on the server: apt-get install -y git",

@@ -124,6 +124,13 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
             f"the disk of {settings.home} is full", "fab cleanup --keep=2; then look at: df -h; df -i", code="disk-full"
         )
 
+    if facts["noexec"]:
+        yield Finding(
+            f"{facts['noexec']} is on a file system that is mounted noexec: nothing in a virtualenv can run",
+            "As root on the server: mount it without noexec (/etc/fstab), or choose another home",
+            code="noexec",
+        )
+
 
 def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float) -> Iterator[Finding]:
     """The problems of a host.
@@ -202,9 +209,6 @@ LAUNCHERS = {
 
 
 def room(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
-    if facts["noexec"]:
-        remedy = "As root on the server: mount it without noexec (/etc/fstab), or choose another home."
-        yield Finding("home is on a file system that is mounted noexec: nothing in a virtualenv can run", remedy)
     release, environment = facts["release"], facts["environment"]
     disk = snapshot.facts["free"]
     for what, free, each, unit in (("bytes", disk["bytes"], 2**20, "MB"), ("inodes", disk["inodes"], 1, "inodes")):

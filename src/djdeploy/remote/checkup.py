@@ -38,7 +38,6 @@ def facts(home: str) -> Table:
     environment = os.path.realpath(os.path.join(current, "virtualenv"))
     return {
         "gettext": shutil.which("msgfmt"),
-        "noexec": bool(os.statvfs(nearest(home)).f_flag & os.ST_NOEXEC),
         "release": size(current),
         "environment": size(environment) if environment != os.path.join(current, "virtualenv") else size(""),
         "has_locale": has_locale(os.path.join(current, "repository")),

@@ -174,6 +174,7 @@ class BasicFacts(TypedDict):
     time: float
     free: Free
     venv: bool
+    noexec: str | None  # where an environment would lie and no program can run
     releases: list[Manifest]
 
 

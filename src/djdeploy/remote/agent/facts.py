@@ -31,6 +31,7 @@ def look(home: str, options: Look) -> Facts:
         "shared": {path: kind(os.path.join(home, "shared", path)) for path in options["shared"]},
         "time": time.time(),
         "free": free(home),
+        "noexec": noexec(home),
         "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
         "releases": list(releases(home, sizes=options["sizes"])),
     }
@@ -121,6 +122,17 @@ def free(path: str) -> Free:
         path = os.path.dirname(path)
     status = os.statvfs(path)
     return {"bytes": status.f_bavail * status.f_frsize, "inodes": status.f_favail if status.f_files else None}
+
+
+def noexec(home: str) -> str | None:
+    """The first of the places of an environment on which nothing can be executed, wherever links and mounts lead."""
+    for path in (home, os.path.join(home, ".djdeploy", "virtualenvs")):
+        there = os.path.realpath(path)
+        while not os.path.exists(there):
+            there = os.path.dirname(there)
+        if os.statvfs(there).f_flag & os.ST_NOEXEC:
+            return path
+    return None
 
 
 def user() -> str:
