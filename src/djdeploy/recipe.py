@@ -124,8 +124,14 @@ if [ -e "$environment/.complete" ]; then
 else
     rm -rf "$environment"
     {create}
+    if [ "$({python} -c {which})" != "$("$environment"/bin/python -c {which})" ]; then
+        {other}
+    fi
 fi""",
             digest=requirements_digest(d),
+            python=d.settings.python,
+            which="import os, sys; print(sys.version, os.path.realpath(sys.base_prefix))",
+            other=stop(d, f"the virtualenv has another Python than {d.settings.python} is here", code="other-python"),
             virtualenvs=d.layout.virtualenvs,
             link=d.target.virtualenv,
             create=d.installer.create(environment, d.settings.system_site_packages, d.server),
@@ -138,16 +144,15 @@ fi""",
 def install_requirements(d: Deployment) -> Sequence[Shell]:
     """Install the pinned requirements"""
     environment = Shell('"$environment"')
-    files = [d.target.repository / name for name in d.settings.requirements]
-    extra = d.settings.extra_requirements
+    files, extra = d.settings.requirements, d.settings.extra_requirements
     locked = sh("$hashes {files}", files=[word for file in files for word in ("-r", file)])
     return [
         sh(
             """\
 environment=$(readlink -f {virtualenv})
 if [ ! -e "$environment/.complete" ]; then
-    hashes=
-    if cat {files} </dev/null | grep -q -e '--hash='; then hashes=--require-hashes; fi
+    cd {repository}
+    hashes=$({requirements} --hashes {files})
     {install}
     {install_extra}
     {bytecode}
@@ -155,6 +160,8 @@ if [ ! -e "$environment/.complete" ]; then
     : > "$environment/.complete"
 fi""",
             virtualenv=d.target.virtualenv,
+            repository=d.target.repository,
+            requirements=d.program("requirements"),
             files=files,
             install=d.installer.install(environment, locked, d.server) if files else Shell(":"),
             install_extra=d.installer.install(environment, sh("{extra}", extra=extra), d.server)

@@ -43,12 +43,12 @@ def archive(directory: Path, ref: str, files: Mapping[str, str]) -> str:
     return hashlib.sha256(place.read_bytes()).hexdigest()
 
 
-def wheel(directory: Path, name: str, version: str) -> None:
+def wheel(directory: Path, name: str, version: str, body: str = "") -> None:
     """Makes a wheel of one module that says its version."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True, parents=True)
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": f"version = {version!r}\n",
+        f"{name}.py": body or f"version = {version!r}\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

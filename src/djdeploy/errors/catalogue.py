@@ -200,9 +200,22 @@ THE_CODE = {
 
 THE_ENVIRONMENT = {
     "unpinned": Entry(
-        "Two deploys of one commit must install the same packages. A requirement without an exact version may change "
-        "between two deploys, and between two hosts.",
-        "Compile a lock file, commit it, and deploy again: pip-compile requirements.in",
+        "Two deploys of one commit must install the same packages. A requirement without an exact version, a branch, a "
+        "tag, and an address without a hash may change between two deploys, and between two hosts.",
+        "Compile a lock file, commit it, and deploy again: pip-compile requirements.in. What comes from Git: "
+        "NAME @ git+https://HOST/PATH@COMMIT, with all 40 digits.",
+    ),
+    "requirements-unreadable": Entry(
+        "A requirements file is missing, is not in UTF-8, or has a line that pip would not read, or would read only in "
+        "part. What is not read could be anything.",
+        "Correct the lines above, commit, and deploy again. To see what pip makes of them: "
+        "pip install --dry-run -r requirements.txt",
+    ),
+    "other-python": Entry(
+        "The installer made the virtualenv with another interpreter than `python` names on this server. The lock file "
+        "was chosen for that one.",
+        'Set `python` to the interpreter that you mean, by its path: python="/usr/bin/python3". See which it is, on '
+        "the server: python3 -c 'import sys; print(sys.executable, sys.version)'",
     ),
     "requirement-missing": Entry(
         "The package index has no such version, or none for the server's Python.",

@@ -33,11 +33,13 @@ def requirements_digest(d: Deployment) -> Shell:
     """The words that name the virtualenv by what will be in it, or say which requirement is not pinned."""
     kind = [d.installer.name, "system" if d.settings.system_site_packages else "isolated"]
     return sh(
-        "{requirements} {also} {extra} {files}",
+        "cd {repository} && {requirements} --source-dir={source_dir} {also} {extra} {files}",
+        repository=d.target.repository,
         requirements=d.program("requirements"),
+        source_dir=d.settings.source_dir,
         also=[f"--also={text}" for text in kind],
         extra=[f"--with={text}" for text in d.settings.extra_requirements],
-        files=[d.target.repository / name for name in d.settings.requirements],
+        files=d.settings.requirements,
     )
 
 

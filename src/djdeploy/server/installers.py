@@ -25,17 +25,22 @@ class Uv:
     programs: ClassVar[Sequence[str]] = ("uv",)
 
     def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
+        # By its path: a name might mean to uv a Python that it has downloaded itself.
         options = Shell("--system-site-packages" if system_site_packages else "")
-        template = "{uv} venv -q --no-project --python {python} {options} {virtualenv}"
+        template = """\
+python=$({python} -c 'import sys; print(sys.executable)')
+{uv} venv -q --no-project --python "$python" {options} {virtualenv}"""
         return sh(template, uv=self.program, python=server.python, options=options, virtualenv=virtualenv)
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
         template = """\
-{uv} pip install -q --offline --python {virtualenv}/bin/python {words} 2>/dev/null ||
-    {uv} pip install --python {virtualenv}/bin/python {words}
+{uv} pip install -q --offline --python {virtualenv}/bin/python {project} {words} 2>/dev/null ||
+    {uv} pip install --python {virtualenv}/bin/python {project} {words}
 rm -f {virtualenv}/.lock  # uv leaves it writable by everybody"""
-        return sh(template, uv=self.program, virtualenv=virtualenv, words=words)
+        source_dir = server.layout.source_dir
+        project = [] if source_dir == "." else ["--project", source_dir]  # where it looks for its configuration
+        return sh(template, uv=self.program, project=project, virtualenv=virtualenv, words=words)
 
 
 @dataclass(frozen=True)
@@ -77,5 +82,6 @@ class Pip:
         )
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
-        template = "{virtualenv}/bin/python -m pip install --no-input --disable-pip-version-check {words}"
+        # `user = true` in the account's pip.conf is not for virtualenvs, and would fail there.
+        template = "{virtualenv}/bin/python -m pip install --no-user --no-input --disable-pip-version-check {words}"
         return sh(template, virtualenv=virtualenv, words=words)

@@ -1,9 +1,12 @@
 """Checks that every requirement is pinned, and names the environment by what will be in it.
 
-    requirements [--with REQUIREMENT]... [--also TEXT]... FILE...
+    requirements [--with REQUIREMENT]... [--also TEXT]... [--source-dir DIRECTORY] FILE...
+    requirements --hashes FILE...
 
-Prints a digest of the files (and of those they include), of the extra requirements and of each TEXT (the installer, the
-interpreter's options), and of the interpreter that runs this. Exit status 1 names each line that is not pinned.
+It is run in the checkout. Prints a digest of the files (and of those they include), of the extra requirements, of the
+files on this machine that any of them name, of each TEXT (the installer, the interpreter's options), of what pip and uv
+are configured with, and of the interpreter that runs this. Exit status 1 names each line that is not pinned or cannot
+be read. With `--hashes`, prints `--require-hashes` if any of the files has a hash.
 """
 
 from __future__ import annotations
@@ -16,73 +19,95 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..emit import emit_error
+from .contents import configuration, digest_of
+from .pins import path_in, places_in, problem_with, text_of
+from .requirements_file import Line, Unreadable, parsed, read
+from .requirements_file import text_of as text_of_file
 
-PINNED = re.compile(
-    r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*(===?\s*[^\s*,;]+|@\s*\S+)"  # name[extra]==1.0 or name @ address
-    r"(\s*;.*)?"  # for some Pythons only
+PIN = "Pin every line: name==version, as pip-compile does; or an address that always means the same."
+READ = "A requirement that cannot be read might be anything, so nothing is installed."
+
+# How the programs that compile lock files say for which Python; `(?!...)`: for all of them.
+COMPILED_FOR = re.compile(
+    r"^#.*(?:by pip-compile with python |uv pip compile (?!.*--universal).*(?:--python(?:-version)?|-p)[ =])(\d+\.\d+)",
+    re.IGNORECASE | re.MULTILINE,
 )
-OPTION = re.compile(r"\s--?[a-z][\w-]*[ =].*$", re.DOTALL)  # --hash=sha256:... behind a requirement
-INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)$")
 
 
-def logical_lines(path: str) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of each line, with continued lines joined and comments removed."""
-    number, text = 0, ""
-    with open(path, encoding="utf-8") as file:
-        for count, line in enumerate(file, 1):
-            number = number or count
-            text += re.sub(r"(^|\s)#.*$", "", line.rstrip("\n"))
-            if text.endswith("\\"):
-                text = text[:-1] + " "
-                continue
-            if text.strip():
-                yield number, text.strip()
-            number, text = 0, ""
-    if text.strip():
-        yield number, text.strip()
+class Requirements:
+    """What the files and the settings ask for.
 
+    Args:
+        files: paths, from the checkout.
+        extra: the requirements of the settings.
+    """
 
-def read(path: str, problems: list[str], seen: set[str]) -> Iterator[str]:
-    """The texts that decide what is installed from this file; adds to `problems` what is not pinned."""
-    if path in seen:
-        return
-    seen.add(path)
-    for number, line in logical_lines(path):
-        yield line
-        included = INCLUDE.match(line)
-        if included:
-            target = os.path.normpath(os.path.join(os.path.dirname(path), included.group(1)))
-            if os.path.isfile(target):
-                yield from read(target, problems, seen)
-            else:
-                problems.append(f"{path}:{number}: includes {included.group(1)}, which does not exist")
-        elif line.startswith(("-e", "--editable")):
-            problems.append(f"{path}:{number}: an editable requirement is not pinned: {line}")
-        elif not line.startswith("-") and not is_pinned(line):
-            problems.append(f"{path}:{number}: not pinned: {line}")
+    def __init__(self, files: Sequence[str], extra: Sequence[str]) -> None:
+        self.lines: list[Line] = []
+        self.unreadable: list[str] = []
+        self.files = [path for path in files if os.path.isfile(path)]
+        missing = [path for path in files if path not in self.files]
+        self.unreadable += [f"{path} does not exist in this commit (settings: requirements)" for path in missing]
+        for path in self.files:
+            for line in read(path):
+                if isinstance(line, Unreadable):
+                    self.unreadable.append(str(line))
+                else:
+                    self.lines.append(line)
+        for text in extra:
+            try:
+                self.lines.append(parsed("extra_requirements", text))
+            except Unreadable as error:
+                self.unreadable.append(f"extra_requirements: {error}")
 
+    def unpinned(self) -> Iterator[str]:
+        for line in self.lines:
+            problem = problem_with(line)
+            if problem:
+                yield f"{line.place}: {problem}"
+            for path in places_in(line):
+                if not os.path.exists(path):
+                    yield f"{line.place}: {path} does not exist: {line.written}"
 
-def is_pinned(requirement: str) -> bool:
-    return bool(PINNED.fullmatch(OPTION.sub("", requirement).strip()))
+    def texts(self) -> Iterator[str]:
+        """All that decides what is installed."""
+        for line in self.lines:
+            yield text_of(line)
+            for path in filter(None, (path_in(line), *places_in(line))):
+                yield digest_of(path)
+
+    def notes(self) -> Iterator[str]:
+        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        for path in self.files:
+            found = COMPILED_FOR.search(text_of_file(path)[:2000])
+            if found and found.group(1) != here:
+                yield (
+                    f"{path} was compiled for Python {found.group(1)}, and the server has {here}. "
+                    f'Compile it by Python {here}; or, in the settings: python="python{found.group(1)}"'
+                )
 
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--with", action="append", default=[], dest="extra")
     parser.add_argument("--also", action="append", default=[])
+    parser.add_argument("--hashes", action="store_true")
+    parser.add_argument("--source-dir", default=".")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args(words)
-    problems = [f"extra_requirements: not pinned: {line}" for line in options.extra if not is_pinned(line)]
-    texts = [sys.version, os.path.realpath(sys.executable), *options.also, "--with", *options.extra]
-    for path in options.files:
-        if os.path.isfile(path):
-            texts += ["--file", *read(path, problems, set())]
-        else:
-            problems.append(f"{path} does not exist in this commit (settings: requirements)")
-    if problems:
-        print("\n".join(problems))
-        print("Pin every line (name==version): pip-compile does it.")
-        emit_error(code="unpinned")
+    found = Requirements(options.files, options.extra)
+    if options.hashes:
+        print("--require-hashes" if any({"hash", "require_hashes"} & set(line.options) for line in found.lines) else "")
+        return 0
+    unpinned = list(found.unpinned())
+    if unpinned or found.unreadable:
+        print("\n".join([*found.unreadable, *unpinned, PIN if unpinned else READ]))
+        emit_error(code="unpinned" if unpinned else "requirements-unreadable")
         return 1
+    for note in found.notes():
+        print(f"djdeploy: {note}", file=sys.stderr)
+    interpreter = [sys.version, os.path.realpath(sys.executable), *options.also]
+    configured = configuration(os.path.abspath(options.source_dir), os.getcwd())
+    texts = [*interpreter, "--lines", *found.texts(), "--configuration", *configured]
     print(hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24])
     return 0

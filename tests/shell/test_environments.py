@@ -1,0 +1,122 @@
+"""Environments as uv and pip make them: what is in them is what their name says, and stays so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from djdeploy import Server, Shell, sh
+from djdeploy.errors import StepFailed
+from djdeploy.server.installers import Pip
+from tests.local_host import commit
+
+from .test_deploys_here import Site, site  # noqa: F401
+from .test_extending import wheel
+
+
+@pytest.fixture(params=["pip", "uv"])
+def installing(site: Site, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Site:  # noqa: F811
+    """A site whose requirements are installed by one of the installers, from no index."""
+    for name in ("PIP_FIND_LINKS", "PIP_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(site.root))
+    monkeypatch.setenv("UV_CACHE_DIR", str(site.root / "cache"))
+    site.change(installer=request.param, manage_steps=[])
+    return site
+
+
+def packages(site: Site) -> Path:  # noqa: F811
+    (found,) = (site.home / "current/virtualenv/lib").glob("python*/site-packages")
+    return found.resolve()
+
+
+def lock(site: Site, text: str, **files: str) -> None:  # noqa: F811
+    commit(site.repository, {"requirements.txt": text, **files})
+
+
+# --- what is installed ------------------------------------------------------------------------------------------------
+
+
+def test_local_files_are_found_from_the_checkout_and_count_by_their_contents(installing: Site) -> None:
+    wheel(installing.repository / "wheels", "greeting", "1.5")
+    wheel(installing.repository / "locks/wheels", "farewell", "2.0")
+    text = "--no-index --find-links=./wheels\ngreeting==1.5\n./more/by_path-1.0-py3-none-any.whl\n"
+    wheel(installing.repository / "more", "by_path", "1.0")
+    installing.change(requirements=["requirements.txt", "locks/prod.txt"])
+    lock(installing, text, **{"locks/prod.txt": "--find-links=./wheels\nfarewell==2.0\n"})
+    installing.deploy()
+    first = packages(installing)
+    assert (first / "greeting.py").read_text() == "version = '1.5'\n"
+    assert (first / "farewell.py").exists()
+    assert (first / "by_path.py").exists()
+
+    commit(installing.repository, {"page.html": "two"})
+    installing.deploy()
+    assert packages(installing) == first
+
+    (installing.repository / "wheels/greeting-1.5-py3-none-any.whl").unlink()
+    wheel(installing.repository / "wheels", "greeting", "1.5", body="changed = True\n")
+    commit(installing.repository, {})
+    installing.deploy()
+    assert packages(installing) != first
+    assert (packages(installing) / "greeting.py").read_text() == "changed = True\n"
+    assert (first / "greeting.py").read_text() == "version = '1.5'\n"
+
+
+@pytest.mark.parametrize("place", ["", "src/"])
+def test_uv_finds_the_configuration_of_the_project(
+    site: Site,  # noqa: F811
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(site.root / "cache"))
+    wheel(site.repository / place / "wheels", "greeting", "1.5")
+    files = {f"{place}pyproject.toml": '[tool.uv]\nno-index = true\nfind-links = ["./wheels"]\n', "src/manage.py": ""}
+    lock(site, "greeting==1.5\n", **files)
+    site.change(installer="uv", source_dir="src", manage_steps=[])
+    site.deploy()
+    assert (packages(site) / "greeting.py").exists()
+
+
+def test_hashes_in_a_nested_file_are_hashes_of_all(installing: Site) -> None:
+    wheel(installing.repository / "wheels", "greeting", "1.5")
+    text = "--no-index\n--find-links=wheels\n-r base.txt\n"
+    lock(installing, text, **{"base.txt": f"greeting==1.5 --hash=sha256:{'0' * 64}\n"})
+    with pytest.raises(StepFailed) as caught:
+        installing.deploy()
+    assert caught.value.error_code == "hashes"
+
+
+# --- the interpreter --------------------------------------------------------------------------------------------------
+
+
+def test_uv_is_given_the_path_of_the_interpreter_so_that_it_takes_none_of_its_own(
+    site: Site,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = next(place for place in os.environ["PATH"].split(os.pathsep) if Path(place, "uv").exists())
+    (site.root / "bin").mkdir()
+    (site.root / "bin/uv").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {site.root}/asked\nexec {found}/uv "$@"\n')
+    (site.root / "bin/uv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{site.root}/bin:{os.environ['PATH']}")
+    site.change(installer="uv")
+    site.deploy()
+    words = (site.root / "asked").read_text().splitlines()
+    named = subprocess.check_output(["python3", "-c", "import sys; print(sys.executable)"], text=True).strip()
+    assert words[words.index("--python") + 1] == named
+
+
+def test_a_virtualenv_with_another_python_than_the_settings_name_is_refused(site: Site) -> None:  # noqa: F811
+    class Other(Pip):
+        def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
+            made = super().create(virtualenv, system_site_packages, server)
+            other = sh("rm {env}/bin/python\nln -s /bin/echo {env}/bin/python", env=virtualenv)
+            return Shell(f"{made}\n{other}")
+
+    site.change(installer=Other())
+    with pytest.raises(StepFailed) as caught:
+        site.deploy()
+    assert caught.value.error_code == "other-python"
