@@ -28,7 +28,9 @@ from .script.fragments import (
     rolling_restart,
     runtime,
     seed_shared,
+    set_current_back,
     set_link,
+    set_previous_if_possible,
     stop,
     synced,
 )
@@ -292,10 +294,12 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
     """Switch the links `current` and `previous`"""
     live = d.snapshot.live  # None also for a release that another tool made: it has served, so it is kept in `previous`
     served = d.snapshot.current if not live or live.is_good else None
-    keep = [set_link(d, "previous", served)] if served and served != d.release else []
-    # The mark comes first: a full disk is met before anything is touched. It is no reason not to go back, though.
-    first = [d.mark(switched=d.at)] if d.task == "deploy" else []
-    return [*first, *keep, set_link(d, "current", d.release)]
+    keep = served if served != d.release else None
+    if d.task == "rollback":  # a full disk is no reason to stay where one wants to leave
+        return [set_current_back(d, d.release), *([set_previous_if_possible(d, keep)] if keep else [])]
+    # The mark comes first: a full disk is met before anything is touched. Then `previous`, which is the way back.
+    previous = [set_link(d, "previous", keep)] if keep else []
+    return [d.mark(switched=d.at), *previous, set_link(d, "current", d.release)]
 
 
 @emits("probe", "instances")

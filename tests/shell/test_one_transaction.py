@@ -6,6 +6,7 @@ import io
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,51 @@ def test_a_host_that_cannot_be_reached_is_named_with_how_to_leave_it_out(live: L
     with pytest.raises(DeployError) as caught:
         changes.rollback(remotes, live.settings, report=quiet_report(), who=who(9))
     assert caught.value.site == "Nothing was changed. To leave it out, type the same with --except=host2"
+
+
+# --- no inode is left -------------------------------------------------------------------------------------------------
+
+LN = """\
+#!/bin/sh
+if [ -e {full} ]; then echo 'ln: failed to create symbolic link: No space left on device' >&2; exit 1; fi
+exec /bin/ln "$@"
+"""
+
+
+@pytest.fixture
+def full(live: LocalFleet, tmp_path: Path) -> Path:
+    """The second release is live on three hosts, on which no link can be made any more once this file is there."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ln").write_text(LN.format(full=tmp_path / "full"))
+    (tmp_path / "bin/ln").chmod(0o755)
+    live.settings = replace(live.settings, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+    live.deploy(seconds=1)
+    return tmp_path / "full"
+
+
+def test_links_are_put_back_where_no_inode_is_left_since_they_were_switched(live: LocalFleet, full: Path) -> None:
+    before = live.links()
+    live.hook("host2", "publish", f"touch {full}; exit 1")
+    live.change()
+    with pytest.raises(PublishFailed) as caught:
+        live.deploy(seconds=2)
+    assert caught.value.site.startswith("The links were put back. The site still runs "), caught.value.message
+    assert live.links() == before
+
+
+@pytest.mark.parametrize("previous", ["names the release", "leads elsewhere"])
+def test_a_rollback_needs_no_inode(live: LocalFleet, full: Path, previous: str) -> None:
+    first = str((live.root / "host1/previous").readlink())
+    if previous == "names the release":
+        full.touch()
+    else:  # there is one as soon as any link is removed
+        inode = 'case "$*" in *host1/*) cd host1 ;; *host2/*) cd host2 ;; *) cd host3 ;; esac; [ ! -e previous ]'
+        (live.root / "bin/ln").write_text(f'#!/bin/sh\n(cd {live.root}; {inode}) && exec /bin/ln "$@"\n')
+        for name in live.names:
+            (live.root / name / "previous").unlink()
+            (live.root / name / "previous").symlink_to("shared")
+    assert rollback(live) == first
+    assert live.links() == [first] * 3
 
 
 # --- somebody dies ----------------------------------------------------------------------------------------------------

@@ -183,6 +183,40 @@ def test_a_full_disk_leaves_the_site_as_it_was(docker_target: Targets, tmp_path:
     assert site.link("previous") == first
 
 
+FILLER = """\
+cd {home}
+while [ "$(readlink current)" = {release} ]; do sleep 0.01; done
+mkdir shared/filler
+cd shared/filler
+while [ ! -e ../enough ]; do
+    touch $(seq 1000) 2>/dev/null && mkdir deeper && cd deeper || sleep 0.05
+done
+"""
+"""Takes every inode there is from the moment in which the links are switched."""
+
+
+@pytest.mark.slow
+def test_the_way_back_needs_no_inode(docker_target: Targets, tmp_path: Path) -> None:
+    site = Site(docker_target(disk="900m,nr_inodes=60000"), tmp_path)
+    site.install()
+    first = site.deploy()
+    site.repository.change_page("Second")
+    site.push()
+    second = site.deploy()
+    site.repository.break_under_supervisor()
+    site.push()
+    site.target.container.exec_run(["sh", "-c", FILLER.format(home=HOME, release=second)], detach=True, user="demo")
+    shown = site.fab("deploy", code=5)
+    assert "The links were put back." in shown
+    assert site.target.ssh("touch", f"{HOME}/run/x").returncode != 0, "no inode is left"
+    wait_until("the second release", lambda: site.answering() == second)
+    assert f"{first} is live again on target" in site.fab("rollback")
+    assert site.answering() == first
+    assert {row["healthy"] for row in json.loads(site.fab("status", "--json"))[0]["processes"]} == {True}
+    site.fab("cleanup", "--keep=2")
+    site.target.root("touch", f"{HOME}/shared/enough")
+
+
 def test_a_wrong_key_is_refused_with_what_to_try(site: Site, keys: Path) -> None:
     config = (site.directory / "ssh_config").read_text().replace(str(site.target.key_file), str(keys / "other"))
     (site.directory / "ssh_config").write_text(config)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,3 +167,63 @@ def test_it_gives_up_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(launch, "UNREADABLE", 0)
     (release(home, "r2", "ready", 3) / "runtime.json").write_text(text)
     assert launch.wait_for_release(web(home)).release == str(home / "r1")
+
+
+# --- a disk that is full ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No file can be made in `home`; what is there can be written, and there is an inode for each that is removed."""
+    freed: list[str] = []
+    really_open, really_unlink, really_bind = open, os.unlink, socket.socket.bind
+
+    def opened(path: Any, mode: str = "r", **more: Any) -> Any:
+        if mode == "w":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_open(path, mode, **more)
+
+    def unlink(path: str) -> None:
+        really_unlink(path)
+        freed.append(path)
+
+    def bind(made: socket.socket, address: Any) -> None:
+        if not freed:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really_bind(made, address)
+
+    monkeypatch.setattr(launch, "open", opened, raising=False)
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    monkeypatch.chdir(home)
+    return home
+
+
+def test_starts_are_counted_on_a_full_disk_too(full: Path) -> None:
+    path = full / "run/web-0.starts"
+    path.write_text(f"0 {full}/a-longer-name-of-the-release-before\n")
+    launch.count_start(str(path), 3, f"{full}/r1")
+    assert path.read_text() == f"3 {full}/r1\n"
+    launch.count_start(
+        str(full / "run/web-1.starts"), 3, f"{full}/r1"
+    )  # a new one cannot be written: no reason to fail
+
+
+def test_a_pid_is_written_on_a_full_disk_where_there_was_one(full: Path) -> None:
+    started = Launch(str(full / "r1"), {}, {"name": "web"})
+    for number in ("0", "1"):
+        path = full / f"run/web-{number}.pid"
+        if number == "0":
+            path.write_text("4194304\n")
+        launch.say_pid(Instance(str(full), "web", number), started)
+        assert not path.exists() or path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_socket_takes_the_inode_of_the_one_before_it_and_without_that_it_is_optional(full: Path) -> None:
+    assert launch.health_socket(web(full)) is None
+    path = full / "run/web-0.health"
+    path.touch()
+    fd = launch.health_socket(web(full))
+    assert fd is not None
+    os.close(fd)
+    assert path.is_socket()

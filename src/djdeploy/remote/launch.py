@@ -45,6 +45,7 @@ GIVEN_UP = 3  # deaths in a row after which a release that was never published i
 UNREADABLE = 5  # seconds in which a release that cannot be read may become readable
 BUSY = 10  # seconds in which the old server's address must become free, when we bind it ourselves
 BACKLOG = 2048  # as Gunicorn's own
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room, or no inode
 HEALTH = "DJDEPLOY_HEALTH_SOCKET"  # the variable that says where this instance alone listens, if it does
 
 
@@ -212,7 +213,7 @@ def starts_file(instance: Instance) -> str:
 
 def count_start(path: str, deaths: int, release: str) -> None:
     with contextlib.suppress(OSError):  # a full disk must not stop the site
-        write_beside(path, f"{deaths} {release}\n")
+        write_somehow(path, f"{deaths} {release}\n")
 
 
 def crash_count(path: str, release: str, young: float = YOUNG) -> int:
@@ -504,15 +505,21 @@ def tcp_socket(bind: str) -> socket.socket:
 def unix_socket(path: str, mode: int) -> socket.socket:
     """A listening socket that takes its place by a rename: whoever connects meets the old one or the new one."""
     os.chdir(os.path.dirname(path))  # the address of a socket has 107 bytes: a name beside it is shorter than a path
-    beside = f".{os.getpid()}.socket"
+    name, beside = os.path.basename(path), f".{os.getpid()}.socket"
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(0o777 & ~mode)
     try:
         made.bind(beside)
+    except OSError as error:
+        if error.errno not in FULL or not os.path.exists(name):
+            raise
+        os.unlink(name)  # of the server before: its inode is the only one
+        made.bind(name)
+        beside = name
     finally:
         os.umask(umask)
     made.listen(BACKLOG)
-    os.rename(beside, os.path.basename(path))
+    os.rename(beside, name)
     return made
 
 
@@ -520,13 +527,17 @@ def health_path(instance: Instance) -> str:
     return os.path.join(instance.run, f"{instance.name}.health")
 
 
-def health_socket(instance: Instance) -> int:
-    """A socket that only this instance listens on, so that a deploy can ask it and no other."""
+def health_socket(instance: Instance) -> int | None:
+    """A socket that only this instance listens on, so that a deploy can ask it and no other.
+
+    Without it the site serves all the same, and a deploy asks until it is this instance that answers.
+    """
     path = health_path(instance)
     try:
         return aside(unix_socket(path, 0o600).detach())
     except OSError as error:
-        raise Failed(NO_FILE, f"cannot make {path}: {error.strerror or error}") from None
+        log(instance, f"cannot make {path}: {error.strerror or error}; goes on without it")
+        return None
 
 
 def aside(fd: int) -> int:
@@ -553,8 +564,9 @@ def sockets_for(instance: Instance, launch: Launch, with_socket: bool, made: dic
         sockets.append(given_socket())
     elif bind and kind != OTHER:
         sockets.append(bound_socket(bind))
-    if sockets and kind == GUNICORN:
-        sockets.append(health_socket(instance))
+    own = health_socket(instance) if sockets and kind == GUNICORN else None
+    if own is not None:
+        sockets.append(own)
         made[HEALTH] = health_path(instance)
     else:
         with contextlib.suppress(OSError):  # of a command that was another one before: nobody answers there
@@ -587,13 +599,25 @@ def write_beside(path: str, text: str) -> None:
         raise
 
 
+def write_somehow(path: str, text: str) -> None:
+    """The same; on a full disk into the file that is there: it has its inode, and room for a few digits."""
+    try:
+        write_beside(path, text)
+    except OSError as error:
+        if error.errno not in FULL or not os.path.isfile(path):
+            raise
+        with open(path, "r+", encoding="utf-8") as file:
+            file.write(text)
+            file.truncate()
+
+
 def say_pid(instance: Instance, launch: Launch) -> None:
     path = pid_file(instance.home, launch.release, launch.process, instance.number)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_beside(path, f"{os.getpid()}\n")
+        write_somehow(path, f"{os.getpid()}\n")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise Failed(NO_FILE, f"cannot write {path}: {error.strerror or error}") from None
         # A full disk must not stop the site: a deploy knows us by our environment too.
         log(instance, f"cannot write {path}: {error.strerror}; goes on without it")

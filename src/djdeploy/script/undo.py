@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .fragments import kept, migrate_commands, rolling_restart, set_link
+from .fragments import kept, migrate_commands, rolling_restart, set_current_back, set_previous_if_possible
 from .plan import OWN_UNDOS
 from .recipes import Recipe
 from .steps import Step, once, runs
@@ -45,7 +45,11 @@ def mark_failed(d: Deployment) -> Sequence[Shell]:
 
 def restore_links(d: Deployment) -> Sequence[Shell]:
     """Put the links back"""
-    return [restore_link(d, name, d.snapshot.facts[name]["target"]) for name in ("current", "previous")]
+    current, previous = (d.snapshot.facts[name]["target"] for name in ("current", "previous"))
+    return [
+        set_current_back(d, current) if current else remove_link(d, "current"),
+        set_previous_if_possible(d, previous) if previous else remove_link(d, "previous"),
+    ]
 
 
 def restart_old(d: Deployment) -> Sequence[Shell]:
@@ -75,8 +79,8 @@ def end_processes(d: Deployment) -> Sequence[Shell]:
     return [sh("{end} {home} {release}", end=d.program("end"), home=d.layout.home, release=d.release)]
 
 
-def restore_link(d: Deployment, name: str, target: str | None) -> Shell:
-    return set_link(d, name, target) if target else sh("rm -f {link}", link=d.layout.home / name)
+def remove_link(d: Deployment, name: str) -> Shell:
+    return sh("rm -f {link}", link=d.layout.home / name)
 
 
 # The links come first, since nothing can keep them from it. Then the undos of a project's own steps (`OWN_UNDOS`), the

@@ -58,8 +58,12 @@ def reason_to_keep(home: str, project: str, name: str, used: Container[str]) -> 
 def remove(home: str, name: str) -> None:
     """Out of sight by one rename first: a half-removed release is never taken for a whole one."""
     trash = os.path.join(home, ".djdeploy", "trash")
-    os.makedirs(trash, exist_ok=True)
-    os.rename(os.path.join(home, name), os.path.join(trash, f"{name}.{os.getpid()}"))
+    place = os.path.join(trash, f"{name}.{os.getpid()}")
+    try:
+        os.makedirs(trash, exist_ok=True)
+    except OSError:  # the disk is full, which is why somebody removes releases
+        place = os.path.join(home, ".djdeploy", f"replaced-{os.urandom(8).hex()}")
+    os.rename(os.path.join(home, name), place)
 
 
 def unused_environments(home: str) -> list[str]:

@@ -67,6 +67,14 @@ def write(path: str, content: bytes, mode: int = MODE, group: int | None = None)
     os.rename(new, path)
 
 
+def write_over(path: str, content: bytes) -> None:
+    """Into the file that is there, which is as private: the way back from a full disk has no other."""
+    with open(path, "r+b") as file:
+        file.write(content)
+        file.truncate()
+        os.fsync(file.fileno())
+
+
 def remembered(path: str, copy: str) -> dict[str, Any] | None:
     """What is there, if anything, so that `bring_back` can make it again."""
     if os.path.islink(path):
@@ -87,11 +95,19 @@ def bring_back(path: str, before: dict[str, Any] | None) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
     elif "link" in before:
-        os.symlink(before["link"], beside(path))
-        os.rename(beside(path), path)
+        try:
+            os.symlink(before["link"], beside(path))
+            os.rename(beside(path), path)
+        except OSError:  # the disk is full, and what is there has the only inode
+            os.remove(path)
+            os.symlink(before["link"], path)
     else:
         with open(before["copy"], "rb") as file:
-            write(path, file.read(), before["mode"], before["group"])
+            content = file.read()
+        try:
+            write(path, content, before["mode"], before["group"])
+        except OSError:
+            write_over(path, content)
 
 
 def install(shared: str, keep: str, wanted: Mapping[str, bytes]) -> None:
