@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 from .project.secret_files import as_input
 from .project.settings import Settings
-from .remote.launch import GUNICORN
 from .script.deployment import Deployment
 from .script.fragments import (
+    ask_gunicorn,
     before_migrate,
     build_step,
     compile_while_collecting,
@@ -26,13 +26,13 @@ from .script.fragments import (
     manifest,
     migrate_words,
     rolling_restart,
-    runtime,
     seed_shared,
     set_current_back,
     set_link,
     set_previous_if_possible,
     stop,
     synced,
+    write_runtime,
 )
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
@@ -87,9 +87,7 @@ def create_release(d: Deployment) -> Sequence[Shell]:
         ),
         sh("mkdir {made}", made=made),
         sh("printf '%s\\n' {text} > {made}/release.json", text=json.dumps(manifest(d), indent=2), made=made),
-        sh(
-            "(umask 077; printf '%s\\n' {text} > {made}/runtime.json)", text=json.dumps(runtime(d), indent=2), made=made
-        ),
+        write_runtime(d, made),
         sh("mv -T {made} {root}", made=made, root=d.target.root),
     ]
 
@@ -223,10 +221,10 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 @emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Start the new release's own server on a private socket and ask it"""
-    names = ["gunicorn"] if any(process.kind == GUNICORN for process in d.settings.processes) else []
-    if d.settings.smoke_test and any(process.health for process in d.settings.processes):
-        names.append("smoke_test")
-    return [sh("{p} {home} {release}", p=d.program(name), home=d.layout.home, release=d.release) for name in names]
+    asked = ask_gunicorn(d, str(d.layout.home))
+    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
+        return asked
+    return [*asked, sh("{p} {home} {release}", p=d.program("smoke_test"), home=d.layout.home, release=d.release)]
 
 
 @group(arrange=compile_while_collecting)

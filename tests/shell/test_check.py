@@ -194,6 +194,22 @@ def test_a_migration_that_is_applied_already_is_not_judged_again(site: Site) -> 
     assert site.fatal() == []
 
 
+def test_a_gunicorn_that_cannot_run_is_found_where_an_environment_is_there(site: Site) -> None:
+    site.publish()
+    processes = [Process("web", "env X=1 gunicorn demo.wsgi", bind="127.0.0.1:1", instances=2)]
+    for text, found in {
+        "pidfile = '/tmp/demo.pid'": ("server-configuration", True, "pidfile = /tmp/demo.pid: only one of its"),
+        "daemon = True": ("server-configuration", True, "daemon = True: Supervisor loses such a server"),
+        f"chdir = '{site.home}/current/repository'": ("server-configuration", True, "a path through"),
+        "bind = ':9000'": ("", False, "bind = [':9000'] has no effect"),
+        "graceful_timeout = 50": ("", False, "graceful_timeout = 50: Supervisor's configuration does not know it"),
+    }.items():
+        site.repository.commit({"src/gunicorn.conf.py": text})
+        findings = [each for each in site.check(processes=processes).findings if "Gunicorn's" in each.what]
+        assert [(each.code, each.fatal) for each in findings] == [found[:2]]
+        assert f"web: Gunicorn's configuration has {found[2]}" in findings[0].what
+
+
 def test_settings_that_do_not_load_are_found_where_an_environment_is_there(site: Site) -> None:
     site.publish()
     site.repository.break_settings()

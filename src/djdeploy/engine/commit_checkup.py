@@ -12,9 +12,10 @@ from ..project.checkup import Finding
 from ..project.commit_findings import by_text, of_settings
 from ..project.settings import Settings
 from ..recipe import guard_migrations
+from ..remote.launch import GUNICORN
 from ..remote.wire import CommitFacts
 from ..script.deployment import Deployment
-from ..script.fragments import link_to_shared
+from ..script.fragments import ask_gunicorn, link_to_shared, write_runtime
 from ..script.reading import expect_manage, places_of_shared, requirements_digest
 from ..script.steps import Step
 from ..server.git import Git
@@ -83,6 +84,10 @@ class CommitCheckup:
         built = "built" in run.outputs
         refused, judged = self._judged_by_django(forget) if built else ([], False)
         yield from refused
+        if built and (asked := ask_gunicorn(self.d, str(self.real.layout.home))):
+            write = write_runtime(self.d, self.d.target.root)
+            run = self._run(self._step("gunicorn", "Ask Gunicorn for its configuration", write, *asked), forget)
+            yield from said_by(run) if run.ok else [refusal(run, self.d)]
         said = self._run(self._step("facts", "Read the commit", self._facts()), forget)
         if said.ok:
             yield from self._by_text(said.outputs["commit_says"], by_django=judged)
@@ -167,6 +172,8 @@ def only_built(settings: Settings, *, built: bool) -> Iterator[str]:
     """What only a build finds out."""
     if not built:
         yield "whether the requirements can be installed"
+        if any(process.kind == GUNICORN for process in settings.processes):
+            yield "what Gunicorn's own configuration says"
     if settings.build_steps:
         yield "whether the build steps succeed"
     if settings.manage_steps:

@@ -426,6 +426,8 @@ class Process(TypedDict):
     pid_file: str
     health: Health | None
     timeout: float
+    stop_timeout: float | None
+    server: str  # the one that the command becomes, and not `auto`
 
 
 class Probe(TypedDict):

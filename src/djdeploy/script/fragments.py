@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..project.process import Process
+from ..remote.launch import GUNICORN
 from ..server.shell import Shell, sh
 from .deployment import Deployment
 from .steps import Step, StepDefinition
@@ -60,6 +61,24 @@ def runtime(d: Deployment) -> Mapping[str, Any]:
         "processes": [asdict(process) | {"server": process.kind} for process in d.settings.processes],
         "probe": asdict(d.settings.probe) if d.settings.probe else None,
     }
+
+
+def write_runtime(d: Deployment, directory: PurePosixPath) -> Shell:
+    """For this account alone, since the environment may hold secrets."""
+    text = json.dumps(runtime(d), indent=2)
+    return sh("(umask 077; printf '%s\\n' {text} > {made}/runtime.json)", text=text, made=directory)
+
+
+def ask_gunicorn(d: Deployment, home: str) -> Sequence[Shell]:
+    """Asks Gunicorn for its configuration, where a process becomes it.
+
+    Args:
+        home: where the release will live; a check has it elsewhere.
+    """
+    if not any(process.kind == GUNICORN for process in d.settings.processes):
+        return []
+    template = "{ask} {home} {release} {real}"
+    return [sh(template, ask=d.program("gunicorn"), home=d.layout.home, release=d.release, real=home)]
 
 
 def synced(path: PurePosixPath | Shell) -> Shell:

@@ -1,4 +1,4 @@
-"""Asks Gunicorn for its real configuration: `gunicorn HOME RELEASE` records it in the release.
+"""Asks Gunicorn for its real configuration: `gunicorn HOME RELEASE REAL_HOME` records it in the release.
 
 Options, GUNICORN_CMD_ARGS and gunicorn.conf.py all have a part in it, and it may be computed. So the process's own
 command is run, in the release's own environment, with `--print-config`, by which it starts no server.
@@ -118,25 +118,28 @@ def problems(home: str, process: Table, known: Table) -> Iterator[tuple[bool, st
         yield several, f"pidfile = {known['pidfile']}: {why}. Remove it: djdeploy writes pid files of its own"
     if process.get("bind") and says("bind") and known["bind"] != "['127.0.0.1:8000']":  # which is the default
         yield False, f"bind = {known['bind']} has no effect: it listens on `bind` of djdeploy's settings"
+    graceful = graceful_timeout(known)
+    if graceful and graceful > servers.stop_seconds(process):
+        why = "Supervisor's configuration does not know it, and kills the process sooner if Supervisor itself stops it"
+        yield False, f"graceful_timeout = {graceful}: {why}. Write stop_timeout={graceful} and install it again"
     current = os.path.join(home, "current")
     for name in sorted(known):
         if name != "bind" and re.search(rf"{re.escape(current)}(?![\w.-])", known[name]):
-            yield True, f"{name} = {known[name]} leads through {current}, so it can be of another release than the code"
+            yield True, f"a path through {current} in {name}, which can be of another release than the code"
 
 
-def record(home: str, release: str) -> int:
+def record(home: str, release: str, real_home: str) -> int:
     root = os.path.join(home, release)
     runtime = launch.runtime_of(root) or {}
     fatal = False
     for process in runtime.get("processes", ()):
         known = configuration(home, launch.Launch(root, runtime, process))
+        for is_fatal, why in problems(real_home, process, known):
+            fatal = fatal or is_fatal
+            note = "" if is_fatal else "djdeploy: "
+            print(f"{note}{process['name']}: Gunicorn's configuration has {why}", flush=True)
         if known:
             process["graceful_timeout"] = graceful_timeout(known)
-        for is_fatal, why in problems(home, process, known):
-            fatal = fatal or is_fatal
-            print(
-                f"{'' if is_fatal else 'djdeploy: '}{process['name']}: Gunicorn's configuration has {why}", flush=True
-            )
     if fatal:
         emit_error(code="server-configuration")
         return 1
@@ -154,4 +157,4 @@ def write(path: str, runtime: Table) -> None:
 
 
 def main(words: list[str]) -> int:
-    return record(os.path.realpath(words[0]), words[1])
+    return record(os.path.realpath(words[0]), words[1], words[2])
