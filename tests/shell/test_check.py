@@ -155,6 +155,7 @@ def test_a_shared_path_that_leads_out_of_the_release_is_found(site: Site) -> Non
 def test_what_only_a_build_finds_out_is_said(site: Site) -> None:
     assert site.check(processes=[Process("web", "gunicorn demo.wsgi")]).unknown == [
         "whether the requirements can be installed",
+        "what Gunicorn's own configuration says",
         "whether the management commands succeed",
         "whether the processes start",
     ]
