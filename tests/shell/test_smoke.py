@@ -76,6 +76,47 @@ def test_a_wrong_answer_is_explained(home: Home, body: str, why: str) -> None:
     assert why in output
 
 
+DJANGO = """
+import django
+from django.conf import settings
+settings.configure(SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING={logging})
+django.setup()
+from django.core.handlers.wsgi import WSGIHandler
+from django.urls import path
+
+def page(request):
+    raise {error}
+
+urlpatterns = [path("", page)]
+application = WSGIHandler()
+"""
+CONSOLE = {
+    "version": 1,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
+
+
+@pytest.mark.parametrize("logging", [{}, CONSOLE])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("LookupError('why')", "page-error"),
+        ("RuntimeError('relation \"shop_note\" does not exist')", "table-missing"),
+        ("RuntimeError('no such table: shop_note')", "table-missing"),
+        ("ValueError('Missing staticfiles manifest entry for a.css')", "static-manifest"),
+    ],
+)
+def test_the_exception_of_a_page_is_shown_whatever_logging_says(
+    home: Home, error: str, code: str, logging: dict[str, Any]
+) -> None:
+    home.release("new", web(free_port()), more=DJANGO.format(error=error, logging=logging))
+    done = home.run("smoke_test", "new")
+    assert done.status == 1
+    assert done.outputs["error"]["code"] == code
+    assert error.partition("'")[2][:-2] in done.output
+
+
 def test_a_release_that_hangs_is_refused_at_its_deadline(home: Home) -> None:
     process = web(free_port(), timeout=1, health=Health("/", timeout=0.5))
     status, output = tried(home, process, body="time.sleep(60)")

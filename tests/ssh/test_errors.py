@@ -39,6 +39,10 @@ ELSEWHERE = {
     "hosts-differ": "tests/text/test_targets.py: it needs two hosts",
     "not-judged": "tests/shell/test_migrations.py: it needs a database that is down",
     "release-not-there": "tests/text/test_targets.py: it needs two hosts",
+    "noexec": "tests/unit/test_facts.py: it needs a mount",
+    "page-error": "tests/shell/test_smoke.py: it needs a page that raises",
+    "table-missing": "tests/shell/test_smoke.py: it needs a page that raises",
+    "static-manifest": "tests/text/test_errors.py: it needs another order of the management commands",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
 }
 BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}

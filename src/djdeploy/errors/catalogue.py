@@ -285,6 +285,26 @@ DJANGO = {
         "collectstatic copies files into STATIC_ROOT, and the project's settings have none.",
         'Set STATIC_ROOT = BASE_DIR / "static" in Django\'s settings, or remove collectstatic from `manage_steps`.',
     ),
+    "page-error": Entry(
+        "The page that the health check asks raised an exception. While DEBUG is off, Django's default LOGGING writes "
+        "exceptions nowhere, so that the process's log may not have it; the smoke test shows it.",
+        "Look for it above, and in: fab logs. To have it there, in Django's settings: "
+        'LOGGING = {"version": 1, "disable_existing_loggers": False, "handlers": {"console": {"class": '
+        '"logging.StreamHandler"}}, "root": {"handlers": ["console"], "level": "WARNING"}}',
+    ),
+    "table-missing": Entry(
+        "A page, or a module that is imported, asks for a table that the database does not have yet. Where something "
+        "is live, migrations run after the smoke test: the old code must not lose its database to a release that does "
+        "not start.",
+        "Give the health check a page that needs no new table; or deploy in two steps, first the migration. "
+        "No module may ask the database while it is imported.",
+    ),
+    "static-manifest": Entry(
+        "ManifestStaticFilesStorage looks files up in the manifest that collectstatic writes, and this ran before it; "
+        "or the file is not in the repository.",
+        'Put collectstatic first: manage_steps=["collectstatic --noinput", "check", "compilemessages", '
+        '"migrate --noinput"]. If it is first already, add the file to the repository.',
+    ),
     "allowed-hosts": Entry(
         "Django's ALLOWED_HOSTS does not have the Host header that the health check sends: the address in `bind`, "
         "unless the check has a header of its own.",

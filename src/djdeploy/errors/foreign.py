@@ -93,6 +93,12 @@ FOREIGN: tuple[Foreign, ...] = (
         r"|Access denied for user '|unable to open database file",
     ),
     Foreign(code="conflicting-migrations", programs=("django",), pattern=r"Conflicting migrations detected"),
+    Foreign(
+        code="table-missing",
+        programs=("django",),
+        pattern=r'relation "[^"]+" does not exist|no such table: \w|Table \'[^\']+\' doesn\'t exist',
+    ),
+    Foreign(code="static-manifest", programs=("django",), pattern=r"Missing staticfiles manifest entry for"),
     Foreign(code="static-root", programs=("django",), pattern=r"without having set the STATIC_ROOT setting"),
     # The shell that is about to run a management command, in a folder that the commit does not have.
     Foreign(

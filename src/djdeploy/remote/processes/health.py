@@ -24,7 +24,7 @@ MEANINGS = {
     403: "the page is forbidden: give health a path, or headers, that are allowed",
     404: "there is no such page: is the path right, and the Host {host!r} the site's?",
     405: "the page does not answer GET: give health a path that does",
-    500: "the page raised an error: the process's log says which",
+    500: "the page raised an error, which its log has if LOGGING says so",
     502: "the page asks another server, which did not answer",
     503: "the page says that it is not ready",
 }
@@ -190,7 +190,7 @@ def judged(response: http.client.HTTPResponse, body: bytes, asked: Table) -> Ans
     if not right:
         why = f"{asked['path']} answered {status}" + (f" instead of {wanted}" if wanted else "")
         why += meaning(status, host, location)
-        code = "allowed-hosts" if status == 400 else ""
+        code = "allowed-hosts" if status == 400 else "page-error" if status == 500 else ""
         return Answer(False, status, why, f"HTTP {status}", release=release, code=code)
     text = asked.get("contains")
     if text and text.encode() not in body:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -28,6 +29,13 @@ ANSWERS = 3
 WORKERS_LOST = 3
 NICENESS = 10  # the site that serves meanwhile goes first
 PR_SET_PDEATHSIG = 1
+EXCEPTIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exceptions")
+
+REASONS = {
+    "table-missing": r"relation \"[^\"]+\" does not exist|no such table: |Table '[^']+' doesn't exist",
+    "static-manifest": r"Missing staticfiles manifest entry",
+}
+"""What the log of a server that fails may show, by its code in the catalogue."""
 
 
 class Failed(Exception):
@@ -67,6 +75,7 @@ class Server:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         listener = launch.unix_socket(self.path, 0o600)
         made = launch.environment(self.found, self.home, self.number, surroundings())
+        made["PYTHONPATH"] = os.pathsep.join(filter(None, [EXCEPTIONS, made.get("PYTHONPATH")]))
         words = self.words(made)
         try:
             program = launch.program(words, made["PATH"], made["PWD"])
@@ -249,12 +258,18 @@ def serves(home: str, found: launch.Launch, waits: Durations) -> bool:
         answer = early_answer(home, found, tail, waits) or answer_of(home, found, tail, waits)
     except Failed as failed:
         print("\n".join([f"  {line}" for line in tail] + [f"{name} of the new release does not serve: {failed}"]))
-        emit_error(failed.code)
+        emit_error(reason(tail) or failed.code)
         return False
     print(f"{name} answered {found.process['health']['path']} with {answer.status} in {answer.milliseconds:.0f} ms")
     if answer.why:
         print(f"djdeploy: {name}: {answer.why}")
     return True
+
+
+def reason(log: list[str]) -> str:
+    """The code of what a server's log shows; empty if it shows nothing that is known."""
+    found = (code for code, pattern in REASONS.items() if any(re.search(pattern, line) for line in log))
+    return next(found, "")
 
 
 def early_answer(home: str, found: launch.Launch, tail: list[str], waits: Durations) -> health.Answer | None:
