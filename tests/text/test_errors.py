@@ -169,7 +169,8 @@ NOT_OURS = {
 def test_no_advice_is_given_by_a_guess(programs: tuple[str, ...], output: str) -> None:
     error = failed(output, programs)
     assert (error.error_code, error.advice) == ("", "")
-    assert error.message.splitlines() == ['web1: "A step" failed (exit 1)', *(f"  | {output}".splitlines())]
+    quoted = [f"  | {line}" for line in output.splitlines()]
+    assert error.message.splitlines() == ['web1: "A step" failed (exit 1)', *quoted, "FAILED: A step on web1"]
 
 
 @pytest.mark.parametrize(
@@ -441,6 +442,83 @@ def test_errors_that_differ_otherwise_are_each_shown() -> None:
     assert "web1 and web2: " in message
     assert 'web1: "Install" failed (exit 2)' in message
     assert message.count("More: fab explain repository-host-key") == 2
+
+
+def test_the_last_line_names_the_step_that_failed_and_its_hosts_in_bold_red_on_a_terminal() -> None:
+    errors = []
+    for number in range(1, 4):
+        errors.append(step_failed(f"web{number}", StepRun(Step("fetch", "Fetch the code", ()), status=1)))
+    assert errors[0].message.splitlines()[-1] == "FAILED: Fetch the code on web1"
+    assert together(errors[:2]).message.splitlines()[-1] == "FAILED: Fetch the code on web1 and web2"
+    assert as_publish_failed(errors[0]).message.splitlines()[-1] == "FAILED: Fetch the code on web1"
+    other = step_failed("web9", StepRun(Step("x", "Collect static files", ()), status=1))
+    whole = together([*errors[:2], other])
+    last = "FAILED: Fetch the code on web1 and web2; Collect static files on web9"
+    assert whole.message.splitlines()[-1] == last
+    assert whole.message.count("FAILED") == 1
+    whole.in_colour = True
+    assert whole.message.splitlines()[-1] == f"\x1b[1;31m{last}\x1b[0m"
+
+
+COLOURFUL = ["\x1b[31mred\x1b[0m", "\x1b[1;38;5;196mred\x1b[m", "\x1b[38:2::255:0:0mred\x1b[39m"]
+
+
+@pytest.mark.parametrize("line", [*COLOURFUL, "\x1b[2K\x1b[1Gred", "\x1b]0;title\x07red", "\x1b(Bred", "gr\rred"])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_colours_of_a_steps_output_are_never_printed_as_what_they_are_made_of(line: str, chunk: int) -> None:
+    run = StepRun(Step("x", "X", ()), status=1)
+    text = f"{line}\n"
+    for begin in range(0, len(text), chunk):
+        run.take(text[begin : begin + chunk])
+    assert list(run.tail) == ["red"]
+    assert "  | red" in step_failed("web1", run).message
+
+
+@pytest.mark.parametrize("line", COLOURFUL)
+def test_nor_those_of_an_error_from_elsewhere(line: str) -> None:
+    assert DeployError("it failed", output=[line]).message.splitlines()[-1] == "  | red"
+
+
+def traceback_of(error: str, number: int = 1) -> list[str]:
+    return [
+        f"[2026-11-28 12:00:{number:02}] [47{number:02}] [ERROR] Exception in worker process",
+        "Traceback (most recent call last):",
+        f'  File "/srv/www/demo/r1/manage.py", line 9, in <module> # {number}',
+        "    main()",
+        "    ~~~~^^",
+        error,
+    ]
+
+
+def test_no_traceback_is_shown_twice() -> None:
+    chained = [
+        *traceback_of("KeyError: 'X'"),
+        "",
+        "During handling of the above exception, another exception occurred:",
+        "",
+    ]
+    chained += traceback_of("ImproperlyConfigured: set X")[1:]
+    output = [*chained, "between", *chained, *traceback_of("KeyError: 'X'", 2), "the end"]
+    error = StepFailed("it failed", host="web1", output=output)
+    assert error.message.count("Traceback") == 2
+    assert error.message.count("During handling") == 1
+    assert error.message.splitlines()[-1] == "  | the end"
+
+
+def test_nor_is_one_that_several_hosts_or_steps_have_in_common() -> None:
+    same = traceback_of("ImportError: cannot import name 'x'")
+    errors = [
+        StepFailed(f"{step} failed", host=host, output=same) for step, host in (("check", "web1"), ("test", "web2"))
+    ]
+    message = together(errors).message
+    assert message.count("Traceback") == 1
+    assert "web1: check failed" in message
+    assert "web2: test failed" in message
+
+
+def test_about_twenty_lines_of_output_are_shown() -> None:
+    message = StepFailed("it failed", output=[f"line {number}" for number in range(100)]).message
+    assert message.splitlines()[1:] == [f"  | line {number}" for number in range(80, 100)]
 
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e[/red]"

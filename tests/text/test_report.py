@@ -8,19 +8,23 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from djdeploy import Shell, Step
 from djdeploy.project.checkup import Checkup, Finding
-from djdeploy.script.stages import BUILD, Stage
+from djdeploy.script.stages import BUILD, PUBLISH, Stage
 from djdeploy.ssh.step_run import StepRun
 from djdeploy.terminal.grid import print_table
+from djdeploy.terminal.live import TerminalReport, cut, fitting
 from djdeploy.terminal.overview import print_releases, print_status
-from djdeploy.terminal.progress import Report, TerminalReport, fitting, make_report, program_text
+from djdeploy.terminal.progress import Headline, Report, program_text
+from djdeploy.terminal.reports import make_report
 from djdeploy.terminal.tables import Printer, print_diff, print_findings, print_json
 
 
@@ -98,8 +102,9 @@ def test_no_output_of_a_server_commands_the_users_terminal(monkeypatch: pytest.M
 
 
 def test_the_row_of_a_host_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "web[/1]" in rows(monkeypatch, ["web[/1]"], lines={"web[/1]": "[/srv/x] [link=http://evil]"})
-    assert "[/srv/x] [link=http://evil]" in rows(monkeypatch, ["web1"], lines={"web1": "[/srv/x] [link=http://evil]"})
+    line = "[/srv/x] [link=http://evil]"
+    assert "web[/1]" in rows(monkeypatch, ["web[/1]", "web2"], lines={"web[/1]": line})
+    assert line in rows(monkeypatch, ["web1"], lines={"web1": line})
 
 
 def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,28 +160,139 @@ def test_a_dry_run_keeps_its_lines_and_commands_no_terminal() -> None:
 
 
 def rows(
-    monkeypatch: pytest.MonkeyPatch, hosts: list[str], *, lines: dict[str, str] | None = None, height: int = 24
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: list[str],
+    *,
+    lines: dict[str, str] | None = None,
+    height: int = 24,
+    width: int = 100,
+    headline: Headline | None = None,
 ) -> str:
-    """The rows of a terminal of this height while these hosts are at work and the others wait."""
+    """The live lines of a terminal of this size while these hosts are at work and the others wait."""
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("LINES", str(height))
-    report, out = TerminalReport(Terminal()), io.StringIO()
-    with report.task("deploy", hosts):
+    report = TerminalReport(Terminal(), project="demo")
+    with report.task("deploy main", hosts):
+        report.about(headline or Headline("deploy main"))
         report.stage_began(BUILD, hosts)
         for host, line in (lines or {}).items():
             run = StepRun(Step("fetch_code", "Fetch the code", ()))
             report.step_began(host, run.step)
             report.line(host, run, line)
-        assert report._progress
-        Console(file=out, width=100).print(report._progress.get_renderable())
+        out = io.StringIO()
+        Console(file=out, width=width).print(report.lines())
     return out.getvalue()
 
 
 def test_a_host_that_is_done_says_that_it_waits_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     text = rows(monkeypatch, ["web1", "web2"], lines={"web1": "reading"})
-    assert re.search(r"web1 +Fetch the code: reading", text)
-    assert re.search(r"web2 +waiting for the other hosts", text)
+    assert re.search(r"⠋|⠙|⠹|⠸|⠼|⠴|⠦|⠧|⠇|⠏ web1  Fetch the code: reading +0:00", text)
+    assert re.search(r"  web2  waiting for the other hosts", text)
+
+
+HEADLINE = Headline("deploy main", "4be0efa1" * 5, "A subject", ["20261127-090000"], "20261128-101500")
+LONG = "Downloading a-package-with-a-very-long-name-1.2.3-cp311-manylinux_2_17_x86_64.whl " * 3
+BUSY = re.compile(r"^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] .* \d+:\d\d$")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 132])
+@pytest.mark.parametrize("line", ["short", LONG, "漢字" * 80, "", "[bold]x[/bold]" * 20])
+@pytest.mark.parametrize(
+    "hosts", [["web1"], ["demo@web1.example.com", "demo@a-host-with-a-long-name.example.com:2222"]]
+)
+def test_a_live_line_keeps_its_spinner_and_its_clock_and_no_column_moves(
+    monkeypatch: pytest.MonkeyPatch, width: int, line: str, hosts: list[str]
+) -> None:
+    text = rows(monkeypatch, hosts, lines=dict.fromkeys(hosts, line), width=width, headline=HEADLINE)
+    top, *shown = text.splitlines()
+    assert re.search(r"  build +\d+:\d\d$", top)
+    for each in shown[: len(hosts)]:
+        assert BUSY.match(each), each
+        assert each.index("Fetch") == (2 if len(hosts) == 1 else 2 + len("a-host-with-a-long-n") + 2)
+    assert all(cell_len(each) <= width for each in text.splitlines())
+    assert {cell_len(each) for each in [top, *shown[: len(hosts)]]} == {width}
+
+
+def test_with_one_host_its_newest_line_stands_below_and_no_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = rows(monkeypatch, ["demo@web1.example.com"], lines={"demo@web1.example.com": "reading"}, width=80)
+    _, busy, newest = text.splitlines()
+    assert "web1" not in busy
+    assert newest == "  reading"
+
+
+def test_hosts_are_named_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["demo@web1.example.com", "demo@web2.example.com:2222"]
+    text = rows(monkeypatch, hosts, lines=dict.fromkeys(hosts, "reading"))
+    assert "example.com" not in text
+    assert "web1  Fetch the code: reading" in text
+    assert "✓ web2" in re.sub(r"\x1b\[[\d;]*m", "", shown(Terminal(), *hosts))
+
+
+def test_the_headline_says_what_which_commit_from_where_to_where_on_which_hosts_and_the_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top = rows(monkeypatch, ["web1", "web2"], width=100, headline=HEADLINE).splitlines()[0]
+    assert top.startswith("deploy main 4be0efa1  20261127-090000 → 20261128-101500  on web1, web2")
+    assert re.search(r"  build    0:0\d$", top)
+    top = rows(monkeypatch, ["web1", "web2"], width=80, headline=HEADLINE).splitlines()[0]
+    assert re.match(r"deploy main 4be0efa1  20261127-090000 → 20261128-101500 +build    0:0\d$", top)
+    top = rows(monkeypatch, ["web1", "web2"], width=60, headline=HEADLINE).splitlines()[0]
+    assert re.match(r"deploy main 4be0efa1  → 20261128-101500 +build    0:0\d$", top)
+    log = io.StringIO()
+    Report(log, project="demo").about(HEADLINE)
+    assert log.getvalue() == "demo: 4be0efa14be0 A subject\ndemo: 20261127-090000 → 20261128-101500\n"
+
+
+def test_a_first_release_comes_from_nothing_and_a_restart_goes_nowhere() -> None:
+    assert Headline("deploy", departing=["nothing"], target="r1").way == "nothing → r1"
+    assert Headline("restart", departing=["r1"], target="r1").way == "r1"
+    assert Headline("deploy", departing=["r1", "r2", "r3"], target="r4").way == "r1 and 2 more → r4"
+
+
+def test_what_is_too_long_ends_in_an_ellipsis() -> None:
+    assert [cut("abcdef", 4), cut("abc", 4), cut("abc", 4, fill=True), cut("漢字漢字", 4), cut("ab", 0)] == [
+        "abc…",
+        "abc",
+        "abc ",
+        "漢 …",
+        "",
+    ]
+
+
+# --- in a CI that folds -----------------------------------------------------------------------------------------------
+
+
+def test_stages_fold_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    lines = shown(io.StringIO(), "web1").splitlines()
+    assert lines[1:4] == [
+        "::group::demo: build: a failure here harms nothing",
+        "web1 | ok     Fetch the code, 1.2 s",
+        "::endgroup::",
+    ]
+    assert lines[4] == "demo: it is live"
+
+
+def test_stages_fold_in_gitlab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITLAB_CI", "true")
+    text = shown(io.StringIO(), "web1")
+    assert re.search(r"\x1b\[0Ksection_start:\d+:djdeploy_build\[collapsed=true\]\r\x1b\[0Kdemo: build: ", text)
+    assert re.search(r"\x1b\[0Ksection_end:\d+:djdeploy_build\r\x1b\[0K\ndemo: it is live", text)
+
+
+def test_what_goes_wrong_is_not_folded_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    out = io.StringIO()
+    report = make_report("demo", out=out)
+    with suppress(KeyError), report.task("deploy", ["web1"]):
+        report.stage_began(BUILD, ["web1"])
+        report.warn("a disk is nearly full")
+        report.stage_began(PUBLISH, ["web1"])
+        raise KeyError
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == [
+        *("demo:", "::group::demo:", "::endgroup::", "demo:", "::group::demo:", "::endgroup::")
+    ]
 
 
 def test_more_hosts_than_lines_show_those_that_work_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +302,7 @@ def test_more_hosts_than_lines_show_those_that_work_and_count_the_others(monkeyp
     assert "web63" in text
     assert "62 other hosts: 0 at work, 62 waiting" in text
     text = rows(monkeypatch, hosts, lines=dict.fromkeys(hosts, "reading"))
-    assert "42 other hosts: 42 at work, 0 waiting" in text
+    assert "43 other hosts: 43 at work, 0 waiting" in text
     assert len(text.splitlines()) < 24
 
 

@@ -20,7 +20,7 @@ from ..script.undo import UNDO
 from ..server.snapshot import Release
 from ..ssh.opening import Look
 from ..ssh.remote import Remote
-from ..terminal.progress import Report
+from ..terminal.progress import Headline, Report
 from .fleet import Fleet, Snapshots
 from .neighbours import Neighbours
 from .preflight import (
@@ -88,7 +88,7 @@ def deploy(
         resolved = resolve(fleet, snapshots, ref, report, peek=dry_run)
         known_as = neighbours.name_of(resolved.commit)
         name = release_name(settings, ref, resolved.commit, who, snapshots, known_as)
-        report.say(f"{name}: {resolved.commit[:12]} {resolved.subject}".rstrip())
+        report.about(Headline(title, resolved.commit, resolved.subject, current_of(snapshots), name))
         task = Deployment(
             settings=settings,
             host="",
@@ -147,6 +147,7 @@ def rollback(
         # As each host has it: what one says of a release is not told to another.
         targets = rollback_targets(snapshots, to, report)
         elsewhere = {r: release for r, release in targets.items() if snapshots[r].current != release.name}
+        report.about(headline(title, targets[fleet.remotes[0]], current_of(snapshots)))
         deployments = {
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
             for remote, d in on_release(elsewhere, snapshots, who, "rollback").items()
@@ -174,6 +175,7 @@ def restart(
     with working(fleet, report, "restart", access("restart", settings, who)) as snapshots:
         check_servers(snapshots)
         live = live_releases(snapshots)
+        report.about(headline("restart", live[fleet.remotes[0]], current_of(snapshots)))
         deployments = on_release(live, snapshots, who, "restart")
         warn_of_unapplied(unapplied(fleet, deployments), report)
         run = Run(fleet, deployments, recipe, UNDO["restart"], report, batch=settings.batch)
@@ -220,6 +222,16 @@ def cleanup(
         verb = "would remove" if dry_run else "removed"
         report.say(f"{remote.host}: {verb} {', '.join(names) if names else 'nothing'}")
     return {remote.host: names for remote, names in removed.items()}
+
+
+def headline(title: str, target: Release, departing: Sequence[str]) -> Headline:
+    """What a task does that makes no release."""
+    return Headline(title, target.commit, str(target.manifest.get("subject") or ""), departing, target.name)
+
+
+def current_of(snapshots: Snapshots) -> Sequence[str]:
+    """What is live now: one name, unless the hosts differ."""
+    return list(dict.fromkeys(snapshot.current or "nothing" for snapshot in snapshots.values()))
 
 
 def on_each(remotes: Sequence[Remote], snapshots: Snapshots, task: Deployment) -> dict[Remote, Deployment]:

@@ -16,7 +16,7 @@ from fabric import Connection, Task
 from fabric import main as fabric_main
 from invoke.config import DataProxy
 
-from ..errors import SettingsError
+from ..errors import DeployError, SettingsError
 from ..project.host import Host
 from ..project.settings import Settings
 from ..project.values import duplicates, nearest
@@ -53,7 +53,7 @@ class Job:
 
     def report(self, json: bool = False) -> Report:
         """Shows progress: on standard error if standard output is for JSON."""
-        from ..terminal.progress import make_report
+        from ..terminal.reports import make_report
 
         return make_report(self.settings.project, echo=self.echo, out=sys.stderr if json else sys.stdout)
 
@@ -116,7 +116,11 @@ class DeployTask(Task):  # type: ignore[misc]
         others = {host: connection for host, connection in everywhere.items() if host not in connections}
         echo, dry = bool(c.config.run.echo), bool(c.config.run.dry)
         job = Job(settings, connections, who_runs(), echo, dry, self.recipe, self.durations, others)
-        return self.body(job, *args, **kwargs)
+        try:
+            return self.body(job, *args, **kwargs)
+        except DeployError as error:
+            error.in_colour = has_colours(sys.stderr)
+            raise
 
     def _hosts_of_fab(self, c: Context) -> list[str]:
         """The whole list of `-H`, if the running `fab` calls this very task for each of its hosts."""
@@ -126,6 +130,11 @@ class DeployTask(Task):  # type: ignore[misc]
         given = program.core[0].args.hosts.value
         called = (program.collection[parsed.name] for parsed in program.tasks if parsed.name in program.collection)
         return given.split(",") if given and any(task is self for task in called) else []
+
+
+def has_colours(stream: Any) -> bool:
+    """Whether this is a terminal with colours, whose user wants them."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") and not os.environ.get("NO_COLOR")
 
 
 def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Mapping[Host, Connection]:

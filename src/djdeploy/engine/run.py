@@ -367,7 +367,9 @@ def step_failed(host: str, run: StepRun) -> DeployError:
         what = f"{title} was killed by {signal_name(-run.status)}"
     else:
         what = f"{title} failed (exit {run.status})"
-    return StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+    failed = StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+    failed.failed_steps = [f"{run.step.title} on {host}"]
+    return failed
 
 
 def gave_up(remotes: Sequence[Remote]) -> DeployError:
@@ -399,5 +401,5 @@ def code_of(run: StepRun) -> str:
 
 def as_publish_failed(error: DeployError) -> PublishFailed:
     failed = PublishFailed(error.what, code=error.error_code, host=error.host, output=error.output, remedy=error.remedy)
-    failed.is_aggregate = error.is_aggregate
+    failed.is_aggregate, failed.failed_steps = error.is_aggregate, error.failed_steps
     return failed

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from invoke.exceptions import Exit
 
 from .catalogue import CATALOGUE, Entry
+from .output import QUOTE, without_repeats
 from .redaction import printable
 
 TAIL = 20
@@ -31,11 +32,15 @@ class DeployError(Exit):
         exit_code: the exit status of `fab`.
         error_code: the `code` above. (The `code` of an `invoke.Exit` is its exit status.)
         is_aggregate: whether `what` is made of several errors, each of which says what to do.
+        failed_steps: the titles of the steps that failed, each with its hosts: they are the last line.
+        in_colour: whether that line is for a terminal.
     """
 
     exit_code = 1
     error_code = ""
     is_aggregate = False
+    failed_steps: Sequence[str] = ()
+    in_colour = False
 
     def __init__(
         self,
@@ -64,15 +69,25 @@ class DeployError(Exit):
     @property
     def message(self) -> str:
         """All that `fab` prints to standard error."""
-        first = f"{self.host}: {self.what}" if self.host else self.what
-        tail = [f"  | {printable(line)}" for line in self.output[-TAIL:]]
-        more = f"More: fab explain {self.error_code}" if self.entry else ""
-        parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
-        return "\n".join([printable(first, keep="\n"), *tail, *parts])
+        return "\n".join([self._body(), *self._last_line()])
 
     @message.setter
     def message(self, _: object) -> None:
         """`Exit` sets a message of its own; ours is made from the parts."""
+
+    def _body(self) -> str:
+        first = f"{self.host}: {self.what}" if self.host else self.what
+        tail = [f"{QUOTE}{printable(line)}" for line in without_repeats(self.output)[-TAIL:]]
+        more = f"More: fab explain {self.error_code}" if self.entry else ""
+        parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
+        return "\n".join([printable(first, keep="\n"), *tail, *parts])
+
+    def _last_line(self) -> Sequence[str]:
+        """What whoever wakes up reads first."""
+        if not self.failed_steps:
+            return []
+        line = printable(f"FAILED: {'; '.join(self.failed_steps)}")
+        return [f"\x1b[1;31m{line}\x1b[0m" if self.in_colour else line]
 
     def __str__(self) -> str:
         return self.message
@@ -140,8 +155,11 @@ def together(errors: Sequence[DeployError]) -> DeployError:
     for error in errors:
         alike.setdefault(grouping_key(error), []).append(error)
     whole = type(gravest).__new__(type(gravest))
-    DeployError.__init__(whole, "\n".join(of_many(group, bool(site)).message for group in alike.values()), site=site)
+    merged = [of_many(group, bool(site)) for group in alike.values()]
+    lines = [line for error in merged for line in error._body().split("\n")]
+    DeployError.__init__(whole, "\n".join(without_repeats(lines)), site=site)
     whole.is_aggregate, whole.error_code = True, ""
+    whole.failed_steps = [step for error in merged for step in error.failed_steps]
     return whole
 
 
@@ -162,6 +180,9 @@ def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployErr
     names = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
     host = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     site = "" if silent_about_site else first.site
-    return DeployError(
+    merged = DeployError(
         first.what, code=first.error_code, host=host, output=first.output, remedy=first.remedy, site=site
     )
+    # Those of one error alone end with its host.
+    merged.failed_steps = [f"{step.removesuffix(f' on {first.host}')} on {host}" for step in first.failed_steps]
+    return merged

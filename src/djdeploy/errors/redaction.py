@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from .forms import BETWEEN, HIDDEN, forms_of, in_base64, place_in, replaced
+from .output import without_colours, without_escapes
 from .secrecy import COMMON, IN_URL, SHORT, secrets_in, secrets_in_file
 
 WORD = re.compile(r"[^\W\d_]{1,11}|\d{1,11}")
@@ -95,7 +96,7 @@ class Secrets:
 
 
 class HiddenLines:
-    """The lines of a stream without secrets, also where one goes on in the next line or chunk.
+    """The lines of a stream without secrets, also where one goes on in the next line or chunk, and without colours.
 
     Args:
         longest: characters after which nobody waits for the end of a line: it must not fill our memory.
@@ -107,7 +108,7 @@ class HiddenLines:
 
     def take(self, text: str) -> list[str]:
         """Takes a piece, and returns the lines that are whole now. One with the beginning of a secret has to wait."""
-        self._rest += text
+        self._rest = without_escapes(self._rest + text)
         end = self._rest.rfind("\n") + 1
         is_endless = len(self._rest) - end > self._longest
         end = len(self._rest) if is_endless else end
@@ -178,7 +179,7 @@ def hidden_by_its_looks(text: str) -> str:
 def printable(text: str, keep: str = "") -> str:
     """The text as it may be shown: without secrets, and control characters escaped, which command a terminal."""
     keep += "\t"
-    text = without_passwords(text)
+    text = without_passwords(without_colours(text))
     for secrets in list(_known):
         text = secrets.hidden(text)
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)

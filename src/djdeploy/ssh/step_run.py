@@ -15,6 +15,9 @@ from ..script.steps import Step
 NOTE = "djdeploy: "
 """Begins a line of a step's output that is shown to the user at any rate."""
 
+KEPT = TAIL * 10
+"""Lines that are kept: of those an error shows the last, without the tracebacks that it has shown already."""
+
 LONGEST_KEPT = 2_000
 """Characters that are kept of a line."""
 
@@ -40,7 +43,7 @@ class StepRun:
     status: int = 0
     why: str = ""
     milliseconds: int = 0
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL * 2))
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
     notes: list[str] = field(default_factory=list)
     outputs: Outputs = field(default_factory=lambda: Outputs())
     hide: Secrets = NOTHING

@@ -1,4 +1,4 @@
-"""Progress of a running task: live on a terminal, in whole lines elsewhere."""
+"""Progress of a running task in whole lines, for logs and pipes; `live` has it for terminals."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import IO, Any
 
 from ..errors.redaction import printable, values_to_hide
 from ..script.stages import Stage
 from ..script.steps import Step
 from ..server.shell import sh
-from ..ssh.step_run import NOTE, StepRun, Watcher, failure
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-T = TypeVar("T")
+from ..ssh.step_run import NOTE, StepRun, Watcher
+from .folding import folding
+from .phrases import listed
 
 
 class Output:
@@ -49,6 +47,42 @@ class Output:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
+@dataclass(frozen=True)
+class Headline:
+    """What a task does, and with what.
+
+    Args:
+        title: the task, as it was asked for.
+        commit, subject: the code.
+        departing: what is live on the hosts now; several where they differ.
+        target: the release that will be.
+    """
+
+    title: str
+    commit: str = ""
+    subject: str = ""
+    departing: Sequence[str] = ()
+    target: str = ""
+
+    @property
+    def way(self) -> str:
+        """From where to where."""
+        departing = [name for name in self.departing if name != self.target]
+        return f"{listed(departing, 2)} → {self.target}" if departing else self.target
+
+    @property
+    def lines(self) -> Sequence[str]:
+        return [*filter(None, [f"{self.commit[:12]} {self.subject}".strip(), self.way])]
+
+    def in_a_line(self, hosts: Sequence[str], room: int) -> str:
+        """The same, as much as there is room for; the hosts by their number before anything is left out."""
+        what = f"{self.title} {self.commit[:8]}".strip()
+        on = [f"on {listed(hosts, 4)}", f"on {len(hosts)} host{'s' if len(hosts) > 1 else ''}"]
+        ways = [f"  {self.way}" if self.way else "", f"  → {self.target}" if self.target else ""]
+        lines = [f"{what}{ways[0]}  {on[0]}", f"{what}{ways[0]}  {on[1]}", f"{what}{ways[0]}", f"{what}{ways[1]}", what]
+        return next((line for line in lines if len(line) <= room), what)
+
+
 class Report(Watcher):
     """Shows a task as it runs. This class is for logs: one whole line per event, nothing moving.
 
@@ -61,23 +95,44 @@ class Report(Watcher):
     def __init__(self, out: IO[str] | None = None, *, project: str = "", echo: bool = False) -> None:
         self.out, self.project, self.echo = Output(out or sys.stdout), project, echo
         self._writing = threading.Lock()
+        self._folding, self._folded = folding(), ""
         self.began = time.monotonic()
 
     def write(self, text: str) -> None:
         """Whole lines."""
-        with self._writing:
-            self.out.write(printable(text, keep="\n") + "\n")
-            self.out.flush()
+        self._write_as_it_is(printable(text, keep="\n"))
 
     @contextmanager
     def task(self, title: str, hosts: Sequence[str]) -> Iterator[None]:
         """Shows what begins, and on which hosts."""
         self.write(f"{self.project}: {title} on {', '.join(hosts)}")
-        yield
+        try:
+            yield
+        finally:
+            self._unfold()
+
+    def about(self, headline: Headline) -> None:
+        """What the task is about, once that is known."""
+        for line in headline.lines:
+            self.say(line)
 
     def stage_began(self, stage: Stage, hosts: Sequence[str]) -> None:
         """A stage begins on these hosts."""
-        self.write(f"{self.project}: {stage.name}: {stage.promise}")
+        self._unfold()
+        title = printable(f"{self.project}: {stage.name}: {stage.promise}")
+        self._folded = stage.name
+        self._write_as_it_is(self._folding.begin(stage.name, title))
+
+    def _unfold(self) -> None:
+        """What comes now is not folded away with the last stage."""
+        if self._folded and (text := self._folding.end(self._folded)):
+            self._write_as_it_is(text)
+        self._folded = ""
+
+    def _write_as_it_is(self, text: str) -> None:
+        with self._writing:
+            self.out.write(text + "\n")
+            self.out.flush()
 
     def line(self, host: str, run: StepRun, line: str) -> None:
         if self.echo or line.startswith(NOTE):
@@ -93,6 +148,7 @@ class Report(Watcher):
 
     def warn(self, text: str) -> None:
         """Something that went wrong and does not stop the task."""
+        self._unfold()
         self.write(f"{self.project}: warning: {text}")
 
     def elapsed(self) -> str:
@@ -102,138 +158,10 @@ class Report(Watcher):
 class _Silent(Report):
     """Shows nothing."""
 
-    def write(self, text: str) -> None: ...
+    def _write_as_it_is(self, text: str) -> None: ...
 
 
 SILENT = _Silent()
-
-
-class TerminalReport(Report):
-    """Progress on a terminal: the steps that have ended, and below them a live row for each host."""
-
-    def __init__(self, out: IO[str] | None = None, *, project: str = "", echo: bool = False) -> None:
-        from rich.console import Console
-
-        super().__init__(out, project=project, echo=echo)
-        self.console = Console(file=cast("IO[str]", self.out), highlight=False)
-        self._rows: dict[str, Any] = {}
-        self._titles: dict[str, list[str]] = {}
-        self._progress: Progress | None = None
-
-    def write(self, text: str) -> None:
-        self._show(text)
-
-    @contextmanager
-    def task(self, title: str, hosts: Sequence[str]) -> Iterator[None]:
-        self._show(f"{self.project}: {title}", style="bold")
-        self._progress = rows_of_hosts(self)
-        for host in hosts:  # before it is shown, since adding a row redraws all of them
-            self._rows[host] = self._progress.add_task("connecting", host=printable(host), busy=True, total=None)
-        with self._progress:
-            yield
-
-    def stage_began(self, stage: Stage, hosts: Sequence[str]) -> None:
-        self._show(f"  {stage.name}", style="bold", then=f": {stage.promise}")
-        for host in hosts:
-            self._row(host)
-
-    def step_began(self, host: str, step: Step) -> None:
-        self._titles.setdefault(host, []).append(printable(step.title))
-        self._row(host)
-
-    def line(self, host: str, run: StepRun, line: str) -> None:
-        if self.echo:
-            self.write(f"        {f'{host} | ' if self.is_for_many else ''}{printable(line)}")
-        if shown := printable(line.removeprefix(NOTE)).strip():
-            room = max(20, self.console.width - len(run.step.title) - len(host) - 20)
-            self._row(host, f"{printable(run.step.title)}: {shown[:room]}")
-
-    def step_ended(self, host: str, run: StepRun) -> None:
-        with suppress(ValueError):
-            self._titles.get(host, []).remove(printable(run.step.title))
-        self._row(host)
-        if not self.is_for_many and run.why != "cancelled":
-            self._ended(run.ok, printable(run.step.title), run.milliseconds, run.notes)
-
-    def stage_ended(self, host: str, stage: Stage, runs: Sequence[StepRun], milliseconds: float) -> None:
-        if self.is_for_many:
-            failed = failure(runs)
-            what = f"{host}: {printable(failed.step.title)}" if failed else host
-            self._ended(not failed, what, milliseconds, [note for run in runs for note in run.notes])
-
-    @property
-    def is_for_many(self) -> bool:
-        """With several hosts one line stands for a host's whole stage: nobody reads fifteen steps ten times."""
-        return len(self._rows) > 1
-
-    def _ended(self, ok: bool, what: str, milliseconds: float, notes: Sequence[str]) -> None:
-        from rich.text import Text
-
-        mark, style = ("✓", "green") if ok else ("✗", "bold red")
-        text = Text("    ").append(mark, style=style).append(f" {printable(what)}")
-        text.append(f"  {seconds(milliseconds)}", style="dim")
-        for note in notes:
-            text.append(f"\n        {printable(note)}", style="dim")
-        self.console.print(text, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        self._show(f"{self.project}: {text}", style="bold green")
-
-    def warn(self, text: str) -> None:
-        self._show(f"{self.project}: warning: {text}", style="yellow")
-
-    def _show(self, text: str, style: str = "", then: str = "") -> None:
-        from rich.text import Text
-
-        shown = Text(printable(text, keep="\n"), style=style).append(then, style="not bold dim")
-        self.console.print(shown, soft_wrap=True)
-
-    def _row(self, host: str, description: str = "") -> None:
-        if self._progress is not None and host in self._rows:
-            titles = self._titles.get(host, [])
-            waiting = "waiting for the other hosts" if self.is_for_many else ""
-            shown = description or " · ".join(titles) or waiting
-            self._progress.update(self._rows[host], description=shown, busy=bool(titles))
-
-
-def rows_of_hosts(report: TerminalReport) -> Progress:
-    """A row for each host. On a screen too low for all of them, rich would cut off the last."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.text import Text
-
-    class Rows(Progress):
-        def get_renderables(self) -> Iterator[Any]:
-            shown, others = fitting(self.tasks, lambda task: bool(task.fields["busy"]), report.console.height - 1)
-            yield self.make_tasks_table(shown)
-            if others:
-                busy = sum(task.fields["busy"] for task in others)
-                yield Text(f"  {len(others)} other hosts: {busy} at work, {len(others) - busy} waiting", style="dim")
-
-    # Without markup: brackets in a server's output must not be interpreted.
-    host = TextColumn("{task.fields[host]}", style="cyan", markup=False)
-    columns = (SpinnerColumn(), host, TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    return Rows(*columns, console=report.console, transient=True)
-
-
-def fitting(rows: Sequence[T], is_busy: Callable[[T], bool], room: int) -> tuple[Sequence[T], Sequence[T]]:
-    """The rows to show and the rest: all if there is room, otherwise the busy ones above a line with counts."""
-    if len(rows) <= room:
-        return rows, []
-    busy, idle = [row for row in rows if is_busy(row)], [row for row in rows if not is_busy(row)]
-    last = max(0, room - 1)
-    return busy[:last], [*busy[last:], *idle]
-
-
-def make_report(project: str, *, echo: bool = False, out: IO[str] | None = None) -> Report:
-    """The report that fits its output.
-
-    Args:
-        out: standard output by default; a task that prints JSON there gives standard error.
-    """
-    out = out or sys.stdout
-    encoding = (getattr(out, "encoding", None) or "utf-8").lower()
-    moves = out.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") and encoding.startswith("utf")
-    return (TerminalReport if moves else Report)(out, project=project, echo=echo)
 
 
 def seconds(milliseconds: float) -> str:

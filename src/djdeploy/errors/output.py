@@ -1,0 +1,60 @@
+"""The output of a program as an error shows it: without what commands a terminal, and each traceback once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+QUOTE = "  | "
+"""Begins each line of output in an error."""
+
+COLOUR = re.compile(r"\x1b\[[\d;:]*m")
+
+ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[PX^_][^\x1b\n]*\x1b\\|[ -/]*[0-OQ-WYZ\\`a-~])"
+)
+"""A whole command to a terminal: a colour, a move, a title."""
+
+TRACEBACK = "Traceback (most recent call last):"
+
+CHAINED = re.compile(r"\s*$|During handling of the above exception|The above exception was the direct cause")
+
+
+def without_colours(text: str) -> str:
+    return COLOUR.sub("", text) if "\x1b" in text else text
+
+
+def without_escapes(text: str) -> str:
+    """The text without commands to a terminal; one that has only begun stays."""
+    return ESCAPE.sub("", text) if "\x1b" in text else text
+
+
+def without_repeats(lines: Sequence[str]) -> list[str]:
+    """The lines without tracebacks that were there before: of each worker, of each try, of each host."""
+    kept: list[str] = []
+    seen: set[tuple[str, ...]] = set()
+    place, repeats = 0, False
+    while place < len(lines):
+        end = end_of_traceback(lines, place)
+        block = tuple(re.sub(r"\d+", "0", line.removeprefix(QUOTE).strip()) for line in lines[place:end])
+        repeats = block in seen if block else repeats and bool(CHAINED.match(lines[place].removeprefix(QUOTE)))
+        end = max(end, place + 1)
+        if not repeats:
+            kept += lines[place:end]
+        if block:
+            seen.add(block)
+        place = end
+    return kept
+
+
+def end_of_traceback(lines: Sequence[str], begin: int) -> int:
+    """Where the traceback that begins at a line ends; there if none does."""
+    first = lines[begin].removeprefix(QUOTE)
+    if first.strip() != TRACEBACK:
+        return begin
+    indent = len(first) - len(first.lstrip())
+    for number in range(begin + 1, len(lines)):
+        line = lines[number].removeprefix(QUOTE)
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            return number + 1
+    return len(lines)
