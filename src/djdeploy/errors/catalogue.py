@@ -33,7 +33,8 @@ REACHING_THE_SERVER = {
     ),
     "host-unreachable": Entry(
         "Nothing answers at this address and port, a firewall drops the packets, or the network broke. A server that "
-        "loses its client undoes by itself whatever was half done.",
+        "loses its client in the middle of a task, and still runs, undoes by itself what the task had begun there; one "
+        "that lost its power comes up as it went down.",
         "Try: ssh HOST. If the host answers slowly, raise `connect_timeout` in the settings.",
     ),
     "not-acknowledged": Entry(
