@@ -316,7 +316,8 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
     conf = "def when_ready(server):\n    type(server).handle_term = lambda self: None\n"
     for name in ("r1", "r2"):
-        home.release(name, web(free_port(), command=f"{command} -c stubborn.py"), more=stubborn)
+        stubborn_web = Process("web", f"{command} -c stubborn.py", bind=process.bind, instances=2, health="/")
+        home.release(name, stubborn_web, more=stubborn)
         (home.path / name / "repository/stubborn.py").write_text(conf)
     home.switch("r1")
     home.supervise_printed(process)
@@ -389,17 +390,18 @@ def test_the_first_deploy_starts_what_supervisor_was_told_before_it(home: Home) 
 SOMEBODYS_LOGS = ("web-access.log", "web.log", "nginx-web-0.log", "web-0.log.1", "web-00.log")
 
 
-def test_the_first_deploy_without_supervisor_is_no_failure(home: Home) -> None:
+def test_a_first_deploy_that_nobody_serves_is_a_failure_at_once(home: Home) -> None:
     home.durations = HURRIED._replace(unexpected_start=1)
     home.release("r1", web(free_port()))
     for name in SOMEBODYS_LOGS:  # they are written just now, and do not mean that anything of ours is started
         (home.path / "log" / name).write_text("of somebody else\n")
     restarted = home.deploy("r1")
-    assert restarted.status == 0
+    assert restarted.status == 1
     assert "of somebody else" not in restarted.output
     assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
-    assert "djdeploy: web 0 is not running: install the output of `fab supervisor-conf`" in restarted.output
+    assert "djdeploy: web 0 is not running, and nothing starts it: install the output of" in restarted.output
     assert "supervisorctl start 'demo-web:*'" in restarted.output
+    assert restarted.outputs["error"] == {"code": "nothing-runs"}
 
 
 def test_a_first_release_that_cannot_start_is_a_failure(home: Home) -> None:
@@ -425,7 +427,7 @@ def test_the_supervisor_of_another_site_with_the_same_names_is_not_asked(home: H
         home.release("r1", web(free_port()))
         home.durations = HURRIED._replace(unexpected_start=1)
         restarted = home.deploy("r1", PATH=f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}")
-    assert restarted.status == 0, restarted.output
+    assert restarted.status == 1, restarted.output
     assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
 
 
@@ -445,15 +447,21 @@ def test_what_supervisor_has_stopped_is_started_where_we_may(home: Home) -> None
     assert restarted.instances() == {"web 0": "replaced", "web 1": "started"}
 
 
-def test_what_was_stopped_before_is_said_and_does_not_fail_the_deploy(home: Home) -> None:
+@pytest.mark.parametrize("ago", [5, 3600])
+def test_what_was_stopped_is_a_failure_at_once_whenever_that_was(home: Home, ago: int) -> None:
     home.durations = HURRIED._replace(unexpected_start=1)
     process = web(free_port())
     for name in ("r1", "r2"):
         home.release(name, process)
     home.switch("r1")
-    home.supervise(f"[program:unrelated]\ncommand={sys.executable} -c 'import time; time.sleep(600)'\n")
+    then = time.time() - ago
+    for number in range(2):  # as they are after a stop: it ran, some time ago
+        starts = home.path / f"run/web-{number}.starts"
+        starts.write_text(f"0 {home.path}/r1\n")
+        os.utime(starts, (then, then))
     restarted = home.deploy("r2")
-    assert restarted.status == 0
+    assert restarted.status == 1
+    assert restarted.seconds < 20
     assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
 
 

@@ -34,14 +34,17 @@ class Durations(NamedTuple):
         first_probation: through which the first instance of a release must be well, while the others serve the old one.
         tested_probation: the same once the smoke test has seen the release's own server live for longer.
         next_probation: the same for further instances, and on the way back.
+        share_of_start: no seconds, but the part of what its start took for which an instance must be well, at least;
+            `first_probation` is always enough.
         poll: between two looks at an instance that is not ready.
         probation_poll: the same at one that answers well: a busy server has other work.
         scan: between two looks at all processes of the machine, which are not free.
         wrong_answers: of wrong answers from a new instance: the socket is shared, so each may be a user's.
         kill_margin: between the end of a server's own grace, and KILL.
         worker_exit: in which workers follow a server that is gone, by themselves and then after TERM.
-        unexpected_start: for an instance that did not run and of which there is no sign.
-        lately: an instance that was started within these is being kept alive by someone.
+        unexpected_start: for a sign of an instance that does not run: Supervisor takes two to start one again.
+        serving_answer: for the answer of one that is about to be replaced, to know which of them serve.
+        worker_probation: through which a process that answers nothing must have lived, before publishing ends.
 
     The smoke test:
         smoke_hold: through which a server must be well: that a release dies two seconds after its start is not rare.
@@ -61,6 +64,7 @@ class Durations(NamedTuple):
     first_probation: float = 2.4
     tested_probation: float = 1.0
     next_probation: float = 0.3
+    share_of_start: float = 0.25
     poll: float = 0.03
     probation_poll: float = 0.15
     scan: float = 0.25
@@ -68,7 +72,8 @@ class Durations(NamedTuple):
     kill_margin: float = 5.0
     worker_exit: float = 3.0
     unexpected_start: float = 5.0
-    lately: float = 120.0
+    serving_answer: float = 2.0
+    worker_probation: float = 6.0
     smoke_hold: float = 2.4
     smoke_wrong_answers: float = 2.0
     smoke_exit: float = 3.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import launch
@@ -130,17 +129,10 @@ class Instance(NamedTuple):
         path = os.path.join(self.home, "run", f"{self.name}.starts")
         return max(0, launch.counted(path, os.path.join(self.home, release)))
 
-    def last_sign(self) -> float:
-        """Seconds since this instance was started; infinite if it never was."""
-        times = [0.0]
-        for path in (os.path.join(self.home, "run", f"{self.name}.starts"), *self.pid_files(["current"])):
-            with contextlib.suppress(OSError):
-                times.append(os.stat(path).st_mtime)
-        return time.time() - max(times) if max(times) else float("inf")
-
-    def is_kept_alive(self, lately: float) -> bool:
-        """Whether it was started within these seconds: somebody starts it, though it does not run now."""
-        return self.last_sign() < lately
+    def was_started_in(self, release: str) -> bool:
+        """Whether the last start here was one of this release, by our launcher's word."""
+        path = os.path.join(self.home, "run", f"{self.name}.starts")
+        return launch.counted(path, os.path.join(self.home, release)) >= 0
 
     @property
     def log(self) -> str:
@@ -177,6 +169,14 @@ def instances_of(home: str, runtime: Table) -> list[Instance]:
         for process in runtime["processes"]
         for number in sorted(set(range(process.get("instances") or 1)) | running.get(process["name"], set()))
     ]
+
+
+def what_ran(home: str, release: str | None) -> Table | None:
+    """What the release before runs with; None if that cannot be read, so that nothing is known of it."""
+    try:
+        return launch.runtime_of(os.path.join(home, release)) if release else None
+    except (OSError, ValueError):
+        return None
 
 
 def running_numbers(home: str, project: str) -> dict[str, set[int]]:

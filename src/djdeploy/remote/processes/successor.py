@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import NamedTuple
 
 from .. import launch
 from ..durations import Durations
-from . import health, proc
+from . import health, proc, sockets
 from .instances import Found, Instance
 from .proc import Process
 
@@ -60,6 +61,7 @@ class Successor:
         self.asking: health.Asking | None = None
         self.right_since: float | None = None
         self.right = 0
+        self.wanted = self.probation.seconds
         self.workers: set[Process] = set()  # those that live, as far as we know
         self.lost = self.lost_before = 0
 
@@ -83,7 +85,7 @@ class Successor:
         """Seconds for which it still has to be well; 0 as long as it is not."""
         if self.right_since is None:
             return 0.0
-        return max(0.0, self.right_since + self.probation.seconds - time.monotonic())
+        return max(0.0, self.right_since + self.wanted - time.monotonic())
 
     # --- who it is
 
@@ -158,17 +160,34 @@ class Successor:
         if answer.ok:
             self.answered, self.why = answer.why, f"pid {found.pid} has not answered long enough"
             self.wrong_since = None
+            self._must_listen(found)
             return self._with_its_workers(found)
         self.why, self.right_since, self.right = answer.why, None, 0
         self._wrong(answer)
         return False
 
+    def _must_listen(self, found: Found) -> None:
+        """It answers us on a socket of its own: users come by another, which it may not have."""
+        bind = self.instance.process["bind"]
+        if self.right == 0 and sockets.listens_on(found.process, bind) is False:
+            held = sockets.held_by(found.process) or []
+            where = ", ".join(str(each) for each in held if each.port or os.path.isabs(each.path)) or "nothing"
+            raise NotReady(f"it listens on {where}, and its `bind` is {bind}", code="manager-differs")
+
     def _long_enough(self) -> bool:
         """Counts one good sign more."""
         now = time.monotonic()
-        self.right_since = self.right_since or now
+        if self.right_since is None:
+            self.right_since = now
+            self.wanted = self._wanted()
         self.right += 1
-        return now - self.right_since >= self.probation.seconds and self.right >= self.probation.answers
+        return now - self.right_since >= self.wanted and self.right >= self.probation.answers
+
+    def _wanted(self) -> float:
+        """The seconds for which it has to be well: more where a start takes long, since its faults do, too."""
+        took = proc.seconds_alive(self.now.process) if self.now and self.probation.seconds else 0
+        share = min(took * self.durations.share_of_start, self.durations.first_probation)
+        return max(self.probation.seconds, share)
 
     def _with_its_workers(self, found: Found) -> bool:
         """Answers count only while none of its workers is replaced."""

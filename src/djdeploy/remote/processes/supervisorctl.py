@@ -10,6 +10,9 @@ from . import proc
 
 PATIENCE = 5  # seconds for one command
 STATES = ("STOPPED", "STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "UNKNOWN")
+STARTABLE = ("STOPPED", "EXITED", "FATAL", "BACKOFF")
+STARTED = (*STARTABLE, "STARTING", "RUNNING")
+"""The states after which `bring_up` has done what can be done: the process comes, or it has a fault."""
 
 
 def command(pids: Iterable[int]) -> list[str]:
@@ -49,19 +52,14 @@ def state(ctl: list[str], name: str) -> str | None:
     return words[1] if len(words) > 1 and words[0] == name and words[1] in STATES else None
 
 
-def bring_up(ctl: list[str], name: str) -> None:
-    """Starts what Supervisor has given up, or waits too long to try again."""
+def bring_up(ctl: list[str], name: str) -> str | None:
+    """Starts what Supervisor has given up, or waits too long to try again. Returns the state that it was in."""
     known = state(ctl, name)
-    if known in ("STOPPED", "EXITED", "FATAL"):
-        run(ctl, "start", name)
-    elif known == "BACKOFF":
+    if known == "BACKOFF":
         run(ctl, "stop", name)  # it counts as running, and so cannot be started
+    if known in STARTABLE:
         run(ctl, "start", name)
-
-
-def is_there() -> bool:
-    """Whether any Supervisor runs on this machine."""
-    return bool(supervisors())
+    return known
 
 
 def supervisors() -> list[proc.Process]:

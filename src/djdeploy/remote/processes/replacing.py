@@ -1,0 +1,256 @@
+"""In which order the instances of a home are replaced, and when one may be.
+
+What serves is never ended before its replacement serves: what is down is brought up first, then what serves is replaced
+instance by instance, and last what the release has no more is ended. So it is on the way back, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import launch
+from ..durations import Durations
+from . import health, proc, supervisorctl
+from .absent import explain, may_start_later, patience, start_hint
+from .ending import end
+from .instances import Found, Instance, instances_of
+from .probe import Probe
+from .saying import Failed, note, show
+from .successor import NotReady, Probation, Successor
+
+if TYPE_CHECKING:
+    Table = dict[str, Any]
+
+AT_ONCE = Probation(0, 1)  # for what has served until now
+
+
+class Options(argparse.Namespace):
+    home: str
+    release: str
+    old: str | None
+    force: bool
+    quick: bool
+    verified: list[str]
+    smoke_tested: list[str]
+
+
+class RollingRestart:
+    """Replaces the instances of one home."""
+
+    def __init__(self, options: Options, runtime: Table, before: Table, probe: Probe, waits: Durations) -> None:
+        self.options, self.release, self.waits = options, options.release, waits
+        self.runtime, self.before, self.probe = runtime, before, probe
+        self.results: list[Table] = []
+        self.serving: list[tuple[Instance, Found]] = []
+        self.places = [options.release, *([options.old] if options.old else [])]
+
+    def run(self) -> None:
+        """All processes. On the way back one that fails keeps no other from being brought up."""
+        problems = []
+        for process in self.runtime["processes"]:
+            try:
+                self.renew(process)
+            except Failed as failed:
+                problems.append(failed)
+                if not self.options.quick:
+                    break
+        if problems:
+            raise problems[0]
+        self.end_removed()
+        self.watch_to_the_end()
+
+    def place(self, result: Table) -> tuple[int, int]:
+        """Where the result of an instance belongs, as the release names its processes."""
+        names = [process["name"] for process in self.runtime["processes"]]
+        return names.index(result["process"]), result["instance"]
+
+    def renew(self, process: Table) -> None:
+        """All instances of a process: what is down is brought up before anything that serves is ended."""
+        problem = None
+        instances = instances_of(self.options.home, dict(self.runtime, processes=[process]))
+        serve = self.those_that_serve(instances)
+        for instance in [*(each for each in instances if each not in serve), *serve]:
+            if problem and (instance in serve or not self.options.quick):
+                break
+            try:
+                self.replace_or_start(instance)
+            except Failed as failed:
+                problem = problem or Failed(f"{instance.label}: {failed}", failed.code)
+        if problem:
+            raise problem
+        if process.get("bind") and not self.is_serving(process) and not may_start_later(process, self.options.old):
+            raise Failed(f"{process['name']}: no instance of it runs, so nobody would be served", code="nothing-runs")
+
+    def those_that_serve(self, instances: list[Instance]) -> list[Instance]:
+        """The instances that are there for users now, in whatever release."""
+        asked = [(instance, health.Asking(partial(self.answer_now, instance))) for instance in instances]
+        for _, asking in asked:
+            asking.join()
+        return [instance for instance, asking in asked if asking.answer and asking.answer.ok]
+
+    def answer_now(self, instance: Instance) -> health.Answer:
+        """What it answers; where there is nothing to ask, that it runs is all that can be wanted."""
+        found, _ = instance.find(self.places)
+        answer = instance.ask(found, self.waits.serving_answer) if found else None
+        return answer or health.Answer(found is not None)
+
+    def is_serving(self, process: Table) -> bool:
+        """Whether an instance of it runs the release by now."""
+        return any(other.process["name"] == process["name"] for other, _ in self.serving)
+
+    def replace_or_start(self, instance: Instance) -> None:
+        """One instance, whatever it is now."""
+        result = {"process": instance.process["name"], "instance": instance.number, "state": "failed"}
+        self.results.append(result)
+        began = time.monotonic()
+        found, wrong = instance.find(self.places)
+        if found:
+            result.update(old_pid=found.pid, old_release=found.release)
+            for why in wrong if len(wrong) == len(instance.pid_files(self.places)) else []:
+                note(f"{instance.label}: {why}; pid {found.pid} says that it is this instance")
+        now = self.handle(instance, found, wrong, result)
+        if now:
+            self.serving.append((instance, now))
+            result.update(pid=now.pid, release=now.release, seconds=round(time.monotonic() - began, 1))
+            say_done(instance, result)
+
+    def handle(self, instance: Instance, found: Found | None, wrong: list[str], result: Table) -> Found | None:
+        if found is None:
+            now = self.bring_up(instance, wrong)
+            result["state"] = "started" if now else "absent"
+        elif found.release == self.release and not self.options.force:
+            # Who has started since the links moved has not served yet: it has to prove itself like all others.
+            has_served = self.options.quick or proc.seconds_alive(found.process) > launch.YOUNG
+            probation = AT_ONCE if has_served else self.probation(instance)
+            now = self.wait(Successor(instance, self.release, None, probation, self.waits), instance.log_size())
+            result["state"] = "kept"
+        else:
+            now = self.replace(instance, found, result)
+            result["state"] = "replaced"
+        return now
+
+    def replace(self, instance: Instance, found: Found, result: Table) -> Found:
+        result["touched"] = True
+        successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
+        size = instance.log_size()
+        end(instance, found, self.waits)
+        now = self.wait(successor, size)
+        if now is None:
+            raise Failed(
+                f"pid {found.pid} ended and Supervisor started no other within {patience(instance):g} s. "
+                f"Its program needs autorestart=true (Gunicorn ends with 0, which the default takes for intended); "
+                f"{start_hint(instance)}",
+                code="no-restart",
+            )
+        return now
+
+    def bring_up(self, instance: Instance, wrong: list[str]) -> Found | None:
+        """An instance that does not run. It is waited for if somebody starts it; else it is absent, and at once so."""
+        ctl = supervisorctl.command(p.pid for p in proc.everything() if proc.works_for(p.pid, instance.home))
+        known = supervisorctl.bring_up(ctl, instance.supervisor_name)
+        is_started = known in supervisorctl.STARTED or (
+            # On the way back: whoever has started it in the release that we leave starts it again.
+            self.options.quick and self.options.old is not None and instance.was_started_in(self.options.old)
+        )
+        seconds = patience(instance) if is_started else self.waits.unexpected_start
+        successor = Successor(instance, self.release, None, self.probation(instance), self.waits)
+        now = self.wait(successor, instance.log_size(), appears_within=seconds)
+        if now is None:
+            explain(instance, wrong, known if is_started else None, self.release)
+        return now
+
+    def probation(self, instance: Instance) -> Probation:
+        name = instance.process["name"]
+        if self.options.quick or self.is_serving(instance.process) or name in self.options.verified:
+            return Probation(self.waits.next_probation, 2)
+        return Probation(
+            self.waits.tested_probation if name in self.options.smoke_tested else self.waits.first_probation, 3
+        )
+
+    def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
+        """The new process once it serves; None if none appears."""
+        instance, began = successor.instance, time.monotonic()
+        seconds = patience(instance)
+        appears = seconds if appears_within is None else appears_within
+        try:
+            while not successor.is_ready():
+                self.look_back()
+                waited = time.monotonic() - began
+                if not successor.seen and waited > appears and (waited > seconds or not instance.launcher()):
+                    return None
+                if waited > seconds:
+                    raise NotReady(f"not ready within {seconds:g} s: {successor.why or 'it is gone'}")
+                time.sleep(min(self.waits.probation_poll, max(self.waits.poll, successor.left)))
+        except NotReady as error:
+            show(instance.log_tail(log_size))
+            raise Failed(str(error), error.code) from None
+        if successor.answered:
+            note(f"{instance.label}: {successor.answered}")
+        return successor.now
+
+    # --- what was replaced before
+
+    def look_back(self) -> None:
+        """Whether the instances that were replaced before are still well."""
+        for instance, found in self.serving:
+            if not proc.lives(found.process):
+                show(instance.log_tail(0))
+                raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
+        if self.probe.is_broken:
+            raise NotReady(
+                f"{self.probe.failed} requests have failed; the settings allow {self.probe.max_failures}",
+                code="too-many-failures",
+            )
+
+    def watch_to_the_end(self) -> None:
+        """Once more all of them: workers until they are old enough to be trusted, and the others by an answer.
+
+        A worker has nothing to answer, so that it lives on is all that can be seen of it.
+        """
+        workers = [found for instance, found in self.serving if not instance.process.get("bind")]
+        wanted = 0 if self.options.quick else self.waits.worker_probation
+        try:
+            self.look_back()
+            while any(proc.seconds_alive(found.process) < wanted for found in workers):
+                time.sleep(self.waits.probation_poll)
+                self.look_back()
+            for instance, found in self.serving:
+                self.see_well(instance, found)
+        except NotReady as error:
+            raise Failed(str(error), error.code) from None
+
+    def see_well(self, instance: Instance, found: Found) -> None:
+        """An instance answers still; a second time if it is slow once, as on a busy machine."""
+        answer = instance.ask(found)
+        if answer and not answer.ok:
+            answer = instance.ask(found)
+        if answer and not answer.ok:
+            show(instance.log_tail(0))
+            raise NotReady(f"{instance.label}, {found}, was ready and is not any more: {answer.why}")
+
+    def end_removed(self) -> None:
+        """Ends what the release has no more; our launcher then waits for a release that has it again."""
+        names = {process["name"] for process in self.runtime["processes"]}
+        gone = [process for process in self.before["processes"] if process["name"] not in names]
+        has_replacement = any(process.get("bind") for process in self.runtime["processes"])
+        for instance in instances_of(self.options.home, dict(self.before, processes=gone)):
+            found, _ = instance.find(self.places)
+            if found and instance.process.get("bind") and not has_replacement:
+                raise Failed(
+                    f"{instance.label}, {found}, serves, and {self.release} has no process with a `bind` in its place",
+                    code="nothing-runs",
+                )
+            if found and instance.is_launched(found):
+                end(instance, found, self.waits)
+                note(f"{instance.label} is ended: {self.release} has no such process")
+
+
+def say_done(instance: Instance, result: Table) -> None:
+    now = f"pid {result['pid']} ({result['release']})"
+    if result["state"] == "kept":
+        return note(f"{instance.label}: {now} already runs it")
+    before = f"pid {result['old_pid']} ({result['old_release']}) → " if "old_pid" in result else ""
+    return note(f"{instance.label}: {before}{now}, ready in {result['seconds']} s")
