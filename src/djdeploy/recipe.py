@@ -17,6 +17,7 @@ from .script.fragments import (
     ask_gunicorn,
     before_migrate,
     build_step,
+    compare_manager,
     compile_while_collecting,
     kept,
     link_to_shared,
@@ -47,6 +48,7 @@ __all__ = [
     "ROLLBACK",
     "SECRETS",
     "SETUP",
+    "check_manager",
     "create_release",
     "create_virtualenv",
     "fetch_code",
@@ -100,6 +102,14 @@ def install_launcher(d: Deployment) -> Sequence[Shell]:
     return [
         sh("cmp -s {source} {launcher} ||\n    {install}", source=source, launcher=d.layout.launcher, install=install)
     ]
+
+
+def check_manager(d: Deployment) -> Sequence[Shell]:
+    """Compare what the process manager has with what the processes need"""
+    # Nothing of ours may change it, and whoever may is not there while we publish.
+    if not d.settings.processes and not d.snapshot.current:
+        return []
+    return [compare_manager(d)]
 
 
 @runs_for(lambda d: d.source)
@@ -303,7 +313,7 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
 @emits("probe", "instances")
 def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
-    if not d.settings.processes:
+    if not d.settings.processes and not d.snapshot.current:  # else the old release may have some
         return []
     # What has served before needs no proof; whoever goes back to it has users who meet something worse meanwhile.
     has_served = d.task == "rollback" and any(r.is_good for r in d.snapshot.releases if r.name == d.release)
@@ -376,6 +386,7 @@ DEPLOY = Recipe(
     build=(
         create_release,
         install_launcher,
+        check_manager,
         fetch_code,
         create_virtualenv,
         install_requirements,
@@ -397,7 +408,7 @@ DEPLOY = Recipe(
 )
 
 ROLLBACK = Recipe(
-    build=(guard_rollback,),
+    build=(check_manager, guard_rollback),
     migrate=(migrate_back,),
     publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record),

@@ -45,7 +45,13 @@ ELSEWHERE = {
     "static-manifest": "tests/text/test_errors.py: it needs another order of the management commands",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
 }
-BARE: dict[str, Any] = {"processes": [], "manage_steps": [], "requirements": [], "extra_requirements": []}
+BARE: dict[str, Any] = {
+    "home": "/srv/www/bare",  # since what serves in HOME would be left without a successor
+    "processes": [],
+    "manage_steps": [],
+    "requirements": [],
+    "extra_requirements": [],
+}
 
 
 @pytest.fixture(scope="module")
@@ -193,15 +199,27 @@ def repository_host_key_changed(site: Site) -> str:
 
 
 def no_restart(site: Site) -> str:
-    """Supervisor's program was written by hand."""
+    """Supervisor's program was written by hand, and only root may read it: nobody else knows before it happens."""
     web = replace(site.settings.processes[0], timeout=5)
     conf = site.fab("supervisor-conf")
     site.target.supervisor(conf.replace("autorestart=true", "autorestart=false"))
     wait_until("the site", site.answering)
+    assert "has no autorestart=true" in site.fab("deploy", code=1), "unless it can be read"
+    site.target.root("sh", "-c", "chmod 600 /etc/supervisor/conf.d/*")
     try:
         return site.fab("deploy", code=5, processes=[web])
     finally:
         site.target.supervisor(conf)
+        wait_until("the site", site.answering)
+
+
+def nothing_runs(site: Site) -> str:
+    """A restart is not told before what has been stopped."""
+    site.target.root("supervisorctl", "stop", "demo-web:*")
+    try:
+        return site.fab("restart", code=5)
+    finally:
+        site.target.root("supervisorctl", "start", "demo-web:*")
         wait_until("the site", site.answering)
 
 
@@ -259,6 +277,8 @@ PROVOKED: Mapping[str, Provoke] = {
     "no-way-back": no_way_back,
     "smoke-test": fab("deploy", build_steps=RAISE),
     "no-restart": no_restart,
+    "manager-differs": fab("deploy", processes=[]),
+    "nothing-runs": nothing_runs,
     "not-ready": fab("deploy", code=5, smoke_test=False, build_steps=RAISE),
     "too-many-failures": fab("deploy", code=5, probe=Probe(path="/nowhere/", max_failures=0)),
     "step-timeout": fab("deploy", step_timeout=1, build_steps=["sleep 1000"], **BARE),

@@ -72,6 +72,7 @@ def test_the_recipe_reads_top_to_bottom() -> None:
         "build": [
             "create_release",
             "install_launcher",
+            "check_manager",
             "fetch_code",
             "create_virtualenv",
             "install_requirements",
@@ -82,7 +83,7 @@ def test_the_recipe_reads_top_to_bottom() -> None:
             "mark_ready",
         ],
         "migrate": ["migrate_database"],
-        "publish": ["switch_links", "mark_published"],
+        "publish": ["switch_links", "restart_processes", "mark_published"],  # the old release may have processes
         "finish": ["record", "remove_old_releases"],
     }
 
@@ -342,8 +343,8 @@ def test_secrets_stay_out_of_the_manifest_and_travel_in_a_private_file() -> None
 def test_every_stage_that_can_fail_has_an_undo() -> None:
     assert names(UNDO["deploy"].plan(BUILD, deployment())) == ["discard_release"]
     assert names(UNDO["deploy"].plan(MIGRATE, deployment())) == ["mark_failed"]
-    assert names(UNDO["deploy"].plan(PUBLISH, deployment())) == ["restore_links", "mark_failed"]
-    assert names(UNDO["rollback"].plan(PUBLISH, deployment())) == ["restore_links"]
+    assert names(UNDO["deploy"].plan(PUBLISH, deployment())) == ["restore_links", "restart_old", "mark_failed"]
+    assert names(UNDO["rollback"].plan(PUBLISH, deployment())) == ["restore_links", "restart_old"]
 
 
 @pytest.mark.parametrize(("mark", "quick"), [("published", True), ("bad", False), ("failed", False), ("ready", False)])

@@ -5,7 +5,6 @@ The client judges them (`project/checkup.py`).
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import glob
 import os
@@ -19,15 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import launch, launcher
 from .emit import emit
-from .processes import proc, supervisorctl
+from .processes import proc, supervisor_files, supervisorctl
 from .processes.instances import instances_of
 from .versions import tools
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
-CONFIGURATIONS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
-PROGRAMS = ("program:", "fcgi-program:")
 LONG = 10  # seconds in which files are looked at for their owners and modes
 
 
@@ -130,22 +127,12 @@ def listing(path: str) -> list[str]:
 
 def supervisor(home: str) -> Table:
     """The programs of the Supervisor that runs here, as its files have them now; or why nobody knows."""
-    running = supervisorctl.supervisors()
-    if not running:
-        return {"runs": False, "why": "no Supervisor runs"}
-    # If there are several, the one that runs our processes.
-    mine = [p for p in proc.everything() if proc.environment_of(p.pid).get("DJDEPLOY_HOME") == home]
-    parents = {p.parent for p in mine}
-    found = next((p for p in running if p.pid in parents), running[0])
-    path = configuration(proc.command_of(found.pid))
-    if path is None:
-        return {"runs": True, "why": "a Supervisor runs, and its configuration was not found"}
-    try:
-        known = programs(path)
-    except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        return {"runs": True, "why": f"{path} cannot be read: {error}"}
-    ours = {section: values for section, values in known.items() if home in values.get("command", "")}
-    return {"runs": True, "path": path, "programs": known, "not_loaded": list(not_loaded(ours, mine))}
+    found = supervisor_files.of(home)
+    if found.programs is None:
+        return {"runs": found.runs, "why": found.why}
+    ours = {section: values for section, values in found.programs.items() if home in values.get("command", "")}
+    mine = supervisor_files.started_for(home)
+    return {"runs": True, "path": found.path, "programs": found.programs, "not_loaded": list(not_loaded(ours, mine))}
 
 
 def not_loaded(ours: Table, mine: list[proc.Process]) -> Iterator[str]:
@@ -163,39 +150,6 @@ def not_loaded(ours: Table, mine: list[proc.Process]) -> Iterator[str]:
         names = re.findall(r"(?:^|,)\s*(\w+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'", "", values.get("environment", "")))
         if missing or any(variable not in env for env in started for variable in names):
             yield section
-
-
-def configuration(words: list[str]) -> str | None:
-    """The file that a `supervisord` was started with."""
-    for place, word in enumerate(words):
-        if word in ("-c", "--configuration"):
-            return words[place + 1]
-        if word.startswith("--configuration="):
-            return word.partition("=")[2]
-    return next((path for path in CONFIGURATIONS if os.path.exists(path)), None)
-
-
-def programs(path: str) -> Table:
-    """The sections of programs, in this file and those that it includes."""
-    main = parsed(path)
-    files = [path]
-    if main.has_section("include"):
-        for pattern in main.get("include", "files", fallback="").split():
-            pattern = pattern.replace("%(here)s", os.path.dirname(path))
-            files += sorted(glob.glob(os.path.join(os.path.dirname(path), pattern)))
-    found: Table = {}
-    for file in files:
-        config = parsed(file)
-        found.update({s: dict(config.items(s)) for s in config.sections() if s.startswith(PROGRAMS)})
-    return found
-
-
-def parsed(path: str) -> configparser.RawConfigParser:
-    """As Supervisor reads it: a comment in a line begins with a space and a semicolon."""
-    config = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(" ;",))
-    with open(path, encoding="utf-8") as file:
-        config.read_file(file)
-    return config
 
 
 # --- processes and packages -------------------------------------------------------------------------------------------

@@ -638,7 +638,7 @@ def become(instance: Instance, with_socket: bool) -> NoReturn:
     sockets = sockets_for(instance, launch, with_socket, made)
     enter(folder(launch))
     path = program(words, made["PATH"], made["PWD"])
-    made.update(hand_over(sockets))
+    made.update(hand_over(sockets), DJDEPLOY_SOCKET="given" if with_socket else "own")  # for those who look at us
     sys.stderr.flush()
     try:
         os.execve(path, words, made)

@@ -10,6 +10,7 @@ PROGRAMS = {
     "checkup": "checkup",  # reports what could make a deploy fail
     "commit": "release.commit",  # reads what a commit says
     "django_settings": "migrations.settings_program",  # reports what a release's own settings say
+    "comparison": "processes.comparison",  # compares what the process manager has with what a release needs
     "diff": "release.diff",  # compares two commits
     "emit": "emit",  # sends what a step has found out to the client
     "end": "processes.end",  # ends the processes of a failed first release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -309,6 +310,33 @@ def set_previous_if_possible(d: Deployment, target: str) -> Shell:
         made=made_link(d, "previous"),
         link=d.layout.home / "previous",
     )
+
+
+def compare_manager(d: Deployment) -> Shell:
+    """Compares what the process manager really has with what the release needs."""
+    options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
+    if d.task == "rollback":  # that less runs than was wanted once is no reason to stay
+        options.append("--only-if-served")
+    names = [host.name for host in d.settings.servers]
+    fab = ["fab", *(["-H", d.host] if d.host not in names else []), "supervisor-conf"]
+    fab += [f"--only={d.host}"] if d.host in names and len(names) > 1 else []
+    return sh(
+        "{program} {home} {release} {options} --print={fab} --as-root={ssh}",
+        program=d.program("comparison"),
+        home=d.layout.home,
+        release=d.release,
+        options=options,
+        fab=shlex.join(fab),
+        ssh=shlex.join(ssh_as_root(d.host)),
+    )
+
+
+def ssh_as_root(host: str) -> Sequence[str]:
+    """What a user types to be root on a host."""
+    address = host.rpartition("@")[2]
+    with_port = re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", address)
+    name, port = with_port.groups() if with_port else (address, "")
+    return ["ssh", *(["-p", port] if port else []), f"root@{name.strip('[]')}"]
 
 
 def rolling_restart(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:

@@ -54,7 +54,7 @@ def restore_links(d: Deployment) -> Sequence[Shell]:
 
 def restart_old(d: Deployment) -> Sequence[Shell]:
     """Bring the old release up again"""
-    if not d.settings.processes or not d.snapshot.current:
+    if not d.snapshot.current:
         return []
     return [rolling_restart(d, d.snapshot.current, d.release, quick=True)]
 
