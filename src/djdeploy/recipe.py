@@ -37,7 +37,8 @@ from .script.fragments import (
 )
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
-from .script.steps import Step, StepDefinition, background, emits, group, join, once, runs, runs_for
+from .script.steps import Step, StepDefinition, background, define, emits, group, join, once, runs, runs_for
+from .server.installers import Uv
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -132,13 +133,14 @@ ln -s ../.djdeploy/virtualenvs/"$digest" {link}
 if [ -e "$environment/.complete" ]; then
     echo 'djdeploy: the requirements are unchanged, their virtualenv is used again'
 else
-    rm -rf "$environment"
+    {environment} remove "$environment"
     {create}
     if [ "$({python} -c {which})" != "$("$environment"/bin/python -c {which})" ]; then
         {other}
     fi
 fi""",
             digest=requirements_digest(d),
+            environment=d.program("environment"),
             python=d.settings.python,
             which="import os, sys; print(sys.version, os.path.realpath(sys.base_prefix))",
             other=stop(d, f"the virtualenv has another Python than {d.settings.python} is here", code="other-python"),
@@ -166,8 +168,7 @@ if [ ! -e "$environment/.complete" ]; then
     {install}
     {install_extra}
     {bytecode}
-    {synced}
-    : > "$environment/.complete"
+    {finish} finish "$environment"
 fi""",
             virtualenv=d.target.virtualenv,
             repository=d.target.repository,
@@ -180,7 +181,7 @@ fi""",
             bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.departing.virtualenv, new=environment)
             if d.departing and d.installer.name == "uv"
             else Shell(":"),
-            synced=synced(environment),  # else a power loss could leave the mark, and packages without their contents
+            finish=d.program("environment"),
         )
     ]
 
@@ -212,7 +213,19 @@ def link_shared(d: Deployment) -> Sequence[Shell]:
 @group()
 def run_build_steps(settings: Settings) -> Sequence[StepDefinition]:
     """Run the project's own build steps"""
-    return [build_step(number, command) for number, command in enumerate(settings.build_steps, 1)]
+    steps = [build_step(number, command) for number, command in enumerate(settings.build_steps, 1)]
+    return [define(separate_virtualenv), *steps, define(settle_virtualenv)] if steps else []
+
+
+def separate_virtualenv(d: Deployment) -> Sequence[Shell]:
+    """Give the build a virtualenv of its own"""
+    program, uv = d.program("environment"), [d.installer.program] if isinstance(d.installer, Uv) else []
+    return [sh("{p} separate {link} {name} {uv}", p=program, link=d.target.virtualenv, name=d.release, uv=uv)]
+
+
+def settle_virtualenv(d: Deployment) -> Sequence[Shell]:
+    """Keep that virtualenv if the build has changed it"""
+    return [sh("{program} settle {link}", program=d.program("environment"), link=d.target.virtualenv)]
 
 
 @background

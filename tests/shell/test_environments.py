@@ -120,3 +120,35 @@ def test_a_virtualenv_with_another_python_than_the_settings_name_is_refused(site
     with pytest.raises(StepFailed) as caught:
         site.deploy()
     assert caught.value.error_code == "other-python"
+
+
+# --- what stays as it is ----------------------------------------------------------------------------------------------
+
+
+def test_a_build_that_installs_leaves_the_environment_of_other_releases_alone(installing: Site) -> None:
+    wheel(installing.repository / "wheels", "greeting", "1.5")
+    wheel(installing.repository / "wheels", "tool", "1.0")
+    lock(installing, "--no-index --find-links=./wheels\ngreeting==1.5\n")
+    installing.deploy()
+    shared = packages(installing)
+    before = sorted(path for path in shared.parents[2].rglob("*") if "__pycache__" not in path.parts)
+
+    installing.change(
+        build_steps=["pip install --no-index wheels/tool-1.0-py3-none-any.whl", "python -c 'import tool'"]
+    )
+    installing.deploy()
+    own = packages(installing)
+    assert own != shared
+    assert (own / "tool.py").exists()
+    assert (own / "greeting.py").exists()
+    assert "the release has one of its own" in installing.shown
+    assert sorted(path for path in shared.parents[2].rglob("*") if "__pycache__" not in path.parts) == before
+
+    installing.change(build_steps=["echo nothing is installed"])
+    installing.deploy()
+    assert packages(installing) == shared
+    removed = installing.cleanup(keep=2)
+    assert len(removed) == 1
+    assert {path.name for path in (installing.home / ".djdeploy/virtualenvs").iterdir()} == {
+        path.parents[2].name for path in (shared, own)
+    }

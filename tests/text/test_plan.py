@@ -386,12 +386,6 @@ def test_a_failed_way_back_is_migrated_forward_again_on_every_database() -> None
     assert all("r1/virtualenv/bin/python" in step.script for step in steps), "by the newer code, which knows them"
 
 
-def test_an_environment_is_complete_once_it_is_on_the_disk() -> None:
-    (step,) = install_requirements.steps(deployment())
-    lines = [line.strip() for line in step.script.splitlines()]
-    assert lines[lines.index(': > "$environment/.complete"') - 1].startswith('sync -f "$environment"')
-
-
 def test_a_release_says_from_its_beginning_what_it_is_made_with() -> None:
     text = "\n".join(create_release(deployment()))
     assert '"python": "3.11.2"' in text

@@ -87,7 +87,8 @@ class Settings(Checked):
     build_steps: Sequence[str] = setting(
         [],
         ListOf(Command()),
-        'shell commands that run in the checkout once the requirements are installed, such as `"npm ci"`',
+        'shell commands that run in the checkout once the requirements are installed, such as `"npm ci"`; what they '
+        "install into the virtualenv, only this release has",
     )
     manage_steps: Sequence[str] = setting(
         ["check", "collectstatic --noinput", "compilemessages", "migrate --noinput"],

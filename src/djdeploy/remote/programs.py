@@ -17,6 +17,7 @@ PROGRAMS = {
     "in_release": "release.in_release",  # runs a command in a release's own environment
     "gunicorn": "processes.gunicorn",  # asks Gunicorn for its configuration, and records it
     "launcher": "launcher",  # installs what Supervisor runs
+    "environment": "release.environment",  # finishes an environment, or copies it for a build
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy

@@ -1,0 +1,133 @@
+"""An environment that is finished is not written to; a build that changes it gets one of its own."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from djdeploy.remote.release.environment import finish, remove, separate, settle
+
+DIGEST = "0123456789abcdef01234567"
+
+
+class Release:
+    """A release's link to an environment that is as one that pip has made."""
+
+    def __init__(self, home: Path) -> None:
+        self.shared = home / ".djdeploy/virtualenvs" / DIGEST
+        self.link = home / "r1/virtualenv"
+        self.link.parent.mkdir()
+        packages = self.shared / "lib/python3.11/site-packages"
+        packages.mkdir(parents=True)
+        (self.shared / "bin").mkdir()
+        (self.shared / "bin/python").symlink_to(sys.executable)
+        (self.shared / "lib64").symlink_to("lib")
+        (self.shared / "bin/tool").write_text(f"#!{self.shared}/bin/python\n")
+        (self.shared / "bin/tool").chmod(0o755)
+        (packages / "code.py").write_text("code = 1\n")
+        (packages / "broken.py").write_text("print 'two'\n")
+        self.link.symlink_to(f"../.djdeploy/virtualenvs/{DIGEST}")
+        finish(str(self.shared))
+
+    @property
+    def code(self) -> Path:
+        return self.link / "lib/python3.11/site-packages/code.py"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return Release(tmp_path)
+
+
+def test_a_finished_environment_is_complete_compiled_and_writable_by_nobody(release: Release) -> None:
+    assert (release.shared / ".complete").exists()
+    assert list(release.code.parent.glob("__pycache__/code.*.pyc"))
+    paths = [release.shared, *release.shared.rglob("*")]
+    assert [path for path in paths if not path.is_symlink() and path.stat().st_mode & 0o222] == []
+
+
+def test_it_is_on_the_disk_before_it_is_complete(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    (release.shared / ".complete").unlink()
+    seen = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        seen.append((command[0], (release.shared / ".complete").exists()))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("djdeploy.remote.release.environment.subprocess.run", run)
+    finish(str(release.shared))
+    assert seen[-1] == ("sync", False)
+    assert (release.shared / ".complete").exists()
+
+
+def test_a_build_works_on_a_copy_that_knows_its_own_place(release: Release) -> None:
+    times = release.code.stat().st_mtime_ns
+    separate(str(release.link), "r1")
+    own = release.link.resolve()
+    assert own.parent == release.shared.parent
+    assert len(own.name) == len(DIGEST)
+    assert not release.link.readlink().is_absolute()
+    assert (own / "bin/tool").read_text() == f"#!{own}/bin/python\n"
+    assert os.access(own / "bin/tool", os.X_OK)
+    assert release.code.stat().st_mtime_ns == times
+    assert not (own / ".complete").exists()
+    assert stat.S_IMODE(release.code.parent.stat().st_mode) & 0o200
+
+
+def test_a_build_that_changes_nothing_shares_the_environment_again(release: Release) -> None:
+    separate(str(release.link), "r1", "/opt/uv")
+    own = release.link.resolve()
+    (release.code.parent / "__pycache__/more.pyc").write_text("bytecode")
+    settle(str(release.link))
+    assert release.link.resolve() == release.shared
+    assert not own.exists()
+
+
+@pytest.mark.parametrize("change", ["a file", "a directory", "in place", "in place, as long", "mode", "gone", "a link"])
+def test_a_build_that_changes_the_environment_keeps_its_own(release: Release, change: str) -> None:
+    separate(str(release.link), "r1")
+    own = release.link.resolve()
+    if change == "a file":
+        (release.code.parent / "more.py").write_text("")
+    elif change == "a directory":
+        (release.code.parent / "more").mkdir()
+    elif change == "mode":
+        release.code.chmod(0o755)
+    elif change == "gone":
+        release.code.unlink()
+    elif change == "a link":
+        (release.code.parent / "link").symlink_to("code.py")
+    else:
+        release.code.write_text("code = 2\n" if "long" in change else "other\n")
+    settle(str(release.link))
+    assert release.link.resolve() == own
+    assert (own / ".complete").exists()
+    assert not own.stat().st_mode & 0o222
+    assert (release.shared / "lib/python3.11/site-packages/code.py").read_text() == "code = 1\n"
+
+
+def test_what_a_killed_build_left_is_made_anew_and_removed_though_nobody_may_write(release: Release) -> None:
+    separate(str(release.link), "r1")
+    own = release.link.resolve()
+    finish(str(own))
+    release.link.unlink()
+    release.link.symlink_to(f"../.djdeploy/virtualenvs/{DIGEST}")
+    separate(str(release.link), "r1")
+    assert release.link.resolve() == own
+    finish(str(own))
+    remove(str(own))
+    remove(str(own))
+    assert not own.exists()
+
+
+def test_pip_is_uv_where_uv_has_made_the_environment(release: Release) -> None:
+    separate(str(release.link), "r1", "/opt/it's uv")
+    assert "exec '/opt/it'\\''s uv' pip \"$@\"" in (release.link / "bin/pip").read_text()
+    (release.code.parent / "more.py").write_text("")
+    settle(str(release.link))
+    assert not (release.link / "bin/pip").exists()
