@@ -21,7 +21,7 @@ from djdeploy.script.stages import PUBLISH, Stage
 from djdeploy.ssh.opening import Access, Claim
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
-from tests.local_fleet import Client, LocalFleet
+from tests.local_fleet import Client, LocalFleet, with_hooks
 from tests.local_host import LocalConnection, PipeChannel, commit, quiet_report, who
 
 HOLD = "touch {file}\nwhile :; do sleep 0.05; done"
@@ -161,6 +161,32 @@ class Killer(Report):
             remote = next(remote for remote in self.remotes if remote.host == host)
             remote.connection.channels[-1].process.kill()
             remote.connection.channels[-1].process.wait()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_of_a_host_that_dies_once_it_has_published_only_what_happens_is_promised(
+    live: LocalFleet, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = live.links()
+    remotes = list(live.remotes())
+    if not answers:
+        monkeypatch.setattr(Remote, "current_now", lambda _: (_ for _ in ()).throw(ConnectionFailed("no answer")))
+    live.hook("host3", "publish", "exit 1")
+    with pytest.raises(PublishFailed) as caught:
+        changes.deploy(
+            remotes,
+            live.settings,
+            report=Killer(remotes, "host2", "publish"),
+            who=who(1),
+            recipe=with_hooks(live.root),
+        )
+    new, site = "20261123-090001", caught.value.site
+    assert f"host1: The links were put back. The site still runs {before[0]}." in site
+    if answers:
+        assert f"host2: NOT restored: it runs {new}. Before this, {before[1]} was live." in site
+    else:
+        assert f"If it still runs, it goes back by itself; if it went down, it comes up with {new}." in site
+    assert live.links() == [before[0], new, before[2]]
 
 
 def test_a_host_that_dies_between_build_and_publish_stops_all_before_anything_is_published(live: LocalFleet) -> None:
@@ -365,6 +391,7 @@ def test_a_second_interrupt_leaves_restoring_to_the_servers(live: LocalFleet, tm
         output = client.output
         assert client.process.returncode == 130, output
     assert "gave up at once" in output
+    assert "Each server that still runs now undoes by itself what this task had begun there." in output
     (tmp_path / "go").touch()
     wait_until("the way back", lambda: live.links() == before and live.is_free("host1"))
 
@@ -392,6 +419,7 @@ def test_what_restores_goes_on_behind_a_step_that_fails(live: LocalFleet) -> Non
         live.deploy(report=quiet_report(), seconds=1)
     assert live.links() == before
     assert "host1: NOT restored" in caught.value.site
+    assert "by itself" not in caught.value.site, "no host was lost"
 
 
 def test_a_fault_in_a_step_of_the_fabfile_is_met_before_any_host_begins_its_stage(live: LocalFleet) -> None:

@@ -544,6 +544,22 @@ def test_what_accepts_the_key_works_where_ssh_keyscan_writes_comments(server: Se
     assert f"told commit={host.repository.head} " in server.peek()
 
 
+@pytest.mark.parametrize(
+    "subject", ["x" * 300_000, "ü" * 100_000, "short", "%s %n $(touch /x) 'a\"", "\N{PARTY POPPER}" * 300]
+)
+def test_a_commit_subject_may_have_any_length(server: Server, subject: str) -> None:
+    message = server.root / "message"
+    message.write_text(subject)
+    git(server.repository, "commit", "-q", "--allow-empty", "-F", str(message))
+
+    said = server.resolve()
+
+    shown = said.partition("subject=")[2].strip()
+    assert subject.startswith(shown.removesuffix(".."))
+    assert len(shown) <= 200
+    assert len(shown) == len(subject) or len(shown) > 90
+
+
 def test_a_changed_key_is_never_offered(server: Server, host: Rehearsal) -> None:
     known = server.root / "known_hosts"
     other = host.key_file.with_name("id.pub").read_text()

@@ -42,7 +42,12 @@ class Fleet:
         remotes: the hosts, in the order in which they are published.
         parallel: how many are worked on at once.
         say: takes a sentence that tells the user what the task is waiting for.
+
+    Attributes:
+        if_abandoned: what the servers do should this client leave now.
     """
+
+    if_abandoned = "What was running on the servers is ended."
 
     def __init__(self, remotes: Sequence[Remote], parallel: int, say: Callable[[str], None] = ignore) -> None:
         self.remotes, self.parallel, self.say = list(remotes), parallel, say
@@ -132,7 +137,7 @@ class Fleet:
             remote.abandon()
         raise Interrupted(
             "interrupted twice: gave up at once",
-            site="Each server now rolls back what it had begun.",
+            site=self.if_abandoned,
             remedy="See how the site stands: fab status; fab releases. The next `fab deploy` repairs the rest.",
         )
 
@@ -167,7 +172,7 @@ class Fleet:
                 for remote in self.remotes:
                     remote.abandon()
                 fault = as_deploy_error(error)
-                fault.site = "Each server rolls back what it had begun."
+                fault.site = self.if_abandoned
                 raise fault from error
             finally:
                 self.attempt(Remote.close, [*self.remotes, *self.missing], restores=True)

@@ -22,6 +22,7 @@ from ..project.settings import Settings
 from ..project.values import duplicates, nearest
 from ..remote.durations import USUAL, Durations
 from ..script.recipes import Recipe
+from ..ssh.address import Address, address
 
 if TYPE_CHECKING:  # what a task needs is imported when one is called: see `engine`
     from invoke.context import Context
@@ -107,7 +108,7 @@ class DeployTask(Task):  # type: ignore[misc]
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         hosts = self._hosts_of_fab(c)
-        if hosts and c != Connection(hosts[0], config=c.config):
+        if hosts and c != Connection(hosts[0], config=c.config):  # as Fabric made it of the same words
             return None
         settings = self.settings or settings_of(c)
         self.times_called += 1
@@ -143,21 +144,32 @@ def connections_for(c: Context, settings: Settings, hosts: Sequence[str]) -> Map
         raise SettingsError("-H", [f"{host} is named twice" for host in twice])
     if isinstance(c, Connection):
         names = hosts or [name_of(c)]
-        connections = {names[0]: c, **{host: Connection(host, config=c.config) for host in hosts[1:]}}
+        first = connection_to(hosts[0], c.config) if hosts and "[" in hosts[0] else c
+        connections = {names[0]: first, **{host: connection_to(host, c.config) for host in hosts[1:]}}
     else:
         config = c.config if hasattr(c.config, "load_ssh_config") else None
-        connections = {host.name: Connection(host.name, config=config) for host in settings.servers}
+        connections = {host.name: connection_to(host.name, config) for host in settings.servers}
     for connection in connections.values():
         connection.forward_agent = connection.forward_agent or settings.forward_agent
-        connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
+        if "timeout" not in connection.connect_kwargs:  # `fab -t`
+            connection.connect_timeout = connection.connect_timeout or settings.connect_timeout
     return {entry_for(name, connection, settings): connection for name, connection in connections.items()}
+
+
+def connection_to(host: str, config: Any) -> Connection:
+    """A connection to `user@host:port`. Fabric itself takes an IPv6 address with a port for a name.
+
+    Its jump hosts are found when it is opened: Fabric's own search for them may have no end.
+    """
+    written, gateway = address(host), (config.gateway if config else None) or False
+    return Connection(written.host, user=written.user, port=written.port, gateway=gateway, config=config)
 
 
 def entry_for(name: str, connection: Connection, settings: Settings) -> Host:
     """The entry of the settings for a host, however `-H` spells it: with or without its user and port."""
     if exact := [host for host in settings.servers if host.name == name]:
         return exact[0]
-    entries = {host: Connection(host.name, config=connection.config) for host in settings.servers}
+    entries = {host: connection_to(host.name, connection.config) for host in settings.servers}
     same = [host for host, known in entries.items() if known == connection]
     if not same and name == connection.original_host:
         same = [host for host, known in entries.items() if known.original_host == name]
@@ -186,8 +198,8 @@ def named(connections: Mapping[Host, Connection], wanted: str, option: str) -> M
 
 def name_of(connection: Connection) -> str:
     """A connection as a user would write it."""
-    port = "" if connection.port == 22 else f":{connection.port}"
-    return f"{connection.user}@{connection.original_host}{port}"
+    port = None if connection.port == 22 else connection.port
+    return str(Address(connection.user, connection.original_host, port))
 
 
 def settings_of(c: Context) -> Settings:

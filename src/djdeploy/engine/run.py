@@ -75,6 +75,7 @@ class Run:
             PublishFailed: what was restored is said.
             Interrupted: likewise.
         """
+        self.fleet.if_abandoned = "Each server that still runs now undoes by itself what this task had begun there."
         for stage in (BUILD, MIGRATE, PUBLISH):
             try:
                 if stage == PUBLISH:
@@ -83,10 +84,11 @@ class Run:
             except Exception as error:
                 self._restore(stage, as_deploy_error(error))
         self._commit()
+        self.fleet.if_abandoned = "The release is live; what comes after that was not done everywhere."
         try:
             self.stage(FINISH)
         except Interrupted as error:
-            error.site = "The release is live; what comes after that was not done everywhere."
+            error.site = self.fleet.if_abandoned
             raise
         except Exception as error:
             self.report.warn(f"the release is live, but: {as_deploy_error(error).message}")
@@ -242,8 +244,8 @@ class Run:
             else f"  {remote.host}: {self._outcome(remote, stage, remote in began)}"
             for remote in self.remotes
         }
-        healing = ["A lost host rolls back by itself; the next `fab deploy` repairs the rest."]
-        return "\n".join(["How the hosts stand:", *sorted(lines), *(healing if failures else [])])
+        healing = ["See how they stand now: fab status. The next `fab deploy` repairs them."] if failures else []
+        return "\n".join(["How the hosts stand:", *sorted(lines), *healing])
 
     def _outcome(self, remote: Remote, stage: Stage, began: bool) -> str:
         before = self.deployments[remote].snapshot.current
@@ -263,7 +265,17 @@ class Run:
         before = self.deployments[remote].snapshot.current or "nothing"
         if stage != PUBLISH or not began:
             return f"{failure.what}. Nothing was published there; {before} is live."
-        return f"NOT restored: {failure.what}. Before this, {before} was live."
+        if remote in self.now:
+            return f"NOT restored: it runs {self.now[remote] or 'nothing'}. Before this, {before} was live."
+        alone = f" {self._alone(remote)}" if remote.lost and restore_links in self.undo else ""
+        return f"NOT restored: {failure.what}.{alone} Before this, {before} was live."
+
+    def _alone(self, remote: Remote) -> str:
+        """What a host does that was lost while it published. One without power comes up as it went down."""
+        d = self.deployments[remote]
+        launched = bool(d.settings.processes and d.snapshot.current) and d.task == "deploy"
+        unless = ", unless that dies again and again" if launched else ""
+        return f"If it still runs, it goes back by itself; if it went down, it comes up with {d.release}{unless}."
 
     def _record(self, outcome: str, lost: Collection[Remote]) -> None:
         """Writes into the history of each host how the task has ended."""

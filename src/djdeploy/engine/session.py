@@ -99,7 +99,7 @@ def resolve(fleet: Fleet, snapshots: Snapshots, ref: str, report: Report, *, pee
         commit = found.get("commit", "")
         if not re.fullmatch(FULL_COMMIT if remote.settings.pulls else COMMIT, commit):
             raise remote.channel.unlike_an_agent(f"{ref} is no commit there")
-        return Resolved(commit, found.get("subject", ""), found.get("author", ""))
+        return Resolved(commit, found.get("subject", "").strip(), found.get("author", "").strip())
 
     try:
         return fleet.each(find, fleet.remotes[:1])[fleet.remotes[0]]

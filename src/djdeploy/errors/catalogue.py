@@ -33,7 +33,8 @@ REACHING_THE_SERVER = {
     ),
     "host-unreachable": Entry(
         "Nothing answers at this address and port, a firewall drops the packets, or the network broke. A server that "
-        "loses its client undoes by itself whatever was half done.",
+        "loses its client in the middle of a task, and still runs, undoes by itself what the task had begun there; one "
+        "that lost its power comes up as it went down.",
         "Try: ssh HOST. If the host answers slowly, raise `connect_timeout` in the settings.",
     ),
     "not-acknowledged": Entry(
@@ -51,10 +52,30 @@ REACHING_THE_SERVER = {
         "The server was reinstalled, or somebody is intercepting the connection.",
         "Only if you know why the key changed: ssh-keygen -R HOST; then connect again and compare the new fingerprint.",
     ),
+    "host-key-revoked": Entry(
+        "known_hosts, or the file of revoked keys, says that this host key, or the authority that signed it, must not "
+        "be trusted any more: somebody may have stolen it.",
+        "Ask whoever revoked it. If the server has a new key, the old one must be removed there.",
+    ),
+    "ssh-config": Entry(
+        "The configuration of ssh has an error, so that ssh itself could not connect either.",
+        "Correct the line that is named, then try: ssh HOST",
+    ),
+    "no-agent": Entry(
+        "The settings, or ssh_config, want your SSH agent on the server (`forward_agent`), and none answers at "
+        "SSH_AUTH_SOCK.",
+        'Start one and give it your key: eval "$(ssh-agent)" && ssh-add. In CI rather use `deploy_key`.',
+    ),
     "key-refused": Entry(
         "The account's ~/.ssh/authorized_keys on the server has none of the SSH keys that you offer, or you have none "
         "to offer.",
         "List the keys that you offer: ssh-add -l. Authorise one: ssh-copy-id HOST",
+    ),
+    "login-refused": Entry(
+        "The server accepted your key, but ran something else than what djdeploy asked for: the account's shell is "
+        "nologin, the account or its password has expired, sshd has a ForceCommand for it, or a shell start-up file "
+        "ends the session.",
+        "Read what the server says above. Then try: ssh HOST echo hello. It must print hello.",
     ),
     "no-python": Entry(
         "The djdeploy agent needs Python 3.8 or newer on the server, under the name that `python` has in the settings.",

@@ -131,9 +131,11 @@ fi
 if [ "$name" = {branch} ] && tag=$(named {tag}) && [ "$tag" != "$commit" ]; then
     echo {both}
 fi
-{emit} commit="$commit" author="$({git} log -1 --format=%an "$commit")" \\
-    subject="$({git} log -1 --format=%s "$commit")\"""",
+{emit} commit="$commit" author="$({git} log -1 --format={author} "$commit")" \\
+    subject="$({git} log -1 --format={subject} "$commit")\"""",
             git=self.git,
+            author=beginning("an"),
+            subject=beginning("s"),
             names=names,
             unknown=self.unknown(ref, server),
             branch=f"refs/heads/{ref}",
@@ -356,6 +358,11 @@ put() {{
         emit=server.emit,
         code="lfs-missing",
     )
+
+
+def beginning(field: str) -> str:
+    """git's format for the beginning of a field, with blanks behind it: an argument has 128 KiB at most."""
+    return f"%<(200,trunc)%{field}"
 
 
 def show_host_key(url: str) -> Shell:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors.kinds import ConnectionFailed, DeployError
 from ..project.settings import Settings
-from .hostkeys import check_host_keys, found_as
+from .failures import failed
+from .route import Hop, route
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -54,8 +53,9 @@ class Channel:
         with self.errors():
             self._was_connected = bool(self.connection.is_connected)
             if not self._was_connected:
-                check_host_keys(self.connection, settings)
-                self.connection.open()
+                for hop in route(self.connection, settings, self.host):
+                    with self.errors(hop):
+                        hop.connection.open()
             self.connection.transport.set_keepalive(max(1, int(keepalive)))
 
     def start(self, command: str, silence: float) -> None:
@@ -148,40 +148,22 @@ class Channel:
             self.disconnect()
 
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """The many ways in which SSH fails, as one error that names the host and what to do."""
-        from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
+    def errors(self, hop: Hop | None = None) -> Iterator[None]:
+        """The many ways in which SSH fails, as one error that names the host and what to do.
+
+        Args:
+            hop: the connection that is being opened.
+        """
+        from paramiko.ssh_exception import SSHException
 
         try:
             yield
         except DeployError as error:
             error.host = error.host or self.host
             raise
-        except AuthenticationException as error:
-            what = f"the server rejected your SSH key for {self.connection.user}: {error}"
-            remedy = f"Try: ssh -p {self.connection.port} {self.connection.user}@{self.connection.host}"
-            raise self._failed(what, remedy, code="key-refused") from error
-        except BadHostKeyException as error:
-            what = "the host key has changed: the server was reinstalled, or somebody is intercepting the connection"
-            known_as = shlex.quote(found_as(self.connection, error.hostname))
-            remedy = f"Only if you know why it changed: ssh-keygen -R {known_as}"
-            raise self._failed(what, remedy, code="host-key-changed") from error
-        except socket.gaierror as error:
-            what = f"the name {self.connection.host} cannot be resolved: {error.strerror}"
-            raise self._failed(what, code="host-unresolved") from error
-        except TimeoutError as error:
-            self.lost = True
-            raise self._failed("no answer from the host in time", code="host-unreachable") from error
         except (OSError, EOFError, SSHException) as error:
-            if "No authentication methods available" in str(error):
-                what = f"the server wants an SSH key for {self.connection.user}, and you have none to offer"
-                raise self._failed(what, "List your keys: ssh-add -l", code="key-refused") from error
             self.lost = True
-            why = getattr(error, "strerror", None) or error or type(error).__name__
-            raise self._failed(f"the connection failed: {why}", code="host-unreachable") from error
-
-    def _failed(self, what: str, remedy: str = "", *, code: str) -> ConnectionFailed:
-        return ConnectionFailed(what, code=code, host=self.host, remedy=remedy)
+            raise failed(error, self.host, hop) from error
 
 
 class LineTooLong(Exception):

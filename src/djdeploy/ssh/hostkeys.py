@@ -1,160 +1,190 @@
-"""Checking host keys, which Fabric alone does not: it accepts any."""
+"""Checking a host's key as ssh does. Fabric alone does not: it accepts any."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Iterable, Sequence
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConnectionFailed
-from ..project.settings import Settings
+from .knownhosts import AUTHORITY, CERTIFICATE, Key, KnownHosts, Line, certificate_of, is_valid_for, signer_of
+from .openssh import Options
+from .transport import transport_of
 
 if TYPE_CHECKING:
     from fabric import Connection
 
-OWN = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
-EVERYBODYS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
+"""What signs with a key that known_hosts calls `ssh-rsa`."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def check_host_keys(connection: Connection, settings: Settings, whose: str = "its host key") -> None:
-    """Makes a connection that is not open yet check the host's key, and those of the jump hosts on the way to it.
+def check_host_key(connection: Connection, options: Options, accept_new: bool, jump: str) -> None:
+    """Makes a connection that is not open yet check the host's key.
 
-    `known_hosts` and the ssh_config options `UserKnownHostsFile`, `GlobalKnownHostsFile`, `HostKeyAlias` and
-    `StrictHostKeyChecking` are honoured, as `ssh` does. A policy that a project's own code has set on the connection
-    stays.
+    A policy that a project's own code has set on the connection stays.
+
+    Args:
+        accept_new: whether the settings accept a key that was never seen, where ssh_config leaves it open.
+        jump: the name of the host, if it is a jump host: an error has that of the host we connect to.
     """
     from paramiko import AutoAddPolicy
 
-    client, config, jump = connection.client, connection.ssh_config, jump_host(connection)
-    if jump:
-        check_host_keys(jump, settings, f"the host key of the jump host {jump.host}")
-    if type(client._policy) is not AutoAddPolicy:
+    if type(connection.client._policy) is not AutoAddPolicy:
         return
-    own = files_of(config.get("userknownhostsfile", OWN))
-    name = known_as(connection)
-    client._system_host_keys = KnownHosts(name, [*own, *files_of(config.get("globalknownhostsfile", EVERYBODYS))])
-    asked = config.get("stricthostkeychecking", "").lower()
-    if asked in ("no", "off"):
-        return
-    accept = asked == "accept-new" or (not asked and settings.host_keys == "accept-new")
-    policy = KeepUnknownKey(name, own[0]) if accept else RefuseUnknownKey(name, own[0], whose)
-    client.set_missing_host_key_policy(policy)
+    paths = [*options.paths("userknownhostsfile"), *options.paths("globalknownhostsfile")]
+    plain = options.get("hostkeyalias", str(connection.host))
+    is_plain = connection.port == 22 or options.is_set("hostkeyalias")
+    check = HostKeyCheck(
+        KnownHosts(paths),
+        name=plain if is_plain else f"[{plain}]:{connection.port}",
+        plain=plain,
+        path=paths[0] if options.paths("userknownhostsfile") else None,
+        strict=strictness(options, str(connection.host), accept_new),
+        revoked=next(iter(options.paths("revokedhostkeys")), None),
+        jump=jump,
+    )
+    connection.client.set_missing_host_key_policy(check)
+    connection.connect_kwargs["transport_factory"] = transport_of(check.preferred, options)
 
 
-def files_of(option: str) -> Sequence[Path]:
-    """The files that an option of ssh_config names. paramiko has removed the quotes around a single one already."""
-    whole = Path(option).expanduser()
-    return [whole] if whole.is_file() else [Path(file.strip('"')).expanduser() for file in option.split()]
+def strictness(options: Options, host: str, accept_new: bool) -> str:
+    """`yes`, `accept-new` or `no`."""
+    asked = options.get("stricthostkeychecking", "ask").lower()
+    if options.get("nohostauthenticationforlocalhost") == "yes" and host in LOOPBACK:
+        return "no"
+    if asked in ("no", "off", "false"):
+        return "no"
+    return "accept-new" if asked == "accept-new" or (asked == "ask" and accept_new) else "yes"
 
 
-def jump_host(connection: Connection) -> Connection | None:
-    """The host through which we connect, if that is a connection of ours and no command."""
-    return connection.gateway if connection.gateway and not isinstance(connection.gateway, str) else None
-
-
-def known_as(connection: Connection) -> str:
-    """The name under which known_hosts has the host."""
-    host = str(connection.host) if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-    return str(connection.ssh_config.get("hostkeyalias", host))
-
-
-def found_as(connection: Connection, host: str) -> str:
-    """The same for a host that may be the connection's own or a jump host on the way to it."""
-    jump = jump_host(connection)
-    return found_as(jump, host) if jump and connection.host != host else known_as(connection)
-
-
-class KnownHosts:
-    """The keys that known_hosts files have for a host, as paramiko's client asks for them.
-
-    paramiko's own class stops at a line that it cannot read.
-    """
-
-    def __init__(self, name: str, files: Iterable[Path]) -> None:
-        from paramiko.hostkeys import HostKeyEntry, HostKeys
-
-        self.keys: list[Any] = []
-        lines = [line for file in files if file.is_file() for line in file.read_text("utf-8", "replace").splitlines()]
-        for line in lines:
-            with contextlib.suppress(Exception):  # whatever it is that one line has: the others count
-                entry = HostKeyEntry.from_line(line.strip())
-                if entry and HostKeys()._hostname_matches(name, entry):
-                    self.keys.append(entry.key)
-
-    def get(self, _: str) -> HostsKeys | None:
-        return HostsKeys(self.keys) if self.keys else None
-
-
-class HostsKeys:
-    """The keys of one host, equal to any one of them.
-
-    A host may have several of a type, of which paramiko's own class knows the first.
-    """
-
-    def __init__(self, keys: Sequence[Any]) -> None:
-        self._keys = keys
-
-    def keys(self) -> Sequence[str]:
-        return [key.get_name() for key in self._keys]
-
-    def values(self) -> Sequence[Any]:
-        return self._keys
-
-    def get(self, kind: str) -> Any:
-        same = [key for key in self._keys if key.get_name() == kind]
-        return HostsKeys(same) if len(same) > 1 else next(iter(same), None)
-
-    def __eq__(self, key: object) -> bool:
-        return key in self._keys
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class RefuseUnknownKey:
-    """Says the fingerprint, and how to accept exactly this key.
+@dataclass(frozen=True)
+class HostKeyCheck:
+    """Accepts or refuses the key of a host: a policy that paramiko asks, since it is given no known keys itself.
 
     Args:
-        name: under which known_hosts would have it.
-        path: of that file.
-        whose: the words for the key, in an error that names the host we connect to.
+        name: the host as known_hosts calls it, with its port if that is not 22.
+        plain: the same without the port.
+        path: where a new key is kept; None if nowhere.
+        strict: `yes` refuses a key that was never seen, `accept-new` keeps it, `no` accepts also one that has changed.
+        revoked: a file of revoked keys.
+        jump: its name, if it is a jump host.
     """
 
-    def __init__(self, name: str, path: Path, whose: str) -> None:
-        self.name, self.path, self.whose = name, path, whose
+    known: KnownHosts
+    name: str
+    plain: str
+    path: Path | None
+    strict: str
+    revoked: Path | None
+    jump: str
 
     def missing_host_key(self, _client: Any, _hostname: str, key: Any) -> None:
-        make = "" if self.path.parent.is_dir() else f"mkdir -p -m 700 {shlex.quote(str(self.path.parent))}; "
-        line, path = shlex.quote(line_for(self.name, key, self.path)), shlex.quote(str(self.path))
-        raise ConnectionFailed(
-            f"{self.whose} is not known: {key.get_name()} {key.fingerprint}",
-            code="host-key-unknown",
-            remedy=f"Compare the fingerprint with the server's own, then accept it: {make}echo {line} >> {path}\n"
-            'Or let djdeploy accept unknown keys, never changed ones: host_keys="accept-new" in the settings.',
+        offered = Key(key.get_name(), key.asbytes())
+        if key.public_blob:
+            offered_certificate = Key(key.public_blob.key_type, key.public_blob.key_blob)
+            if self._is_certified(offered, offered_certificate):
+                return
+        self._raise_if_revoked(offered)
+        if self._is_known(offered):
+            return
+        others = [line for line in self.known.about(self.name) if line.key.kind == offered.kind]
+        if others and self.strict != "no":
+            raise self._changed(others[0].path)
+        if self.strict == "yes":
+            raise self._unknown(key, offered)
+        if not others and self.path:
+            self._keep(self.path, offered)
+
+    def preferred(self, algorithm: str) -> bool:
+        """Whether a server that has several keys should show this one: a kind that we know it by."""
+        if algorithm.endswith(CERTIFICATE):
+            return bool(self._authorities())
+        kinds = {line.key.kind for line in self.known.about(self.name) or self._of_any_port()}
+        return algorithm in kinds or ("ssh-rsa" in kinds and algorithm in RSA)
+
+    def _is_known(self, offered: Key) -> bool:
+        lines = self.known.about(self.name)
+        of_this_kind = [line for line in lines if line.key.kind == offered.kind]
+        return any(line.key == offered for line in (of_this_kind or self._of_any_port()))
+
+    def _of_any_port(self) -> Sequence[Line]:
+        """Of a host whose port has no line of its own, a key without a port counts."""
+        return self.known.about(self.plain)
+
+    def _is_certified(self, offered: Key, shown: Key) -> bool:
+        certificate = certificate_of(shown)
+        if not certificate or not is_valid_for(certificate, self.plain):
+            return False
+        signer = signer_of(certificate)
+        self._raise_if_revoked(offered)
+        self._raise_if_revoked(signer)
+        return signer in self._authorities()
+
+    def _authorities(self) -> Sequence[Key]:
+        lines = [*self.known.about(self.name, AUTHORITY), *self.known.about(self.plain, AUTHORITY)]
+        return [line.key for line in lines]
+
+    @property
+    def _whose(self) -> str:
+        return f"the host key of the jump host {self.jump}" if self.jump else "its host key"
+
+    def _raise_if_revoked(self, key: Key) -> None:
+        is_marked = self.known.is_revoked(self.name, key) or self.known.is_revoked(self.plain, key)
+        if self._in_file(key) or (is_marked and self.strict != "no"):
+            raise ConnectionFailed(f"{self._whose} is revoked: nobody may use it any more", code="host-key-revoked")
+
+    def _in_file(self, key: Key) -> bool:
+        """Whether the file of revoked keys has it, or cannot be read. It has keys as text, or in OpenSSH's own form."""
+        if self.revoked is None:
+            return False
+        try:
+            listed = self.revoked.read_bytes()
+        except OSError:
+            return True
+        if not listed.startswith(b"SSHKRL"):
+            return any(key.text.encode() in line for line in listed.splitlines() if not line.startswith(b"#"))
+        with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:
+            file.write(f"{key.text}\n")
+            file.flush()
+            asked = subprocess.run(["ssh-keygen", "-Q", "-f", self.revoked, file.name], capture_output=True)
+        return asked.returncode != 0
+
+    def _changed(self, path: Path) -> ConnectionFailed:
+        at = f"at the jump host {self.jump} " if self.jump else ""
+        where = "" if path == Path.home() / ".ssh/known_hosts" else f" -f {shlex.quote(str(path))}"
+        return ConnectionFailed(
+            f"{at}the host key has changed: the server was reinstalled, or somebody is intercepting the connection",
+            code="host-key-changed",
+            remedy=f"Only if you know why it changed: ssh-keygen -R {shlex.quote(self.name)}{where}",
         )
 
+    def _unknown(self, key: Any, offered: Key) -> ConnectionFailed:
+        """Says the fingerprint, and how to accept exactly this key."""
+        remedy = 'Or let djdeploy accept unknown keys, never changed ones: host_keys="accept-new" in the settings.'
+        if self.path:
+            folder = self.path.parent
+            make = "" if folder.is_dir() else f"mkdir -p -m 700 {shlex.quote(str(folder))}; "
+            line, path = shlex.quote(self._line(self.path, offered)), shlex.quote(str(self.path))
+            accept = f"Compare the fingerprint with the server's own, then accept it: {make}echo {line} >> {path}\n"
+            remedy = accept + remedy
+        what = f"{self._whose} is not known: {key.get_name()} {key.fingerprint}"
+        return ConnectionFailed(what, code="host-key-unknown", remedy=remedy)
 
-class KeepUnknownKey:
-    """Accepts the key of a host that was never seen, and keeps it, so that a change is noticed.
-
-    Args:
-        name: under which known_hosts has it from then on.
-        path: of that file.
-    """
-
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.path = name, path
-
-    def missing_host_key(self, _client: Any, _hostname: str, key: Any) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        line = line_for(self.name, key, self.path)
-        with self.path.open("a", encoding="utf-8") as file:
+    def _keep(self, path: Path, offered: Key) -> None:
+        """So that a change is noticed."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        line = self._line(path, offered)
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
-
-def line_for(name: str, key: Any, path: Path) -> str:
-    """The line of a key in known_hosts, after a newline that the file lacks at its end."""
-    before = path.read_bytes() if path.is_file() else b""
-    newline = "\n" if before and not before.endswith(b"\n") else ""
-    return f"{newline}{name} {key.get_name()} {key.get_base64()}"
+    def _line(self, path: Path, offered: Key) -> str:
+        """The line of a key in known_hosts, after a newline that the file lacks at its end."""
+        before = path.read_bytes() if path.is_file() else b""
+        newline = "\n" if before and not before.endswith(b"\n") else ""
+        return f"{newline}{self.name} {offered.text}"

@@ -6,10 +6,12 @@ import contextlib
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors.kinds import ConnectionFailed, DeployError, Interrupted
+from ..errors.kinds import TAIL, ConnectionFailed, DeployError, Interrupted
 from ..errors.redaction import remember
 from ..project.secret_files import secrets_at_hand, secrets_of
 from ..project.settings import Settings
@@ -251,11 +253,15 @@ class Remote:
 
     def _first_answer(self) -> wire.Welcome | wire.Refusal:
         """The agent's, which asks for the package of programs before if the server does not have it."""
-        read = 0
+        read, others = 0, deque[str](maxlen=TAIL)
         while read < LONGEST_LINE:
-            line = self.channel.line()
+            try:
+                line = self.channel.line()
+            except ConnectionFailed as error:  # what it said instead tells why
+                error.output = error.output or tuple(others)
+                raise
             read += len(line)
-            _, found, rest = line.partition(GREETING)
+            before, found, rest = line.partition(GREETING)
             if found:
                 try:
                     answer = as_welcome(self.channel.parsed(found + rest))
@@ -265,18 +271,28 @@ class Remote:
                     return answer
                 with self.channel.errors():
                     self.channel.send(packed())
+            elif before.strip():
+                others.append(before.decode("utf-8", "replace").rstrip())
             if not line:
-                raise self._did_not_start()
+                raise self._did_not_start(others)
         raise self.channel.unlike_an_agent("it only prints something else")
 
-    def _did_not_start(self) -> DeployError:
+    def _did_not_start(self, printed: Sequence[str]) -> DeployError:
+        """The error for a program that has ended and was no agent, in its own words."""
         with self.channel.errors():
-            status, output = self.channel.ended()
-        if status == 127:
+            status, complaints = self.channel.ended()
+        output = [*printed, *complaints]
+        lacks_python = status == 127 and any(PurePosixPath(self.settings.python).name in line for line in complaints)
+        if lacks_python:
             what = f"the server has no {self.settings.python} (settings: python)"
             return DeployError(what, code="no-python", host=self.host, output=output)
-        what = f"the djdeploy agent ended at once (exit {status})"
-        return ConnectionFailed(what, code="agent-failed", host=self.host, output=output)
+        end = f"exit {status}" if status >= 0 else "without an exit status"
+        is_pythons = any(line.startswith(("Traceback", "SyntaxError", "Fatal Python")) for line in complaints)
+        if is_pythons or not output:
+            what = f"the djdeploy agent ended at once ({end})"
+            return ConnectionFailed(what, code="agent-failed", host=self.host, output=output)
+        what = f"the account {self.connection.user} ran something else than the djdeploy agent, which ended ({end})"
+        return ConnectionFailed(what, code="login-refused", host=self.host, output=output)
 
 
 def as_message(step: Step, env: Mapping[str, str]) -> wire.StepOrder:

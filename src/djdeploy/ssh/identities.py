@@ -1,0 +1,197 @@
+"""Which keys are offered to a host, in the order in which ssh offers them, and what came of it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paramiko import AgentKey, Message, PKey, SSHException
+from paramiko.agent import AgentSSH
+from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, OnDiskPrivateKey, Password
+from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException
+
+from .openssh import DEFAULT_KEYS, Options
+
+OF_AUTHENTICATION = ("allow_agent", "key_filename", "look_for_keys", "passphrase", "password", "pkey")
+"""What Fabric's `connect_kwargs` may say about it."""
+
+
+class Identities(AuthStrategy):  # type: ignore[misc]
+    """Keys of the agent that ssh_config names, then its other keys, then the files; last a password that was given.
+
+    Args:
+        options: ssh's, with the files that were given to Fabric first.
+        given: of `OF_AUTHENTICATION`, what was given to Fabric.
+
+    Attributes:
+        unusable: the keys that cannot be used, each with the reason.
+    """
+
+    def __init__(self, user: str, options: Options, given: Mapping[str, Any]) -> None:
+        super().__init__(ssh_config=None)
+        self.user, self.options, self.given = user, options, given
+        self.unusable: list[str] = []
+
+    def authenticate(self, transport: Any) -> None:
+        """Raises: NotLetIn."""
+        tried, wants_more = [], []
+        said: dict[str, None] = {}
+        self.unusable = []
+        for source in self.get_sources():
+            if not transport.is_active():  # it has had enough
+                break
+            tried.append(name_of(source))
+            try:
+                wants_more = source.authenticate(transport)
+            except SSHException as error:
+                said[str(error)] = None
+                continue
+            if not wants_more:
+                return
+        said |= dict.fromkeys(getattr(transport, "said", ()))
+        said.pop("Authentication failed.", None)
+        if wants_more:
+            said[f"it wants {' and '.join(wants_more)}, too"] = None
+        raise NotLetIn(self.user, tried, self.unusable, [text for text in said if text])
+
+    def get_sources(self) -> Iterator[AuthSource]:
+        if self.given.get("pkey"):
+            yield InMemoryPrivateKey(self.user, self.given["pkey"])
+        with contextlib.closing(self._agent()) as agent:
+            paths = self._paths()
+            named = {public: path for path in paths if (public := public_blob(path))}
+            keys = agent.get_keys()
+            first = [key for key in keys if key.asbytes() in named]
+            others = [] if self.options.get("identitiesonly") == "yes" else [key for key in keys if key not in first]
+            yield from (InMemoryPrivateKey(self.user, key) for key in [*first, *others])
+            held = {named[key.asbytes()] for key in first}
+            for path in paths:
+                if path not in held and (loaded := self._load(path)):
+                    yield OnDiskPrivateKey(self.user, "ssh-config", path, loaded)
+        if self.given.get("password"):
+            yield Password(self.user, lambda: self.given["password"])
+
+    def _agent(self) -> Agent:
+        agent = Agent()
+        path = agent_socket(self.options)
+        if path and self.given.get("allow_agent", True):
+            agent.ask(path)
+        return agent
+
+    def _paths(self) -> Sequence[Path]:
+        """The files of keys that there are. ssh does not mind those that are not there."""
+        lines = self.options.values.get("identityfile", ())
+        if not self.given.get("look_for_keys", True):
+            lines = [line for line in lines if not line.startswith(DEFAULT_KEYS)]
+        paths = [Path(self.options.expanded(line)) for line in lines if line.lower() != "none"]
+        return [path for path in dict.fromkeys(paths) if path.is_file() or path.with_name(f"{path.name}.pub").is_file()]
+
+    def _load(self, path: Path) -> PKey | None:
+        """The private key in a file; None if it cannot be used, which is noted."""
+        try:
+            status = path.stat()
+            if status.st_uid == os.getuid() and status.st_mode & 0o077:
+                raise SSHException("other accounts can read it; ssh ignores it, too: chmod 600")
+            passphrase = self.given.get("passphrase")
+            return PKey.from_path(path, passphrase.encode() if passphrase else None)
+        except FileNotFoundError:  # the private half is in the agent, or nowhere
+            return None
+        except (PasswordRequiredException, TypeError):
+            self.unusable.append(f"{path} has a passphrase: ssh-add {path}")
+        except Exception as error:  # whatever is in that file: the other keys count
+            self.unusable.append(f"{path}: {error}")
+        return None
+
+
+class NotLetIn(AuthenticationException):  # type: ignore[misc]
+    """Nothing that was offered is accepted.
+
+    Args:
+        user: the account.
+        tried: what was offered.
+        unusable: what could not be.
+        said: what the server said to that.
+    """
+
+    def __init__(self, user: str, tried: Sequence[str], unusable: Sequence[str], said: Sequence[str]) -> None:
+        self.tried = tried
+        offered = f"rejected your SSH key for {user}: tried {', '.join(tried)}"
+        what = offered if tried else f"wants an SSH key for {user}, and you have none to offer"
+        super().__init__("; ".join([what, *unusable, *said]))
+
+
+class Agent(AgentSSH):  # type: ignore[misc]
+    """An agent that may have another address than `SSH_AUTH_SOCK`. Without one it has no keys."""
+
+    def ask(self, path: str) -> None:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+            self._connect(connection)
+        except (OSError, SSHException):
+            connection.close()
+
+    def close(self) -> None:
+        self._close()
+
+
+def agent_socket(options: Options) -> str:
+    """Where the agent listens that is to be asked; empty if none is."""
+    said = options.get("identityagent", "SSH_AUTH_SOCK")
+    if said.lower() == "none":
+        return ""
+    if said == "SSH_AUTH_SOCK":
+        return os.environ.get(said, "")
+    if said.startswith("$") and not said.startswith("${"):
+        return os.environ.get(said[1:], "")
+    return options.expanded(said)
+
+
+def answers(path: str) -> bool:
+    """Whether an agent listens there."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        return bool(path)
+    return False
+
+
+def key_files(given: Mapping[str, Any]) -> Sequence[str]:
+    files = given.get("key_filename") or []
+    return [files] if isinstance(files, str) else [str(file) for file in files]
+
+
+def public_blob(path: Path) -> bytes:
+    """The public half of the key in a file, which may be in another beside it; empty if it cannot be read."""
+    for file in (path.with_name(f"{path.name}.pub"), path):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            text = file.read_text("ascii", "strict")
+            if not text.startswith("-----"):
+                return base64.b64decode(text.split()[1])
+            return of_private(base64.b64decode("".join(text.splitlines()[1:-1])))
+    return b""
+
+
+def of_private(data: bytes) -> bytes:
+    """The public half, which stands in a private file of OpenSSH also if that has a passphrase."""
+    if not data.startswith(b"openssh-key-v1\0"):
+        raise ValueError
+    message = Message(data[len(b"openssh-key-v1\0") :])
+    for _ in ("cipher", "kdf", "its options"):
+        message.get_string()
+    message.get_int()
+    return bytes(message.get_string())
+
+
+def name_of(source: AuthSource) -> str:
+    """A key or a password that was tried, in words."""
+    if isinstance(source, OnDiskPrivateKey):
+        return str(source.path)
+    key = getattr(source, "pkey", None)
+    if isinstance(key, AgentKey):
+        return f"{key.comment or key.fingerprint} of the agent"
+    return "the password" if isinstance(source, Password) else "the key"
