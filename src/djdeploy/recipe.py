@@ -243,7 +243,7 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 @background
 @emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
-    """Start the new release's own server on a private socket and ask it"""
+    """Try the new release's own server on a private socket, and its configuration"""
     asked = ask_gunicorn(d, str(d.layout.home))
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
         return asked

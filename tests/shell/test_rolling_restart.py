@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -328,6 +330,27 @@ def test_a_server_that_runs_on_after_term_is_killed_with_its_workers(home: Home)
     assert "has not ended within its 1 s, so what it still does is cut off" in restarted.output
     assert "is killed" in restarted.output
     assert all(Path(f"/proc/{pid}/cwd").readlink() == home.path / "r2/repository" for pid in home.left())
+
+
+@pytest.mark.slow
+def test_a_request_may_take_as_long_as_gunicorns_own_configuration_says(home: Home) -> None:
+    process = web(free_port(), command="gunicorn site_of:application --threads 9 --timeout 120")
+    port = int(str(process.bind).rpartition(":")[2])
+    body = f'''if environ["QUERY_STRING"]:
+        open(f"{home.root}/asked-{{id(environ)}}-{{os.getpid()}}", "w").close()
+        time.sleep(42)'''
+    for name in ("r1", "r2"):
+        path = home.release(name, process, body=body)
+        (path / "repository/gunicorn.conf.py").write_text("graceful_timeout = 60")
+    home.switch("r1")
+    home.supervise_printed(process)
+    wait_until("r1 to serve", lambda: answers(port) == "r1")
+    assert home.restart("r1").status == 0
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(urlopen, f"{url(port)}?slowly", timeout=100) for _ in range(4)]
+        wait_until("all to be asked", lambda: len(list(home.root.glob("asked-*"))) == 4)
+        assert home.deploy("r2").status == 0
+        assert {answer.result().read() for answer in asked} == {b"r1"}
 
 
 # --- pid files --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,18 @@ def test_a_release_is_tried_behind_whatever_becomes_its_server(home: Home) -> No
     assert tried(home, process, more=more)[1].startswith("web answered / with 200 in ")
 
 
+@pytest.mark.parametrize("command", ["timeout 60 gunicorn site_of:application", "./serve.sh"])
+def test_what_waits_for_gunicorn_instead_of_becoming_it_is_refused_at_once(home: Home, command: str) -> None:
+    process = web(free_port(), command=command, server="gunicorn")
+    script = home.release("new", process) / "repository/serve.sh"
+    script.write_text("#!/bin/sh\ngunicorn site_of:application\necho ended\n")
+    script.chmod(0o755)
+    done = home.run("smoke_test", "new")
+    assert done.status == 1
+    assert "its command starts Gunicorn as another process, and must become it" in done.output
+    assert home.left() == []
+
+
 BROKEN = {
     "import missing_module": "No module named 'missing_module'",
     "import os; os._exit(3)": "its server exits",

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Collection
 
-TRIES = 16  # connections that others may accept, one after the other, before we give up for now
+TRIES = 8  # connections that others may accept, one after the other, before we give up for now
 POLL = 0.01  # seconds between two looks at a connection that nobody has accepted
 
 SOCK_DIAG, BY_FAMILY, HEADER = 4, 20, 16  # linux/netlink.h, linux/sock_diag.h

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SECONDS = 20  # for Gunicorn to read its configuration
 LAST = "wsgi_app"  # the last that it prints; then it imports the project, which takes long and is not wanted
+DEFAULT_BIND = "['127.0.0.1:8000']"
 UNSET = ("", "None", "[]", "False")
 ASKED = "asked"  # the number of the instance that it seems to be: a path may be made of it
 
@@ -107,16 +108,17 @@ def stop_seconds(home: str, release: str | None, process: Table) -> float:
 def problems(home: str, process: Table, known: Table) -> Iterator[tuple[bool, str]]:
     """What its configuration says against running here: whether it cannot, and why."""
     several = (process.get("instances") or 1) > 1 and ASKED not in known.get("pidfile", "")
+    options = servers.options(launch.ServerCommand.parse(process["command"]).server)  # of which others warn
 
     def says(name: str) -> bool:
         return known.get(name, "") not in UNSET
 
     if says("daemon"):
         yield True, "daemon = True: Supervisor loses such a server and starts it for ever. Remove it"
-    if says("pidfile"):
+    if says("pidfile") and (several or not options & {"-p", "--pid"}):
         why = "only one of its instances can start then" if several else "a stale file keeps Gunicorn from starting"
         yield several, f"pidfile = {known['pidfile']}: {why}. Remove it: djdeploy writes pid files of its own"
-    if process.get("bind") and says("bind") and known["bind"] != "['127.0.0.1:8000']":  # which is the default
+    if process.get("bind") and known.get("bind") not in (*UNSET, DEFAULT_BIND, None) and not options & {"-b", "--bind"}:
         yield False, f"bind = {known['bind']} has no effect: it listens on `bind` of djdeploy's settings"
     graceful = graceful_timeout(known)
     if graceful and graceful > servers.stop_seconds(process):

@@ -212,6 +212,8 @@ class Try:
         """Whether it still lives, and its worker."""
         if not self.server.lives():
             raise Failed(f"its server exits {time.monotonic() - self.server.began:.1f} s after its start")
+        if not self.right and starts_another(self.server.pid):
+            raise Failed("its command starts Gunicorn as another process, and must become it: by exec, or without it")
         now = self.server.workers()
         self.lost += len(self.workers - now)
         self.workers = now
@@ -230,6 +232,17 @@ class Try:
             self.wrong_since = self.wrong_since or time.monotonic()
             if time.monotonic() - self.wrong_since > self.server.waits.smoke_wrong_answers:
                 raise Failed(answer.why, code=answer.code or "smoke-test")
+
+
+def starts_another(pid: int) -> bool:
+    """Whether what was started waits for Gunicorn instead of becoming it, which then gets no sockets and no signals."""
+    known = proc.process(pid)
+    own = proc.link(f"/proc/{pid}/exe")
+    for other in proc.family(known) - {pid} if known else ():
+        exe, words = proc.link(f"/proc/{other}/exe"), proc.command_of(other)
+        if exe and exe != own and launch.ServerCommand(words).gunicorn in (0, 1):
+            return True
+    return False
 
 
 def smoke(home: str, release: str, waits: Durations) -> int:
