@@ -31,13 +31,26 @@ from .script.fragments import (
     set_current_back,
     set_link,
     set_previous_if_possible,
+    start_and_ask,
     stop,
     synced,
     write_runtime,
 )
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
-from .script.steps import Step, StepDefinition, background, define, emits, group, join, once, runs, runs_for
+from .script.steps import (
+    Step,
+    StepDefinition,
+    also_called,
+    background,
+    define,
+    emits,
+    group,
+    join,
+    once,
+    runs,
+    runs_for,
+)
 from .server.installers import Uv
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
@@ -72,6 +85,7 @@ __all__ = [
     "restart_processes",
     "run_build_steps",
     "smoke_test",
+    "smoke_test_migrated",
     "switch_links",
 ]
 
@@ -244,10 +258,8 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 @emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
     """Try the new release's own server on a private socket, and its configuration"""
-    asked = ask_gunicorn(d, str(d.layout.home))
-    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
-        return asked
-    return [*asked, sh("{p} {home} {release}", p=d.program("smoke_test"), home=d.layout.home, release=d.release)]
+    # The first release has no tables before its migrations: it is tested after them, and serves nobody until then.
+    return [*ask_gunicorn(d, str(d.layout.home)), *(start_and_ask(d) if d.snapshot.current else [])]
 
 
 @group(arrange=compile_while_collecting)
@@ -283,6 +295,13 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
 def migrate_database(settings: Settings) -> Sequence[StepDefinition]:
     """Run the migrations, and the management commands that come after them"""
     return [manage_step(command) for command in settings.manage_steps[len(before_migrate(settings.manage_steps)) :]]
+
+
+@also_called("smoke_test")
+@emits("smoke_tested")
+def smoke_test_migrated(d: Deployment) -> Sequence[Shell]:
+    """Try the first release's own server on a private socket, now that its tables are there"""
+    return [] if d.snapshot.current else start_and_ask(d)
 
 
 @once
@@ -413,7 +432,7 @@ DEPLOY = Recipe(
         mark_ready,
     ),
     # The old code still serves, on the new schema: additive migrations only, on one host.
-    migrate=(migrate_database,),
+    migrate=(migrate_database, smoke_test_migrated),
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
     publish=(switch_links, restart_processes, mark_published),
     # A failure here is a warning.

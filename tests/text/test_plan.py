@@ -109,6 +109,16 @@ def test_a_bad_release_never_becomes_previous() -> None:
     assert "previous" not in text([Step("", "", tuple(switch_links(deployment(snapshot=Snapshot.parse(facts)))))])
 
 
+def test_the_first_release_is_tested_after_its_migrations_and_skipped_by_the_same_name() -> None:
+    web = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", instances=2, health="/")
+    live = deployment(replace(SETTINGS, processes=[web]))
+    first = replace(live, snapshot=replace(live.snapshot, current=None))
+    for d, where in ((live, [BUILD]), (first, [MIGRATE])):
+        assert [stage for stage in (BUILD, MIGRATE) if " smoke_test " in text(DEPLOY.plan(stage, d))] == where
+        skip = DEPLOY.expanded(d.settings).named(["smoke_test"], "--skip")
+        assert not any(" smoke_test " in text(DEPLOY.plan(stage, d, skip)) for stage in (BUILD, MIGRATE))
+
+
 def test_management_commands_run_in_the_order_of_the_settings() -> None:
     settings = replace(SETTINGS, manage_steps=["collectstatic --noinput", "migrate", "clear_cache"])
     assert names(DEPLOY.plan(BUILD, deployment(settings)))[-3:-1] == ["guard_migrations", "collect_static"]

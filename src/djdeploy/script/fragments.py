@@ -248,6 +248,13 @@ fi""",
     )
 
 
+def start_and_ask(d: Deployment) -> Sequence[Shell]:
+    """Starts the release's own server where no user can meet it, and asks it."""
+    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
+        return []
+    return [sh("{p} {home} {release}", p=d.program("smoke_test"), home=d.layout.home, release=d.release)]
+
+
 def set_link(d: Deployment, name: str, target: str, make: Shell | None = None) -> Shell:
     """Replaces a link by a rename, at no instant of which it is missing, and reads it back.
 

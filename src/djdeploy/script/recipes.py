@@ -108,11 +108,18 @@ class Recipe:
             entries = self.entries(stage)
             places = [i for i, each in enumerate(entries) if is_entry(each, edit.anchor)]
             if places:
-                changed: Any = {stage.name: tuple(around(entries, places, edit))}
-                return replace(self, **changed)
+                rest: Any = {} if edit.keeps else self._without(edit.anchor)
+                return replace(self, **rest | {stage.name: tuple(around(entries, places, edit))})
         if isinstance(edit.anchor, str) or any(is_entry(new, edit.anchor) for e in self.edits for new in e.new):
             return replace(self, edits=(*self.edits, edit))
         raise unknown([edit.anchor], [each.name for stage in (*STAGES, ON_FAILURE) for each in self.entries(stage)])
+
+    def _without(self, anchor: Anchor) -> Mapping[str, Sequence[StepDefinition | Group]]:
+        """The stages without a step, which may stand in two of them: the smoke test does."""
+        return {
+            stage.name: tuple(each for each in self.entries(stage) if not is_entry(each, anchor))
+            for stage in (*STAGES, ON_FAILURE)
+        }
 
     # --- with the settings
 

@@ -201,6 +201,11 @@ def runs_for(brought: Callable[[Deployment], Source | Installer]) -> Callable[[S
     return lambda step: replace(define(step), programs=lambda d: programs_of(brought(d)))
 
 
+def also_called(*names: str) -> Callable[[StepLike], StepDefinition]:
+    """The step, with other names by which `--skip` leaves it out."""
+    return lambda step: replace(define(step), aliases=names)
+
+
 def emits(*names: str) -> Callable[[StepLike], StepDefinition]:
     """The step, with the names of what its programs send to the client, for those who read of it."""
     return lambda step: replace(define(step), emits=names)
