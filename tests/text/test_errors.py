@@ -83,6 +83,69 @@ MET: Sequence[tuple[Sequence[str], str, str]] = (  # what users have seen, in th
     (DJANGO, "django.db.utils.OperationalError: no such table: notes_note", "table-missing"),
     (DJANGO, "django.db.utils.ProgrammingError: (1146, \"Table 'demo.notes_note' doesn't exist\")", "table-missing"),
     (DJANGO, "ValueError: Missing staticfiles manifest entry for 'notes/notes.css'", "static-manifest"),
+    (
+        INSTALL,
+        "ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements",
+        "hashes",
+    ),
+    (INSTALL, "error: Hash-checking is required, but no trusted hash was provided for: `six`", "hashes"),
+    (
+        INSTALL,
+        "error: In `--require-hashes` mode, all requirements must have a hash, but none were provided for: six==1",
+        "hashes",
+    ),
+    (
+        INSTALL,
+        "error: Hash-checking is required, but no trusted hash was provided for: `setuptools`",
+        "unsafe-packages",
+    ),
+    (
+        INSTALL,
+        "ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:\n"
+        "    setuptools>=40 from https://files/setuptools-69.whl (from gunicorn==20.1.0->-r requirements.txt (line 1))",
+        "unsafe-packages",
+    ),
+    (
+        INSTALL,
+        "error: In `--require-hashes` mode, all requirements must have their versions pinned with `==`, but found: "
+        "setuptools>=40",
+        "unsafe-packages",
+    ),
+    (
+        INSTALL,
+        "(If you did not enable --require-hashes manually, note that it turns on automatically when any package has a "
+        "hash.)\n    setuptools==69.0 --hash=sha256:aa",
+        "unsafe-packages",
+    ),
+    (
+        INSTALL,
+        "error: No solution found when resolving dependencies\nhint: `x` was found on https://a/, but not at the "
+        "requested version (x==1.5). If all indexes are equally trusted, use `--index-strategy unsafe-best-match`",
+        "index-order",
+    ),
+    (INSTALL, "ERROR: Package 'x' requires a different Python: 3.11.7 not in '>=3.12'", "other-python-needed"),
+    (
+        INSTALL,
+        "ERROR: Ignored the following versions that require a different python version: 6.0 Requires-Python >=3.12\n"
+        "ERROR: No matching distribution found for django==6.0",
+        "other-python-needed",
+    ),
+    (
+        INSTALL,
+        "error: No solution found when resolving dependencies\n  cause: Because the current Python version (3.11.7) "
+        "does not satisfy Python>=3.12 and django==6.0 depends on Python>=3.12",
+        "other-python-needed",
+    ),
+    (INSTALL, "      error: command 'gcc' failed: No such file or directory", "no-compiler"),
+    (INSTALL, "unable to execute 'x86_64-linux-gnu-gcc': No such file or directory", "no-compiler"),
+    (INSTALL, "  error: can't find Rust compiler", "no-compiler"),
+    (INSTALL, "psycopg.c:1:10: fatal error: Python.h: No such file or directory\n", "no-python-headers"),
+    (INSTALL, "      src/x.c:22:10: fatal error: ffi.h: No such file or directory", "no-headers"),
+    (INSTALL, "Error: pg_config executable not found.", "no-headers"),
+    (INSTALL, "Exception: Can not find valid pkg-config name.", "no-headers"),
+    (DJANGO, "ModuleNotFoundError: No module named 'django'", "no-django"),
+    (DJANGO, "ImportError: Couldn't import Django. Are you sure it's installed", "no-django"),
+    (DJANGO, "ModuleNotFoundError: No module named 'environ'", "module-missing"),
     (DJANGO, "python: can't open file '/srv/www/demo/r2/repository/manage.py': [Errno 2] No such file", "no-manage"),
     (DJANGO, "/bin/sh: 3: cd: can't cd to /srv/www/demo/r2/repository/src", "no-manage"),
     (DJANGO, "bash: line 3: cd: /srv/www/demo/r2/repository/src: No such file or directory", "no-manage"),

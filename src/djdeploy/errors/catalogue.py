@@ -248,9 +248,55 @@ THE_ENVIRONMENT = {
         "Compile the whole lock file with hashes, commit it, and deploy again: "
         "pip-compile --generate-hashes requirements.in",
     ),
+    "unsafe-packages": Entry(
+        "A package of the lock file needs setuptools or pip, which pip-compile leaves out, since it takes them for "
+        "unsafe to pin. With hashes everything must be pinned.",
+        "Compile the lock file with them, commit it, and deploy again: "
+        "pip-compile --generate-hashes --allow-unsafe requirements.in",
+    ),
+    "index-order": Entry(
+        "uv takes a package from the first index that has any version of it, so that nobody can put a package of the "
+        "same name on another one. This version is on a later index.",
+        'If you trust all of these indexes alike, in the fabfile: env={"UV_INDEX_STRATEGY": "unsafe-best-match"}. '
+        "Otherwise list the index that shall have it first.",
+    ),
+    "other-python-needed": Entry(
+        "A package of the lock file does not work with the Python that `python` names on the server: the lock file was "
+        "compiled for another.",
+        "Name the Python that it was compiled for (settings: python); or compile it with the server's version, commit "
+        "it, and deploy again: uv pip compile --python-version VERSION requirements.in -o requirements.txt",
+    ),
+    "no-compiler": Entry(
+        "A package has no wheel for this server and its Python, so it is built from source, and the server has no "
+        "compiler.",
+        "As root on the server: apt-get install -y build-essential python3-dev. For a package in Rust: cargo. Or pin a "
+        "version that has a wheel.",
+    ),
+    "no-python-headers": Entry(
+        "A package has no wheel for this server and its Python, so it is built from source, and Python's headers are "
+        "missing.",
+        "As root on the server: apt-get install -y python3-dev (for a Python with a version of its own: "
+        "pythonVERSION-dev). Or pin a version that has a wheel.",
+    ),
+    "no-headers": Entry(
+        "A package is built from source, and the library that it is for is missing on the server, or its headers are.",
+        "As root on the server, for PostgreSQL: apt-get install -y libpq-dev; for MySQL: "
+        "apt-get install -y default-libmysqlclient-dev pkg-config; for another library, its package that ends in -dev. "
+        "Or pin a version that has a wheel.",
+    ),
 }
 
 DJANGO = {
+    "no-django": Entry(
+        "The lock files do not have Django, so the virtualenv has none.",
+        "Add django to requirements.in, compile, commit, and deploy again: pip-compile requirements.in. If Django is "
+        "in another lock file, name that, too (settings: requirements).",
+    ),
+    "module-missing": Entry(
+        "The code imports a module that is neither in this commit nor in a package of the lock files.",
+        "If it comes with a package, add that to requirements.in: pip-compile requirements.in. If it is your own: git "
+        "status shows whether it was committed.",
+    ),
     "no-manage": Entry(
         "`source_dir` is the folder of the repository that holds manage.py, and this commit has no manage.py there.",
         "Find it: git ls-files '*manage.py'; then set `source_dir` to its folder, such as source_dir=\"src\".",

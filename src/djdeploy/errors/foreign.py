@@ -73,6 +73,39 @@ FOREIGN: tuple[Foreign, ...] = (
         programs=("pip", "python"),
         pattern=r"ensurepip is not\s+available|No module named '?(venv|ensurepip)\b",
     ),
+    # What building a package from source lacks, in the words of compilers, which pip and uv show.
+    Foreign(
+        code="no-python-headers",
+        programs=("pip", "uv"),
+        pattern=r"Python\.h: No such file or directory",
+    ),
+    Foreign(
+        code="no-headers",
+        programs=("pip", "uv"),
+        pattern=r"\.h(pp)?: No such file or directory|pg_config executable not found|mysql_config(:| was) not found"
+        r"|Can not find valid pkg-config name|not found in the pkg-config search path",
+    ),
+    Foreign(
+        code="no-compiler",
+        programs=("pip", "uv"),
+        pattern=r"error: command '[^']*(gcc|g\+\+|clang|cc|c\+\+)' failed: No such file"
+        r"|unable to execute '[^']*(gcc|g\+\+|clang|cc|c\+\+)'|(can't find Rust compiler|Rust, and it is not installed)"
+        r"|Cargo, the Rust package manager, is not installed",
+    ),
+    Foreign(
+        code="other-python-needed",
+        programs=("pip", "uv"),
+        pattern=r"requires? a different [Pp]ython|current Python version \([^)]*\) does not satisfy"
+        r"|no wheels with a matching Python (version|ABI) tag",
+    ),
+    Foreign(code="index-order", programs=("uv",), pattern=r"--index-strategy unsafe-best-match"),
+    # pip-compile leaves these out unless it is told otherwise.
+    Foreign(
+        code="unsafe-packages",
+        programs=("pip", "uv"),
+        pattern=r"(pinned with `?==`?[.,][^:]*:\s*|no trusted hash was provided for: `?|none were provided for: "
+        r"|any package has a hash\.\)\s*)(setuptools|pip|distribute)\b",
+    ),
     Foreign(
         code="requirement-missing",
         programs=("pip", "uv"),
@@ -82,8 +115,10 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign(
         code="hashes",
         programs=("pip", "uv"),
-        pattern=r"In `?--require-hashes`? mode|DO NOT MATCH THE HASHES|Hash mismatch for",
+        pattern=r"[Ii]n `?--require-hashes`? mode|DO NOT MATCH THE HASHES|Hash mismatch for"
+        r"|Hash-checking is (required|enabled)",
     ),
+    Foreign(code="no-django", programs=("django",), pattern=r"No module named '?django'?$|Couldn't import Django"),
     Foreign(code="no-manage", programs=("python",), pattern=r"can't open file '.*manage\.py'"),
     Foreign(
         code="database-unreachable",
@@ -106,6 +141,7 @@ FOREIGN: tuple[Foreign, ...] = (
         programs=("django",),
         pattern=r"can't cd to .*/repository|cd: .*/repository.*: No such file or directory",
     ),
+    Foreign(code="module-missing", programs=("django",), pattern=r"^ModuleNotFoundError: No module named "),
 )
 
 
