@@ -105,6 +105,7 @@ def create_release(d: Deployment) -> Sequence[Shell]:
         sh("mkdir {made}", made=made),
         sh("printf '%s\\n' {text} > {made}/release.json", text=json.dumps(manifest(d), indent=2), made=made),
         write_runtime(d, made),
+        sh("ln -s {name} {made}/{link}", name=d.release, made=made, link=d.target.ready_link.name),
         sh("mv -T {made} {root}", made=made, root=d.target.root),
     ]
 

@@ -198,7 +198,7 @@ done
 @pytest.mark.slow
 def test_the_way_back_needs_no_inode(docker_target: Targets, tmp_path: Path) -> None:
     site = Site(docker_target(disk="900m,nr_inodes=60000"), tmp_path)
-    env = {**site.settings.env, "DATABASE": "/tmp/demo-db"}
+    env = {**site.settings.env, "DATABASE": "/tmp/demo-db"}  # beside it SQLite makes files of its own
     site.settings = replace(site.settings, env=env)
     site.install()
     first = site.deploy()

@@ -110,10 +110,11 @@ def test_a_fault_on_a_later_host_brings_the_first_back_too(live: Site) -> None:
     assert f"The links were put back. The site still runs {first}." in shown
 
 
-def test_a_host_that_dies_while_publishing_is_healed_by_the_next_deploy(live: Site) -> None:
+def test_a_host_that_loses_power_while_publishing_goes_back_alone_and_is_healed_by_the_next_deploy(live: Site) -> None:
     first = live.link("current")
-    live.repository.change_page("Second")
+    live.repository.commit({WSGI: live.repository.read(WSGI) + FAULT})
     live.push()
+    live.write_fabfile(hosts=["target", Host("target2", env={"FAULTY": "1"}), "target3"])
     deploy = live.popen("deploy")
     assert deploy.stdout
     for line in deploy.stdout:
@@ -127,6 +128,7 @@ def test_a_host_that_dies_while_publishing_is_healed_by_the_next_deploy(live: Si
     assert {live.answering("target"), live.answering("target3")} == {first}
     live.targets["target2"].restart()
     live.write_ssh_config()
+    wait_until("the launcher", lambda: live.answering("target2") == live.link("current", "target2") == first, 120)
     live.fab("deploy")
     wait_until("all hosts", lambda: set(live.serving().values()) == links(live), 60)
     assert len(links(live)) == 1

@@ -126,8 +126,14 @@ def test_it_is_left_to_a_deploy_that_is_at_work(home: Path) -> None:
     assert gone_back(home) == "r1"
 
 
-def test_a_full_disk_does_not_keep_it_from_going_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("previous", ["r1", "nowhere"])
+def test_a_full_disk_does_not_keep_it_from_going_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch, previous: str
+) -> None:
     release(home, "r2", "ready", 3)
+    if previous == "nowhere":
+        lead_nowhere(home / "previous")
+        (home / "r1/.link").symlink_to("r1")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -135,6 +141,7 @@ def test_a_full_disk_does_not_keep_it_from_going_back(home: Path, monkeypatch: p
     monkeypatch.setattr(os, "symlink", full)
     monkeypatch.setattr(launch, "write_beside", full)
     assert gone_back(home) == "r1"
+    assert not [path.name for path in home.iterdir() if path.name.startswith(".current")]
 
 
 def test_only_the_first_of_several_instances_goes_back(home: Path) -> None:

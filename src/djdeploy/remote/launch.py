@@ -315,14 +315,17 @@ def nobody_deploys(home: str) -> Iterator[None]:
 
 
 def make_current(home: str, release: str) -> None:
-    """By a rename: of `previous` itself where that names the release, which works also on a disk that is full."""
-    current, previous = (os.path.join(home, name) for name in ("current", "previous"))
-    if os.path.realpath(previous) == release:
-        os.rename(previous, current)
-        return
-    beside = os.path.join(home, f".current-{os.getpid()}")
-    os.symlink(os.path.relpath(release, home), beside)
-    os.rename(beside, current)
+    """By a rename: on a disk that is full, of the link that the release has ready, or of `previous`."""
+    name, beside = os.path.relpath(release, home), os.path.join(home, f".current-{os.getpid()}")
+    previous = os.path.join(home, "previous")
+    try:
+        os.symlink(name, beside)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.rename(os.path.join(release, ".link"), beside)
+        if not os.path.islink(beside) and os.path.realpath(previous) == release:
+            os.rename(previous, beside)
+    os.rename(beside, os.path.join(home, "current"))
 
 
 def note_failure(release: str, why: str) -> None:

@@ -285,28 +285,16 @@ def made_link(d: Deployment, name: str) -> PurePosixPath:
 
 
 def set_current_back(d: Deployment, target: str) -> Shell:
-    """Makes an older release current, if it is not, also where no inode is left: then `previous` gives its own.
-
-    Mostly it names that very release, and a rename is all.
-    """
+    """Makes an older release current, if it is not, also where no inode is left: then by the link that it has ready."""
     make = sh(
-        """\
-{make} || {{
-    if [ "$(readlink {previous})" = {target} ]; then
-        mv -fT {previous} {made}
-    else
-        rm -f {previous}
-        {make}
-    fi
-}}""",
+        "{make} || mv -fT {ready} {made} || {{ rm -f {previous}; {make}; }}",
         make=make_link(d, "current", target),
-        previous=d.layout.home / "previous",
+        ready=d.layout.release(target).ready_link,
         made=made_link(d, "current"),
-        target=target,
+        previous=d.layout.home / "previous",
     )
-    set_it = set_link(d, "current", target, make)
-    link = d.layout.home / "current"
-    return sh('if [ "$(readlink {link})" != {target} ]; then\n{set}\nfi', link=link, target=target, set=set_it)
+    link, switched = d.layout.home / "current", set_link(d, "current", target, make)
+    return sh('if [ "$(readlink {link})" != {target} ]; then\n{set}\nfi', link=link, target=target, set=switched)
 
 
 def set_previous_if_possible(d: Deployment, target: str) -> Shell:

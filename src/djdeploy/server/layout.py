@@ -50,6 +50,11 @@ class ReleasePaths:
     def manifest(self) -> PurePosixPath:
         return self.root / "release.json"
 
+    @property
+    def ready_link(self) -> PurePosixPath:
+        """A link to the release: where no inode is left, it becomes `current` by a rename."""
+        return self.root / ".link"
+
 
 @dataclass(frozen=True)
 class Layout:
