@@ -74,6 +74,7 @@ __all__ = [
     "install_secrets",
     "keep_old_static",
     "link_shared",
+    "look_again",
     "mark_bad",
     "mark_published",
     "mark_ready",
@@ -396,6 +397,13 @@ def forget_old_secrets(d: Deployment) -> Sequence[Shell]:
     return [sh("rm -rf {keep}", keep=kept(d))] if d.secrets else []
 
 
+def look_again(d: Deployment) -> Sequence[Shell]:
+    """Look once more at the processes"""
+    rows = [row for row in d.outputs.get("instances", ()) if row.get("pid")]
+    words = ["{process}:{instance}:{pid}".format(**row) for row in rows]
+    return [sh("{look} {home} {words}", look=d.program("look_again"), home=d.layout.home, words=words)] if words else []
+
+
 @emits("removed", "environments")
 def remove_old_releases(d: Deployment) -> Sequence[Shell]:
     """Remove old releases"""
@@ -437,17 +445,17 @@ DEPLOY = Recipe(
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
     publish=(switch_links, restart_processes, mark_published),
     # A failure here is a warning.
-    finish=(record, forget_old_secrets, remove_old_releases),
+    finish=(record, forget_old_secrets, remove_old_releases, look_again),
 )
 
 ROLLBACK = Recipe(
     build=(check_manager, guard_rollback),
     migrate=(migrate_back,),
     publish=(switch_links, restart_processes, mark_published),
-    finish=(mark_bad, record),
+    finish=(mark_bad, record, look_again),
 )
 
-RESTART = Recipe(publish=(restart_processes,), finish=(record,))
+RESTART = Recipe(publish=(restart_processes,), finish=(record, look_again))
 
 SETUP = Recipe(build=(install_launcher,))
 

@@ -115,7 +115,9 @@ def test_a_process_is_given_utf_8_whatever_supervisors_locale(home: Home, locale
 def test_the_pid_file_is_written_before_the_server_is_there(home: Home) -> None:
     seen = printed(home, worker(), "worker", "0")
     assert home.pid("worker-0") == seen["pid"]
-    assert [path.name for path in (home.path / "run").iterdir() if path.suffix not in (".pid", ".starts")] == []
+    assert [
+        path.name for path in (home.path / "run").iterdir() if path.suffix not in (".pid", ".starts", ".restarts")
+    ] == []
 
 
 def test_a_pid_file_below_current_is_written_inside_the_release(home: Home) -> None:

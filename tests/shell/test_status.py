@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +49,7 @@ def test_what_does_not_run_is_said(home: Home) -> None:
     home.switch("r1")
     row = status(home)["web 0"]
     assert (row["pid"], row["healthy"]) == (None, False)
-    assert row["note"].startswith("not running: ")
+    assert row["note"].startswith("not running, and nothing is seen to start it: ")
 
 
 def test_a_worker_has_no_health(home: Home) -> None:
@@ -58,6 +60,39 @@ def test_a_worker_has_no_health(home: Home) -> None:
     wait_until("the worker", lambda: (home.path / "run/worker-0.pid").exists())
     row = status(home)["worker 0"]
     assert (row["healthy"], row["release"]) == (None, "r1")
+
+
+def test_a_process_that_dies_again_and_again_is_in_a_back_off(home: Home) -> None:
+    home.release("r1", Process("worker", "false"))
+    home.switch("r1")
+    home.supervise_printed(Process("worker", "false"))
+    row = wait_until("a back-off", lambda: backed_off(status(home)["worker 0"]))
+    assert row["pid"] is None
+    assert row["restarts"] >= 1
+    assert "it has died soon after its start " in row["note"]
+    assert "waits for a release" not in row["note"]
+
+
+def backed_off(row: dict[str, Any]) -> dict[str, Any] | None:
+    return row if row["note"].startswith("in a back-off") else None
+
+
+def test_restarts_are_counted_but_for_those_on_purpose(home: Home) -> None:
+    process = Process("worker", "sleep 600")
+    home.release("r1", process)
+    home.switch("r1")
+    home.supervise_printed(process)
+    first = wait_until("the worker", lambda: status(home)["worker 0"]["pid"])
+    assert (status(home)["worker 0"]["restarts"], status(home)["worker 0"]["note"]) == (0, "")
+    os.kill(first, signal.SIGKILL)
+    row = wait_until("another", lambda: another(status(home)["worker 0"], first))
+    assert (row["restarts"], row["note"]) == (1, "has ended and was started again once: fab logs")
+    assert home.restart("r1", "--force").status == 0
+    assert status(home)["worker 0"]["restarts"] == 0
+
+
+def another(row: dict[str, Any], pid: int) -> dict[str, Any] | None:
+    return row if row["pid"] not in (None, pid) else None
 
 
 def test_a_home_without_a_release_has_no_processes(home: Home) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from djdeploy import Process
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.processes import proc
 from djdeploy.remote.processes.proc import Identity
 from tests.shell.homes import Home, a_home
+
+from .program import run
 
 
 @pytest.fixture
@@ -197,6 +200,33 @@ def test_a_home_that_is_a_link_finds_its_processes(home: Home, started: list[sub
     link.symlink_to(home.path)
     sleeper(started, home.path / "r1")
     assert proc.releases_in_use(str(link)) == {"r1"}
+
+
+# --- after publishing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["lives", "has ended", "was replaced", "is somebody else's by now"])
+def test_what_was_ready_is_looked_at_once_more(
+    home: Home, started: list[subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str], what: str
+) -> None:
+    home.release("r2", Process("web", "sleep 600"))
+    home.switch("r2")
+    (home.path / "log/web-0.log").write_text("the queue is gone\n")
+    project = "other" if what == "is somebody else's by now" else "demo"
+    pid = sleeper(started, home.path / "r2/repository", **launched_env(home, project))
+    if what in ("has ended", "was replaced"):
+        started[0].kill()
+        started[0].wait()
+    if what == "was replaced":
+        later = sleeper(started, home.path / "r2/repository", **launched_env(home))
+        (home.path / "run/web-0.pid").write_text(f"{later}\n")
+    ran = run("look_again", str(home.path), f"web:0:{pid}")
+    said = capfd.readouterr().out
+    assert ran.code == (0 if what == "lives" else 1)
+    assert (f"web 0: pid {pid} was ready, and has ended since" in said) == (what != "lives")
+    assert ("the queue is gone" in said) == (what != "lives")
+    if what == "was replaced":
+        assert f"pid {later} has taken its place" in said
 
 
 # --- ending -----------------------------------------------------------------------------------------------------------

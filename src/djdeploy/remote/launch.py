@@ -216,6 +216,15 @@ def count_start(path: str, deaths: int, release: str) -> None:
         write_somehow(path, f"{deaths} {release}\n")
 
 
+def count_restart(instance: Instance, release: str) -> None:
+    """How often it had to be started again in this release, for `fab status`: who ends it on purpose removes the file.
+
+    The other count is of deaths in a row, and forgets a server that lives for a while each time.
+    """
+    path = os.path.join(instance.run, f"{instance.name}.restarts")
+    count_start(path, counted(path, release) + 1, release)
+
+
 def crash_count(path: str, release: str, young: float = YOUNG) -> int:
     """How often in a row this release has died young, this time included."""
     with contextlib.suppress(OSError):
@@ -634,6 +643,7 @@ def become(instance: Instance, with_socket: bool) -> NoReturn:
     launch = wait_for_release(instance)
     while not back_off(instance, launch):
         launch = wait_for_release(instance)
+    count_restart(instance, launch.release)
     say_pid(instance, launch)  # before anything can fail: a deploy that waits for us sees who died
     log(instance, f"starts {os.path.basename(launch.release)}")
     made = environment(launch, instance.home, instance.number, dict(os.environ))

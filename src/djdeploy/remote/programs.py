@@ -18,6 +18,7 @@ PROGRAMS = {
     "gunicorn": "processes.gunicorn",  # asks Gunicorn for its configuration, and records it
     "launcher": "launcher",  # installs what Supervisor runs
     "environment": "release.environment",  # finishes an environment, or copies it for a build
+    "look_again": "processes.look_again",  # looks once more at what was ready when publishing ended
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy

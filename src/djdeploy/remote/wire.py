@@ -334,6 +334,7 @@ class ProcessStatus(StatusBasics, total=False):
     """What an instance really is."""
 
     uptime: int
+    restarts: int  # since it was deployed, or restarted on purpose
     latency_ms: float
 
 

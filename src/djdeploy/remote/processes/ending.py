@@ -16,6 +16,7 @@ def end(instance: Instance, found: Found, waits: Durations) -> None:
     stop_seconds = gunicorn.stop_seconds(instance.home, found.release, instance.process)
     with proc.Handle(found.process) as server, Nudge(found.pid) as supervisor:
         workers = [proc.Handle(worker) for worker in proc.children(found.process)]
+        instance.forget_restarts()
         server.signal(signal.SIGTERM)
         if not server.gone(stop_seconds):
             note(

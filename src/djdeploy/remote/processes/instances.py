@@ -126,13 +126,22 @@ class Instance(NamedTuple):
 
     def starts(self, release: str) -> int:
         """How often in a row a release has died young here, by our launcher's count."""
-        path = os.path.join(self.home, "run", f"{self.name}.starts")
-        return max(0, launch.counted(path, os.path.join(self.home, release)))
+        return max(0, launch.counted(self._file("starts"), os.path.join(self.home, release)))
+
+    def restarts(self, release: str) -> int:
+        """How often it had to be started again since this release was published here, or was restarted on purpose."""
+        return max(0, launch.counted(self._file("restarts"), os.path.join(self.home, release)))
+
+    def forget_restarts(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._file("restarts"))
+
+    def _file(self, ending: str) -> str:
+        return os.path.join(self.home, "run", f"{self.name}.{ending}")
 
     def was_started_in(self, release: str) -> bool:
         """Whether the last start here was one of this release, by our launcher's word."""
-        path = os.path.join(self.home, "run", f"{self.name}.starts")
-        return launch.counted(path, os.path.join(self.home, release)) >= 0
+        return launch.counted(self._file("starts"), os.path.join(self.home, release)) >= 0
 
     @property
     def log(self) -> str:
