@@ -150,3 +150,19 @@ def test_a_fabfile_that_cannot_be_read_is_no_traceback(fab: Fab, tmp_path: Path,
     assert "Traceback" not in done.stderr
     assert done.stderr.endswith("More: fab explain fabfile\n")
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ForwardAgent /run/agent", "ForwardAgent $SSH_AUTH_SOCK", "ConnectTimeout 1m", "Match tagged x", 'Host "x'],
+)
+def test_what_paramiko_cannot_read_of_ssh_config_is_no_traceback(fab: Fab, tmp_path: Path, line: str) -> None:
+    (tmp_path / "config").write_text(f"Host web1.invalid\n{line}\n")
+
+    ran = fab("-S", "config", "supervisor-conf")
+
+    assert (ran.code, "Traceback" in ran.said) == (0, False)
+
+
+def test_an_ssh_config_that_is_not_there_is_named(fab: Fab) -> None:
+    assert "nowhere: No such file or directory" in fab("-S", "nowhere", "status").said

@@ -23,6 +23,7 @@ from invoke.util import enable_logging
 
 from ..errors import SettingsError, catalogue
 from ..project.values import nearest
+from ..ssh.forgiving import forgive
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -48,6 +49,7 @@ def explain_mistakes(program: Program) -> None:
             print(text)
             raise Exit
     vars(program)["parse_tasks"] = partial(parse_tasks, program, program.parse_tasks)
+    vars(program)["update_config"] = partial(update_config, program, program.update_config)
     sys.excepthook = partial(explain_exception, program, sys.excepthook)
 
 
@@ -90,6 +92,15 @@ def parse_tasks(program: Program, parse: Callable[[], None]) -> None:
             raise mistake(None, f"--{name} is an option of fab, and must stand before the tasks: fab --{name}{value}")
     if late["debug"].got_value:
         enable_logging()
+
+
+def update_config(program: Program, update: Callable[[], None]) -> None:
+    """Fabric's own `update_config`, which reads ssh_config."""
+    forgive(program.config)
+    try:
+        update()
+    except FileNotFoundError as error:
+        raise mistake(None, f"{error.filename}: {error.strerror}") from None
 
 
 def check_value(program: Program, context: ParserContext) -> None:
