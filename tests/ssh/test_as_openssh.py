@@ -55,6 +55,8 @@ class Account(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self.offered.append(key.public_data)
+        if username == "expired":
+            raise asyncssh.DisconnectError(asyncssh.DISC_ILLEGAL_USER_NAME, "Your account has expired")
         return username == "deploy" and key.public_data == self.person.public_data
 
     def connection_requested(self, *_: object) -> bool:
@@ -460,6 +462,17 @@ def test_an_account_that_cannot_log_in_tells_why_in_its_own_words(
     assert (error.error_code, error.exit_code) == (code, exit_code)
     assert words in error.message
     assert ("apt-get" in error.message) == (code == "no-python")
+
+
+def test_a_server_that_hangs_up_is_quoted(client: Client) -> None:
+    client.writes("Host web1\n User expired")
+
+    error = client.refused()
+
+    assert error.error_code == "login-refused"
+    assert "the server does not let expired in, who offered" in error.what
+    assert "; Your account has expired" in error.what
+    assert "transport" not in error.what
 
 
 def test_an_agent_that_is_to_be_forwarded_is_missed_before_anything_begins(client: Client) -> None:

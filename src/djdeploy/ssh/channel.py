@@ -122,8 +122,13 @@ class Channel:
 
     def ended(self) -> tuple[int, list[str]]:
         """The exit status of a program that has closed its output, and what it said on standard error."""
-        status = int(self._channel.recv_exit_status())
-        return status, self._channel.recv_stderr(4000).decode("utf-8", "replace").splitlines()
+        return int(self._channel.recv_exit_status()), self.complaints()
+
+    def complaints(self) -> list[str]:
+        """What the program has said on standard error; of one that has not ended, what has arrived of it."""
+        if not self._channel.exit_status_ready() and not self._channel.recv_stderr_ready():
+            return []
+        return str(self._channel.recv_stderr(4000).decode("utf-8", "replace")).splitlines()
 
     def read_to_end(self, seconds: float) -> None:
         """Until the program has ended, whatever it says meanwhile; no longer than this."""

@@ -28,7 +28,8 @@ def failed(error: Exception, host: str, hop: Hop | None) -> ConnectionFailed:
         port = f"-p {hop.connection.port} " if hop.connection.port != 22 else ""
         lists = "" if getattr(error, "tried", True) else "List your keys: ssh-add -l\n"
         remedy = f"{lists}Try: ssh {port}{hop.connection.user}@{hop.connection.host}"
-        return ConnectionFailed(f"{where} {error}", code="key-refused", host=host, remedy=remedy)
+        code = "login-refused" if getattr(error, "hung_up", False) else "key-refused"
+        return ConnectionFailed(f"{where} {error}", code=code, host=host, remedy=remedy)
     if hop and isinstance(error, socket.gaierror):
         what = (
             f"the name {hop.connection.host} {'of a jump host ' if is_jump else ''}cannot be resolved: {error.strerror}"

@@ -53,11 +53,13 @@ class Identities(AuthStrategy):  # type: ignore[misc]
                 continue
             if not wants_more:
                 return
-        said |= dict.fromkeys(getattr(transport, "said", ()))
+        own_words = list(dict.fromkeys(filter(None, getattr(transport, "said", ()))))
+        if own_words and not transport.is_active():  # it hung up, perhaps on a key that it knows
+            raise NotLetIn(self.user, tried, [], own_words, hung_up=True)
         said.pop("Authentication failed.", None)
         if wants_more:
             said[f"it wants {' and '.join(wants_more)}, too"] = None
-        raise NotLetIn(self.user, tried, self.unusable, [text for text in said if text])
+        raise NotLetIn(self.user, tried, self.unusable, [*said, *own_words])
 
     def get_sources(self) -> Iterator[AuthSource]:
         if self.given.get("pkey"):
@@ -116,12 +118,18 @@ class NotLetIn(AuthenticationException):  # type: ignore[misc]
         tried: what was offered.
         unusable: what could not be.
         said: what the server said to that.
+        hung_up: whether it broke off then.
     """
 
-    def __init__(self, user: str, tried: Sequence[str], unusable: Sequence[str], said: Sequence[str]) -> None:
-        self.tried = tried
-        offered = f"rejected your SSH key for {user}: tried {', '.join(tried)}"
-        what = offered if tried else f"wants an SSH key for {user}, and you have none to offer"
+    def __init__(
+        self, user: str, tried: Sequence[str], unusable: Sequence[str], said: Sequence[str], *, hung_up: bool = False
+    ) -> None:
+        self.tried, self.hung_up = tried, hung_up
+        what = f"rejected your SSH key for {user}: tried {', '.join(tried)}"
+        if hung_up:
+            what = f"does not let {user} in, who offered {', '.join(tried)}"
+        elif not tried:
+            what = f"wants an SSH key for {user}, and you have none to offer"
         super().__init__("; ".join([what, *unusable, *said]))
 
 

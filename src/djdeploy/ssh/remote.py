@@ -258,7 +258,7 @@ class Remote:
             try:
                 line = self.channel.line()
             except ConnectionFailed as error:  # what it said instead tells why
-                error.output = error.output or tuple(others)
+                error.output = error.output or (*others, *self.channel.complaints())
                 raise
             read += len(line)
             before, found, rest = line.partition(GREETING)
