@@ -27,7 +27,7 @@ def main() -> int:
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
     shutil.copy(ROOT / "docs/site/conf.py", SOURCE)
-    for image in (ROOT / "docs").glob("*.svg"):
+    for image in (ROOT / "docs").rglob("*.svg"):
         shutil.copy(image, SOURCE)
     for path, name in PAGES.items():
         (SOURCE / name).write_text(for_the_site(path))

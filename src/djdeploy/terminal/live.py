@@ -29,8 +29,9 @@ CLOCK = 8
 """Columns of a clock, with the gap before it."""
 
 WIDEST_NAME = 20
-TIMES = 66
-"""The column in which the duration of a step ends."""
+
+WIDEST = 80
+"""Columns in which the steps that have ended are shown: a duration far away belongs to no step."""
 
 
 @dataclass
@@ -67,8 +68,9 @@ class TerminalReport(Report):
     def task(self, title: str, hosts: Sequence[str]) -> Iterator[None]:
         from rich.live import Live
 
-        self._show(f"{self.project}: {title}", style="bold", then=f" on {listed(list(hosts), 4)}")
-        self.rows = {host: Row(printable(name)) for host, name in short_names(hosts).items()}
+        names = short_names(hosts)
+        self._show(f"{self.project}: {title}", style="bold", then=f" on {listed(list(names.values()), 4)}")
+        self.rows = {host: Row(printable(name)) for host, name in names.items()}
         self._headline = Headline(title)
         self._live = Live(get_renderable=self.lines, console=self.console, refresh_per_second=TURNS, transient=True)
         with self._live:
@@ -128,9 +130,10 @@ class TerminalReport(Report):
         mark, style = ("✓", "green") if ok else ("✗", "bold red")
         text = Text("    ").append(mark, style=style).append(f" {printable(what)}")
         took = seconds(milliseconds)
-        text.append(took.rjust(max(2 + len(took), TIMES - cell_len(text.plain))), style="dim")
+        room = min(WIDEST, self.console.width) - cell_len(text.plain)
+        text.append(took.rjust(max(2 + len(took), room)), style="dim")
         for note in notes:
-            text.append(f"\n        {printable(note)}", style="dim")
+            text.append(f"\n      {printable(note)}", style="dim")
         self.console.print(text, soft_wrap=True)
 
     def _show(self, text: str, style: str = "", then: str = "") -> None:
@@ -164,7 +167,7 @@ class TerminalReport(Report):
         stage = f"  {self._stage}" if self._stage else ""
         room = width - len(took) - len(stage)
         what = self._headline.in_a_line([row.name for row in self.rows.values()], room)
-        return Text(cut(what, room, fill=True), style="bold").append(stage, style="cyan").append(took)
+        return Text().append(cut(what, room, fill=True), style="bold").append(stage, style="cyan").append(took)
 
     def _row(self, row: Row, width: int) -> Text:
         from rich.text import Text
@@ -178,8 +181,8 @@ class TerminalReport(Report):
         if self.is_for_many and row.newest and row.running:
             what = f"{what}: {row.newest}"
         room = width - 2 - len(name) - len(took)
-        text = Text(f"{turning} ", style="green").append(name, style="cyan")
-        return text.append(cut(what, room, fill=True), style="default" if row.running else "dim").append(took)
+        text = Text().append(f"{turning} ", style="green").append(name, style="cyan")
+        return text.append(cut(what, room, fill=True), style="" if row.running else "dim").append(took, style="dim")
 
 
 def cut(text: str, width: int, *, fill: bool = False) -> str:
