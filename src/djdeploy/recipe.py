@@ -47,6 +47,7 @@ from .script.steps import (
     emits,
     group,
     join,
+    lasting,
     once,
     runs,
     runs_for,
@@ -81,6 +82,7 @@ __all__ = [
     "migrate_back",
     "migrate_database",
     "prepare_project",
+    "probe_site",
     "record",
     "remove_old_releases",
     "restart_processes",
@@ -290,6 +292,27 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
     return [synced(d.target.root), Shell(f"{mark} {digest}")]
 
 
+@lasting
+@emits("probe")
+def probe_site(d: Deployment) -> Sequence[Shell]:
+    """Send requests to the site until the task is done, and count those that fail"""
+    probe = d.settings.probe
+    if not probe or not any(process.bind for process in d.settings.processes):
+        return []
+    options = [f"--rate={probe.rate:g}"]
+    options += [f"--path={probe.path}"] if probe.path else []
+    options += [] if probe.max_failures is None else [f"--max-failures={probe.max_failures}"]
+    return [
+        sh(
+            "{probe} {home} {release} {options}",
+            probe=d.program("probe"),
+            home=d.layout.home,
+            release=d.release,
+            options=options,
+        )
+    ]
+
+
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
 
 
@@ -344,7 +367,7 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
     return [d.mark(switched=d.at), *previous, set_link(d, "current", d.release)]
 
 
-@emits("probe", "instances")
+@emits("instances")
 def restart_processes(d: Deployment) -> Sequence[Shell]:
     """Restart the processes, one instance at a time"""
     if not d.settings.processes and not d.snapshot.current:  # else the old release may have some
@@ -439,6 +462,7 @@ DEPLOY = Recipe(
         prepare_project,
         keep_old_static,
         mark_ready,
+        probe_site,  # from here on users may be hurt
     ),
     # The old code still serves, on the new schema: additive migrations only, on one host.
     migrate=(migrate_database, smoke_test_migrated),
@@ -449,13 +473,13 @@ DEPLOY = Recipe(
 )
 
 ROLLBACK = Recipe(
-    build=(check_manager, guard_rollback),
+    build=(check_manager, guard_rollback, probe_site),
     migrate=(migrate_back,),
     publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record, look_again),
 )
 
-RESTART = Recipe(publish=(restart_processes,), finish=(record, look_again))
+RESTART = Recipe(publish=(probe_site, restart_processes), finish=(record, look_again))
 
 SETUP = Recipe(build=(install_launcher,))
 

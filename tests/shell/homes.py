@@ -124,7 +124,6 @@ class Home:
             "source_dir": ".",
             "env": {},
             "processes": [as_runtime(process) for process in processes],
-            "probe": {"rate": 0, "path": None, "max_failures": None},
         }
         (root / "runtime.json").write_text(json.dumps(written | runtime))
         return root

@@ -425,6 +425,63 @@ def test_a_step_beside_others_is_told_when_it_is_alone(client: Callable[..., Cli
     assert [answer["status"] for answer in agent.answers() if "end" in answer] == [0, 0, 0]
 
 
+ALONE = "python3 -c 'import os; os.read(int(os.environ[\"DJDEPLOY_OTHERS_FD\"]), 1)'"
+READY = 'python3 -c \'import os; os.write(int(os.environ["DJDEPLOY_OUTPUT_FD"]), b"{}\\n")\''
+
+
+def lasting(script: str) -> dict[str, Any]:
+    return {"script": script, "background": True, "lasting": True}
+
+
+def test_what_lasts_goes_on_through_stages_until_the_client_settles(
+    client: Callable[..., Client], tmp_path: Path
+) -> None:
+    agent = client()
+    agent.run(lasting(f"sleep 0.2; touch {tmp_path}/at-work; {READY}; {ALONE}; echo end"), f"[ -e {tmp_path}/at-work ]")
+    ends = [(answer["end"], answer["status"]) for answer in agent.answers() if "end" in answer]
+    assert ends == [(1, 0)], "the next step began when it was at work"
+    agent.send({"do": "run", "first": 2, "steps": [{"name": "x", "env": {}, "script": "true"}], "if_lost": []})
+    assert [answer["end"] for answer in agent.answers() if "end" in answer] == [2]
+    agent.send({"do": "settle"})
+    answers = list(agent.answers())
+    assert {"out": "end\n", "step": 0} in answers
+    assert answers[-1]["end"] == 0
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_what_lasts_and_fails_ends_the_next_stage_but_not_what_restores(
+    client: Callable[..., Client], keep_going: bool
+) -> None:
+    agent = client()
+    agent.run(lasting(f"{READY}; exit 1"))
+    said: list[dict[str, Any]] = []
+    while not {"done", "end"} <= {name for answer in said for name in answer}:
+        said.append(agent.receive())
+    steps: list[Any] = [{"name": "x", "env": {}, "script": "echo reached"}]
+    agent.send({"do": "run", "first": 1, "steps": steps, "if_lost": [], "keep_going": keep_going})
+    assert agent.output() == ("reached\n" if keep_going else "")
+
+
+def test_what_lasts_and_fails_in_the_middle_of_a_stage_ends_it(client: Callable[..., Client], tmp_path: Path) -> None:
+    agent = client()
+    agent.run(lasting(f"{READY}; until [ -e {tmp_path}/go ]; do sleep 0.01; done; exit 1"), timeout=600)
+    list(agent.answers())
+    steps: list[Any] = [{"name": "x", "env": {}, "script": f"touch {tmp_path}/go; sleep 1000"}]
+    agent.send({"do": "run", "first": 1, "steps": steps, "if_lost": []})
+    ends = {answer["end"]: (answer["status"], answer["why"]) for answer in agent.answers() if "end" in answer}
+    assert ends[0] == (1, "")
+    assert ends[1][1] == "cancelled"
+
+
+def test_an_undo_is_seen_by_what_lasts_to_its_end(client: Callable[..., Client]) -> None:
+    agent = client()
+    agent.run(lasting(f"{READY}; {ALONE}; echo end"), "false")
+    assert "end\n" not in agent.output()
+    steps: list[Any] = [{"name": "x", "env": {}, "script": "echo restored"}]
+    agent.send({"do": "run", "first": 2, "steps": steps, "if_lost": [], "keep_going": True})
+    assert agent.output() == "restored\nend\n"
+
+
 @pytest.mark.parametrize("end", ["interrupt", "leave"])
 def test_all_that_runs_is_ended_together(client: Callable[..., Client], tmp_path: Path, end: str) -> None:
     agent = client()

@@ -49,6 +49,8 @@ for line in sys.stdin:
         break
     if order["do"] == "ping":
         say({"pong": order.get("id")})
+    if order["do"] == "settle":
+        say({"done": True})
     if order["do"] == "commit":
         say({"committed": True})
     if order["do"] == "run":
@@ -234,7 +236,7 @@ def test_a_server_that_talks_on_when_it_is_asked_whether_it_is_there_is_given_up
     remote = evil(scene=scene)
     remote.durations = USUAL._replace(sign_of_life=0.5)
     remote.open(Access())
-    remote.channel.send_message({"do": "run", "steps": [], "if_lost": [], "keep_going": False})
+    remote.channel.send_message({"do": "run", "first": 0, "steps": [], "if_lost": [], "keep_going": False})
     with pytest.raises(ConnectionFailed, match="no answer from the host in time"):
         remote.is_there()
     remote.channel.close()
@@ -275,7 +277,7 @@ def test_what_one_server_says_of_a_release_is_not_told_to_another(tmp_path: Path
     ]
     links = {name: {"kind": "link", "target": target} for name, target in (("current", second), ("previous", first))}
     scene = (
-        'for number, step in enumerate(order["steps"]):\n'
+        'for number, step in enumerate(order["steps"], order["first"]):\n'
         '    say({"begin": number}); say({"end": number, "status": 0, "why": "", "ms": 1})\n'
         'say({"done": True})'
     )

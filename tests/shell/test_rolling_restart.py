@@ -28,7 +28,7 @@ from djdeploy.remote.durations import USUAL
 from djdeploy.remote.processes import proc
 from tests.hurry import HURRIED
 
-from .homes import Home, a_home, answers, get, web
+from .homes import Home, a_home, answers, web
 
 WORKER = """
 import pathlib, time, sys
@@ -661,49 +661,13 @@ def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home)
     assert "supervisorctl start 'demo-web:*'" in failed.output
 
 
-# --- probe, and the end -----------------------------------------------------------------------------------------------
-
-
-def test_requests_prove_that_the_site_served_throughout(home: Home) -> None:
-    process = web(free_port())
-    serving(home, process)
-    home.release("r3", process, probe={"rate": 20, "path": None, "max_failures": 0})
-    restarted = home.deploy("r3")
-    probe = restarted.outputs["probe"]
-    assert probe["failed"] == 0
-    assert set(probe["releases"]) == {"r1", "r3"}
-    assert probe["releases"]["r1"]["first"] < probe["releases"]["r3"]["last"]
-    assert f"djdeploy: {probe['sent']} requests sent while publishing, 0 failed, slowest " in restarted.output
-
-
-def test_more_failures_than_allowed_fail_the_restart(home: Home) -> None:
-    process = web(free_port())
-    port = serving(home, process)
-    home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": 3}, body=BROKEN_PAGE)
-    failed = home.deploy("r3")
-    assert failed.status == 1
-    assert "the settings allow 3" in failed.output
-    assert failed.outputs["probe"]["kinds"].keys() == {"HTTP 500"}
-    assert failed.instances() in ({"web 0": "failed"}, {"web 0": "replaced", "web 1": "failed"})
-    assert get(port) in ("r1", "r3")
-
-
-BROKEN_PAGE = 'environ["PATH_INFO"] == "/x" and (_ for _ in ()).throw(ValueError("x"))'
-
-
-def test_failures_are_only_shown_by_default(home: Home) -> None:
-    process = web(free_port())
-    serving(home, process)
-    home.release("r3", process, probe={"rate": 20, "path": "/x", "max_failures": None}, body=BROKEN_PAGE)
-    restarted = home.deploy("r3")
-    assert restarted.status == 0
-    assert restarted.outputs["probe"]["failed"] > 0
+# --- the end ----------------------------------------------------------------------------------------------------------
 
 
 def test_term_ends_the_restart_promptly_and_it_says_what_was_touched(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
-    home.release("slow", process, more="time.sleep(60)", probe={"rate": 10, "path": None, "max_failures": None})
+    home.release("slow", process, more="time.sleep(60)")
     first = home.pid("web-0")
     home.switch("slow")
     with home.starting("rolling_restart", "slow", "--old", "r1") as (restart, told):

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "shared-outside": "tests/shell/test_deploys_here.py: it needs a repository with such a link",
     "unexpected-answer": "tests/text/test_errors.py: it needs an agent that lies",
     "not-acknowledged": "tests/shell/test_one_transaction.py: it needs a network that breaks at one instant",
+    "requests-failed": "tests/shell/test_probed.py: it needs a site that is well, and then is not",
     "hosts-differ": "tests/text/test_targets.py: it needs two hosts",
     "not-judged": "tests/shell/test_migrations.py: it needs a database that is down",
     "release-not-there": "tests/text/test_targets.py: it needs two hosts",

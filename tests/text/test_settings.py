@@ -313,7 +313,7 @@ IN_THE_OPEN: dict[type, set[str]] = {
     },
     Process: {"name", "bind", "instances", "pid_file", "health", "timeout", "stop_timeout", "server"},
     Health: {"path", "status", "contains", "timeout"},
-    Probe: {"rate", "path", "max_failures"},
+    Probe: {"rate", "path", "max_failures", "max_share"},
     Host: {"name", "skip", "labels"},
     Secret: set(),
 }

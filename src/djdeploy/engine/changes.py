@@ -21,6 +21,7 @@ from ..server.snapshot import Release
 from ..ssh.opening import Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Headline, Report
+from .conclusion import conclude, hosts_of
 from .fleet import Fleet, Snapshots
 from .neighbours import Neighbours
 from .preflight import (
@@ -109,7 +110,7 @@ def deploy(
         run.go(dry_run)
     if not dry_run:
         say_left_out(report, left_out, f"fab deploy --only={{}} --branch={resolved.commit[:12]}")
-        report.say(f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}{probe_summary(run)}")
+        conclude(run, report, f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}")
     return name
 
 
@@ -157,7 +158,7 @@ def rollback(
     name = targets[fleet.remotes[0]].name
     if not dry_run:
         say_left_out(report, left_out, f"fab rollback --only={{}} --to={name}")
-        report.say(f"{names_of(targets)}, after {report.elapsed()}{probe_summary(run)}")
+        conclude(run, report, f"{names_of(targets)}, after {report.elapsed()}")
     return name
 
 
@@ -182,7 +183,7 @@ def restart(
         run.execute()
     names = ", ".join(sorted({release.name for release in live.values()}))
     say_left_out(report, left_out, "fab restart --only={}")
-    report.say(f"restarted the processes of {names} in {report.elapsed()}{probe_summary(run)}")
+    conclude(run, report, f"restarted the processes of {names} in {report.elapsed()}")
     return names
 
 
@@ -279,12 +280,6 @@ def on_release(
     }
 
 
-def hosts_of(remotes: Sequence[Remote]) -> str:
-    """The hosts by name, or their number if there are many."""
-    names = [remote.host for remote in remotes]
-    return ", ".join(names) if len(names) <= 4 else f"{len(names)} hosts"
-
-
 def names_of(targets: Targets) -> str:
     """Which release is live again where. Hosts that made their own release of a commit have a name of their own."""
     hosts: dict[str, list[Remote]] = {}
@@ -299,13 +294,6 @@ def say_left_out(report: Report, left_out: Sequence[Remote], command: str) -> No
         verb = "was" if len(left_out) == 1 else "were"
         command = command.format(",".join(remote.host for remote in left_out))
         report.say(f"{hosts_of(left_out)} {verb} left out, and may run another release; to bring along: {command}")
-
-
-def probe_summary(run: Run) -> str:
-    """How many of the probe's requests failed, on all hosts."""
-    probes = [d.outputs["probe"] for d in run.deployments.values() if "probe" in d.outputs]
-    sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
-    return f"; {failed} of {sent} requests failed" if sent else ""
 
 
 def release_name(

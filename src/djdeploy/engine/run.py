@@ -94,7 +94,7 @@ class Run:
             self.report.warn(f"the release is live, but: {as_deploy_error(error).message}")
 
     def _see_all_alive(self) -> None:
-        """A host that has died is met before anything is published, or committed, on another."""
+        """A host that has died since it was built is met before anything is published on another."""
         if len(self.remotes) > 1 and self._publishes:
             self.fleet.each(Remote.is_there, self.remotes)
 
@@ -109,7 +109,7 @@ class Run:
         that it is not going back; one that does not is asked anew, and then either all go back, or its name is said.
         """
         try:
-            self._see_all_alive()
+            self.fleet.each(self._settle, self.remotes)
         except Exception as error:
             self._restore(PUBLISH, as_deploy_error(error))
         errors = self.fleet.attempt(Remote.commit, self.remotes, restores=True)[1]
@@ -123,6 +123,12 @@ class Run:
             self._leave_unknown(unknown)
         for remote in errors:
             self.report.warn(f"{remote.host}: the connection broke at the end; asked anew, it runs {self.now[remote]}")
+
+    def _settle(self, remote: Remote) -> None:
+        """A sign of life; and what has lasted until here, such as the probe, ends, and may object."""
+        runs = remote.settle()
+        self.deployments[remote] = learned(self.deployments[remote], runs)
+        raise_failure(remote.host, runs)
 
     def _target(self, remote: Remote) -> str:
         return self.deployments[remote].release

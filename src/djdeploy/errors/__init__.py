@@ -6,6 +6,7 @@ from .kinds import (
     Interrupted,
     Locked,
     PublishFailed,
+    RequestsFailed,
     SettingsError,
     StepFailed,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "Interrupted",
     "Locked",
     "PublishFailed",
+    "RequestsFailed",
     "SettingsError",
     "StepFailed",
 ]

@@ -414,8 +414,16 @@ THE_PROCESSES = {
         "Its log is shown above, and by: fab logs. The state of all instances: fab status",
     ),
     "too-many-failures": Entry(
-        "More of the requests that djdeploy sent while publishing failed than Probe(max_failures=...) allows.",
+        "More of the requests that djdeploy sent meanwhile failed than Probe(max_failures=...) allows, so the old "
+        "release was brought back.",
         "The lines above say which requests failed, and why; so does log/deploys.jsonl on the server.",
+    ),
+    "requests-failed": Entry(
+        "The task is done and nothing was undone, but a greater part of the requests that djdeploy sent meanwhile "
+        "failed than Probe(max_share=...) allows. The processes have no socket that they share, so nobody listens "
+        "while one restarts; the migrations did not suit the code that served; or the site is overloaded.",
+        "See whether it serves: fab status; fab logs. log/deploys.jsonl on the server says which requests failed, and "
+        "when. To go back: fab rollback",
     ),
 }
 

@@ -137,6 +137,13 @@ class PublishFailed(DeployError):
     exit_code = 5
 
 
+class RequestsFailed(DeployError):
+    """It is done and nothing was undone, but more requests failed than the settings allow. `fab` exits with 6."""
+
+    exit_code = 6
+    error_code = "requests-failed"
+
+
 class Interrupted(DeployError):
     """Ctrl-C or SIGTERM; `site` says what was restored. `fab` exits with 130."""
 

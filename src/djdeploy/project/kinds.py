@@ -157,6 +157,20 @@ class Amount(Kind):
         return {"type": "number", "exclusiveMinimum": 0, **({"maximum": self.maximum} if self.maximum else {})}
 
 
+class Share(Kind):
+    """A part of a whole."""
+
+    type = "float"
+    must = "a number from 0 to 1"
+    plural = "numbers from 0 to 1"
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+    def schema(self) -> Schema:
+        return {"type": "number", "minimum": 0, "maximum": 1}
+
+
 class Seconds(Amount):
     def __init__(self) -> None:
         super().__init__("seconds")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..remote.launch import ServerCommand
 from .compound import Either, MappingOf, One, OrNone
-from .kinds import Amount, Choice, Count, Seconds
+from .kinds import Amount, Choice, Count, Seconds, Share
 from .strings import AnyText, Bind, Command, HeaderName, HeaderValue, Name, PidFile, RequestPath
 from .values import Checked, declared, duplicates, setting
 
@@ -34,7 +34,7 @@ class Health(Checked):
 
 @dataclass(frozen=True)
 class Probe(Checked):
-    """The requests that djdeploy sends while it publishes, and counts. `fab explain Probe` explains each field.
+    """The requests that djdeploy sends while a task may hurt the site. `fab explain Probe` explains each field.
 
     Raises:
         SettingsError: names all problems.
@@ -49,7 +49,12 @@ class Probe(Checked):
     max_failures: int | None = setting(
         None,
         OrNone(Count()),
-        "how many requests may fail before the old release is brought back; None: failures are only reported",
+        "how many requests may fail before the old release is brought back; None: it never is for that",
+    )
+    max_share: float = setting(
+        0.1,
+        Share(),
+        "what part of the requests may fail, in the worst ten seconds; beyond it the task ends with exit code 6",
     )
 
 

@@ -136,7 +136,7 @@ class Settings(Checked):
     )
     smoke_test: bool = setting(True, Flag(), "whether a release is smoke-tested before it is published")
     probe: Probe | None = setting(
-        Probe(), OrNone(One(Probe)), "the requests that are sent while publishing; None sends none"
+        Probe(), OrNone(One(Probe)), "the requests that are sent while a task may hurt the site; None sends none"
     )
     deploy_key: str | None = setting(
         None, OrNone(PathOfKey()), "path, on the server, of the private key that reads the repository, and nothing else"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Mapping
 
 
@@ -26,13 +27,24 @@ def emit_error(code: str) -> None:
         emit({"error": {"code": code}})
 
 
-def wait_for_others() -> bool:
-    """For a step in the background: waits until the other steps have ended. False: it does not run there."""
-    fd = os.environ.pop("DJDEPLOY_OTHERS_FD", None)
-    if fd is None:
-        return False
-    os.read(int(fd), 1)  # until it is closed
-    return True
+class Others:
+    """The steps beside which a step in the background runs. The agent closes a pipe when they have ended."""
+
+    def __init__(self) -> None:
+        given = os.environ.pop("DJDEPLOY_OTHERS_FD", None)  # it is for us alone
+        self._fd = None if given is None else int(given)
+
+    def have_ended(self, within: float | None = 0) -> bool:
+        """Whether they have ended, or there are none.
+
+        Args:
+            within: seconds to wait for it; None waits as long as it takes.
+        """
+        return self._fd is None or bool(select.select([self._fd], [], [], within)[0])
+
+    def wait(self) -> bool:
+        """Waits until they have ended. False: there are none."""
+        return self._fd is not None and self.have_ended(None)
 
 
 def main(words: list[str]) -> None:

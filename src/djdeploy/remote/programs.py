@@ -22,6 +22,7 @@ PROGRAMS = {
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
     "orphans": "agent.orphans",  # ends what outlived its deploy
+    "probe": "processes.probe",  # asks the site while a task may hurt it
     "remove": "release.remove",  # removes old releases
     "requirements": "release.requirements",  # checks pins, and names the environment
     "rolling_restart": "processes.rolling_restart",  # makes every process run a release, one instance at a time

@@ -71,6 +71,7 @@ class StepOrder(TypedDict):
     path: list[str]  # comes first on PATH
     input: str  # what it reads from `DJDEPLOY_INPUT_FD`
     background: bool
+    lasting: bool  # in the background beyond its stage, until the client settles
     join: bool
     undoes: tuple[int, ...] | None  # the numbers of the steps that it undoes, in `steps`; None: all of the stage
 
@@ -79,13 +80,14 @@ class RunOrder(TypedDict):
     """`do` is `run`: a stage."""
 
     do: str
+    first: int  # the number of its first step, in what is said of them
     steps: list[StepOrder]
     if_lost: list[StepOrder]  # what the agent runs by itself when the client vanishes
     keep_going: bool  # also behind a step that fails
 
 
 class ShortOrder(TypedDict):
-    """`do` is `commit`, `interrupt` or `quit`."""
+    """`do` is `settle`, `commit`, `interrupt` or `quit`."""
 
     do: str
 
@@ -275,7 +277,7 @@ if TYPE_CHECKING:
 
 
 class Request(TypedDict):
-    """A request that failed while publishing."""
+    """A request that failed."""
 
     at: float
     kind: str
@@ -291,15 +293,16 @@ class Answered(TypedDict):
 
 
 class ProbeResult(TypedDict):
-    """What became of the requests that were sent while publishing. Times are seconds since it began."""
+    """What became of the requests that were sent meanwhile. Times are seconds since the first."""
 
     sent: int
     failed: int
+    worst_share: float  # of the time, in the worst ten seconds
     kinds: dict[str, int]
     failures: list[Request]
     slowest_ms: float
     rate: float
-    skipped: int
+    skipped: int  # so that it is not the probe that drowns the site
     seconds: float
     releases: dict[str, Answered]
 
@@ -431,14 +434,6 @@ class Process(TypedDict):
     server: str  # the one that the command becomes, and not `auto`
 
 
-class Probe(TypedDict):
-    """As `djdeploy.Probe`."""
-
-    rate: float
-    path: str | None
-    max_failures: int | None
-
-
 class Runtime(TypedDict):
     """`runtime.json`: what a release's processes need to start."""
 
@@ -448,7 +443,6 @@ class Runtime(TypedDict):
     source_dir: str
     env: dict[str, str]
     processes: list[Process]
-    probe: Probe | None
 
 
 # --- the history ------------------------------------------------------------------------------------------------------

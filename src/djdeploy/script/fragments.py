@@ -60,7 +60,6 @@ def runtime(d: Deployment) -> Mapping[str, Any]:
         "source_dir": d.settings.source_dir,
         "env": d.settings.env,
         "processes": [asdict(process) | {"server": process.kind} for process in d.settings.processes],
-        "probe": asdict(d.settings.probe) if d.settings.probe else None,
     }
 
 

@@ -25,6 +25,7 @@ class Step:
         timeout: seconds after which its process group is ended.
         input: what its program reads from the descriptor `DJDEPLOY_INPUT_FD`; never shown.
         background: whether the steps after it begin while it runs. The end of the stage waits for it.
+        lasting: whether it goes on in the background of the stages that follow, until the task is done or undone.
         join: whether it waits for the steps that run in the background.
         programs: the foreign programs that it runs, of `git`, `ssh`, `pip`, `uv`, `python` and `django`: their errors
             are recognised in its output. Those of the kernel, such as a full disk, are in every step's.
@@ -38,6 +39,7 @@ class Step:
     timeout: float | None = None
     input: str = field(default="", repr=False)
     background: bool = False
+    lasting: bool = False
     join: bool = False
     programs: tuple[str, ...] = ()
     undoes: tuple[int, ...] | None = None
@@ -59,7 +61,8 @@ class StepDefinition:
         name: what `--skip` takes, and what other steps are placed by.
         title: what is shown while it runs.
         once: whether it is done on one host only.
-        background, join, programs: as for `Step`; where a project brings what runs programs, a function finds them.
+        background, lasting, join, programs: as for `Step`; where a project brings what runs programs, a function finds
+            them.
         emits: the names of what its programs send to the client.
         undo: what undoes it when its stage, or a later one, fails.
         aliases: other names that `--skip` takes: a management command's own.
@@ -71,6 +74,7 @@ class StepDefinition:
     title: str
     once: bool = False
     background: bool = False
+    lasting: bool = False
     join: bool = False
     programs: tuple[str, ...] | Callable[[Deployment], tuple[str, ...]] = ()
     emits: tuple[str, ...] = ()
@@ -105,8 +109,9 @@ class StepDefinition:
         return [
             replace(
                 step,
-                timeout=step.timeout or d.settings.step_timeout,
+                timeout=None if self.lasting else step.timeout or d.settings.step_timeout,
                 background=step.background or self.background,
+                lasting=step.lasting or self.lasting,
                 join=step.join or self.join,
                 programs=step.programs or programs,
             )
@@ -163,6 +168,11 @@ def once(step: StepLike) -> StepDefinition:
 def background(step: StepLike) -> StepDefinition:
     """The step, in the background: those after it begin while it runs. The end of its stage waits for it."""
     return replace(define(step), background=True)
+
+
+def lasting(step: StepLike) -> StepDefinition:
+    """The step, in the background of all that follows, in the next stages too, until the task is done or undone."""
+    return replace(define(step), background=True, lasting=True)
 
 
 def join(step: StepLike) -> StepDefinition:

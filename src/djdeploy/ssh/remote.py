@@ -62,6 +62,7 @@ class Remote:
         self.hide = remember(secrets_of(settings, secrets_at_hand(settings)))
         self._sending = threading.Lock()
         self._is_open = self._interrupted = False
+        self._following = Following(host)
         self._run = ""
 
     @property
@@ -123,7 +124,8 @@ class Remote:
                 also after an interrupt.
 
         Returns:
-            The steps that ran, in the order in which they began; `failure` finds the one that failed.
+            The steps that ran, in the order in which they began, and those of earlier stages that have ended since;
+            `failure` finds the one that failed.
 
         Raises:
             ConnectionFailed: the connection broke.
@@ -131,16 +133,35 @@ class Remote:
         """
         order: wire.RunOrder = {
             "do": "run",
+            "first": self._following.order(steps, self.hide, watcher),
             "steps": [as_message(step, env) for step in steps],
             "if_lost": [as_message(step, env) for step in if_lost],
             "keep_going": restores,
         }
         with self.channel.errors():
             self._send(order, unless_interrupted=not restores)
-        stage = Following(self.host, steps, self.hide, watcher)
-        while not self._understood(stage.take):
+        runs = self._outcome()
+        return [run for run in runs if not run.step.lasting] if restores else runs
+
+    def settle(self) -> list[StepRun]:
+        """Ends the steps that last, and returns how they went; a sign of life as well.
+
+        Raises:
+            ConnectionFailed: there is none.
+        """
+        self._following.order([], self.hide, Watcher())
+        with self.channel.errors():
+            self._send({"do": "settle"}, unless_interrupted=True)
+            self.channel.set_silence(self.durations.sign_of_life)
+        runs = self._outcome()
+        self.channel.set_silence(self.durations.agent_silence)
+        return runs
+
+    def _outcome(self) -> list[StepRun]:
+        """How the stage went, once it has ended."""
+        while not self._understood(self._following.take):
             pass
-        return stage.runs
+        return self._following.outcome()
 
     def commit(self) -> None:
         """From now on the agent restores nothing if we vanish: what was done stays, and it has said so.
@@ -245,7 +266,14 @@ class Remote:
         """The first thing that is found in an answer, within the time for a sign of life."""
         self.channel.set_silence(self.durations.sign_of_life)
         until = time.monotonic() + self.durations.sign_of_life
-        while (found := self._understood(find)) is None:
+
+        def take(answer: wire.Answer) -> T | None:
+            if self._following.is_meant(answer):  # of a step that lasts
+                self._following.take(answer)
+                return None
+            return find(answer)
+
+        while (found := self._understood(take)) is None:
             if time.monotonic() > until:
                 raise TimeoutError
         self.channel.set_silence(self.durations.agent_silence)
@@ -305,6 +333,7 @@ def as_message(step: Step, env: Mapping[str, str]) -> wire.StepOrder:
         "path": [f"{env['VIRTUAL_ENV']}/bin"] if "VIRTUAL_ENV" in env else [],
         "input": step.input,
         "background": step.background,
+        "lasting": step.lasting,
         "join": step.join,
         "undoes": step.undoes,
     }

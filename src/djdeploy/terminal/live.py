@@ -86,7 +86,7 @@ class TerminalReport(Report):
         self._show(f"  {stage.name}", style="bold", then=f": {stage.promise}")
 
     def step_began(self, host: str, step: Step) -> None:
-        if row := self.rows.get(host):
+        if (row := self.rows.get(host)) and not step.lasting:
             row.running[printable(step.title)] = time.monotonic()
 
     def line(self, host: str, run: StepRun, line: str) -> None:
@@ -111,6 +111,9 @@ class TerminalReport(Report):
 
     def say(self, text: str) -> None:
         self._show(f"{self.project}: {text}", style="bold green")
+
+    def fail(self, text: str) -> None:
+        self._show(f"{self.project}: {text}", style="bold red")
 
     def warn(self, text: str) -> None:
         self._show(f"{self.project}: warning: {text}", style="yellow")

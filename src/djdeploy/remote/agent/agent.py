@@ -3,8 +3,8 @@
 It is started over one SSH channel, with its first orders as an argument, `{"home", "programs", "lock", "create",
 "look", "durations"}`; lives as long as that, and speaks JSON, one object a line:
 
-    in   {"do": "run", "steps": [...], "if_lost": [...], "keep_going": bool}    a stage
-         {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
+    in   {"do": "run", "first": n, "steps": [...], "if_lost": [...], "keep_going": bool}    a stage
+         {"do": "settle"} | {"do": "commit"} | {"do": "interrupt"} | {"do": "ping", "id": n} | {"do": "quit"}
     out  {"djdeploy": 1, ...}                                                   once, first
          {"begin": i} {"out": text, "step": i} {"data": ..., "step": i} {"end": i, "status", "why", "ms"} {"done": true}
          {"pong": n} {"committed": bool}
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from ..wire import Hello, RunOrder, StepOrder
 
     Table = Mapping[str, Any]
+
+
+READY = 10  # seconds that what lasts may take until it is at work
 
 
 def create(home: str, directories: Sequence[str]) -> None:
@@ -115,14 +118,16 @@ class Agent:
         self.home, self.durations = hello["home"], durations.of(hello["durations"])
         self.saying = threading.Lock()
         self.changing = threading.RLock()
-        self.work: queue.Queue[RunOrder | None] = queue.Queue()
+        self.work: queue.Queue[Any] = queue.Queue()
         self.heard = time.monotonic()
         self.lock: Lock | None = None
         self.running: list[Running] = []
         self.if_lost: Sequence[StepOrder] = []
         self.begun: set[int] = set()
+        self.first = 0
+        self.lasting: list[Background] = []
         self.keep_going = False
-        self.interrupted = self.lost = self.failed = self.busy = False
+        self.interrupted = self.lost = self.failed = self.lasting_failed = self.busy = False
 
     def say(self, message: Table) -> None:
         with self.saying:
@@ -145,7 +150,10 @@ class Agent:
         threading.Thread(target=self.watch, daemon=True).start()
         try:
             for message in iter(self.work.get, None):
-                self.run(message["steps"], message["if_lost"], message.get("keep_going", False))
+                if message["do"] == "run":
+                    self.run(message)
+                else:
+                    self.settle()
         finally:
             self.lose()
 
@@ -199,29 +207,44 @@ class Agent:
             self.end_all("interrupted")
 
     def end_all(self, why: str) -> None:
+        """What lasts goes on, except without a client: it is to see also how the site fares on the way back."""
         for running in self.running:
-            running.end(why)
+            if not running.lasting or why == "lost":
+                running.end(why)
 
-    def run(self, steps: Sequence[StepOrder], if_lost: Sequence[StepOrder], keep_going: bool) -> None:
-        """Runs a stage. Steps in the background are waited for by a step that joins them, and by the end of the stage.
+    def run(self, order: RunOrder) -> None:
+        """Runs a stage. Steps in the background are waited for by a step that joins them, and by the end of the stage;
+        those that last, until the client settles, or restores.
 
         The first step that fails ends the stage and the steps in the background, unless `keep_going` is set, as in a
-        rollback.
+        rollback. One that lasts ends so the stage in which it fails, or that which follows.
         """
         with self.changing:
-            self.if_lost, self.begun = if_lost, set()
-        self.failed, self.keep_going = False, keep_going
+            self.if_lost, self.begun, self.first = order["if_lost"], set(), order.get("first", 0)
+            self.keep_going = order.get("keep_going", False)
+            self.failed = self.lasting_failed and not self.keep_going
         background: list[Background] = []
-        for number, step in enumerate(steps):
+        for number, step in enumerate(order["steps"], self.first):
             if step.get("join"):
                 self.join(background)
             if self.failed:
                 break
             if step.get("background"):
-                background.append(Background(partial(self.begin_step, number, step), partial(self.follow_step, number)))
+                beside = Background(partial(self.begin_step, number, step), partial(self.follow_step, number))
+                (self.lasting if step.get("lasting") else background).append(beside)
+                if step.get("lasting"):  # what comes next is what it is to see
+                    beside.wait_until_ready(READY)
             elif running := self.begin_step(number, step):
                 self.follow_step(number, running)
         self.join(background)
+        if self.keep_going:
+            self.join(self.lasting)
+        self.busy = False
+        self.say({"done": True})
+
+    def settle(self) -> None:
+        """Ends what lasts: it sees that the other steps have ended."""
+        self.join(self.lasting)
         self.busy = False
         self.say({"done": True})
 
@@ -246,13 +269,14 @@ class Agent:
                 self.say({"end": number, "status": 126, "why": "", "ms": 0})
                 return None
             self.running.append(running)
-            self.begun.add(number)
+            self.begun.add(number - self.first)
             return running
 
     def follow_step(self, number: int, running: Running) -> None:
         status = running.follow(lambda message: self.say(dict(message, step=number)))
         with self.changing:
             self.running.remove(running)
+            self.lasting_failed = self.lasting_failed or (running.lasting and status != 0)
             if running.why or (status and not self.keep_going):
                 self.failed = True
                 self.end_all("cancelled")

@@ -33,7 +33,8 @@ class Running:
     """
 
     def __init__(self, step: StepOrder, durations: Durations, lock_fd: int | None, others: int | None = None) -> None:
-        self.name, self.durations = step["name"], durations
+        self.name, self.durations, self.lasting = step["name"], durations, step.get("lasting", False)
+        self.ready = threading.Event()  # it has sent something to the client, or has ended
         self.why = ""  # why it was ended, if we ended it
         self._kill: threading.Timer | None = None
         self.started = time.monotonic()
@@ -98,11 +99,13 @@ class Running:
                     elif key.fd == self.output and chunk:
                         say({"out": text.decode(chunk)})
                     elif chunk:
+                        self.ready.set()
                         *whole, lines = (lines + chunk).split(b"\n")
                         for line in whole:
                             say({"data": parsed(line)})
         for fd in (self.output, self.data, self.ended):
             os.close(fd)
+        self.ready.set()
         return self.wait()
 
     def end(self, why: str) -> None:
@@ -143,16 +146,21 @@ def input_fd(text: str) -> int:
 class Background:
     """A step in the background: those after it start while it runs.
 
-    It gets a pipe that ends when the other steps have ended (`emit.wait_for_others`).
+    It gets a pipe that ends when the other steps have ended (`emit.Others`).
     """
 
     def __init__(self, begin: Callable[[int], Running | None], follow: Callable[[Running], None]) -> None:
         others, self._others = os.pipe()
-        running = begin(others)  # here and now, so that steps begin in their order
+        self.running = running = begin(others)  # here and now, so that steps begin in their order
         os.close(others)
         self._thread = threading.Thread(target=follow, args=[running], daemon=True) if running else None
         if self._thread:
             self._thread.start()
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Until it has sent something, whatever that is, or has ended."""
+        if self.running:
+            self.running.ready.wait(seconds)
 
     def join(self) -> None:
         os.close(self._others)

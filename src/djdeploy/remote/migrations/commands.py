@@ -36,7 +36,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
-from ..emit import emit, emit_error, wait_for_others
+from ..emit import Others, emit, emit_error
 from .databases import BRIEFLY, OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from .left_behind import in_release, left_behind
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
@@ -448,7 +448,7 @@ def errors_heard_last() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        wait_for_others()
+        Others().wait()
         raise
 
 

@@ -17,7 +17,6 @@ from . import health, proc, supervisorctl
 from .absent import explain, may_start_later, patience, start_hint
 from .ending import end
 from .instances import Found, Instance, instances_of
-from .probe import Probe
 from .saying import Failed, note, show
 from .successor import NotReady, Probation, Successor
 
@@ -40,9 +39,9 @@ class Options(argparse.Namespace):
 class RollingRestart:
     """Replaces the instances of one home."""
 
-    def __init__(self, options: Options, runtime: Table, before: Table, probe: Probe, waits: Durations) -> None:
+    def __init__(self, options: Options, runtime: Table, before: Table, waits: Durations) -> None:
         self.options, self.release, self.waits = options, options.release, waits
-        self.runtime, self.before, self.probe = runtime, before, probe
+        self.runtime, self.before = runtime, before
         self.results: list[Table] = []
         self.serving: list[tuple[Instance, Found]] = []
         self.places = [options.release, *([options.old] if options.old else [])]
@@ -199,11 +198,6 @@ class RollingRestart:
             if not proc.lives(found.process):
                 show(instance.log_tail(0))
                 raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
-        if self.probe.is_broken:
-            raise NotReady(
-                f"{self.probe.failed} requests have failed; the settings allow {self.probe.max_failures}",
-                code="too-many-failures",
-            )
 
     def watch_to_the_end(self) -> None:
         """Once more all of them: workers until they are old enough to be trusted, and the others by an answer.

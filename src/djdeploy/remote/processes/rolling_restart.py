@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import emit, emit_error
-from . import health
-from .instances import Instance, instances_of, what_ran
-from .probe import Probe
+from .instances import what_ran
 from .replacing import Options, RollingRestart
 from .saying import Failed, note
 
@@ -33,20 +31,6 @@ class Ended(BaseException):
     """TERM arrived. Not an Exception, so that no handling of a failed request swallows it."""
 
 
-def make_probe(options: Options, runtime: Table, instances: list[Instance]) -> Probe:
-    """Only what serves now can prove anything: nobody could reach the site before a first deploy."""
-    wanted = runtime.get("probe") or {}
-    questions = {}
-    for instance in instances:
-        bind = instance.process.get("bind")
-        if bind and bind not in questions and instance.find([options.release, options.old or options.release])[0]:
-            asked = health.question(instance.process)
-            if wanted.get("path"):
-                asked = dict(asked, path=wanted["path"], contains=None)
-            questions[bind] = (health.address(bind), asked)
-    return Probe(list(questions.values()), float(wanted.get("rate") or 0), wanted.get("max_failures"))
-
-
 def restart(options: Options, waits: Durations) -> int:
     runtime = launch.runtime_for(options.home, os.path.join(options.home, options.release))
     before = what_ran(options.home, options.old)
@@ -54,28 +38,18 @@ def restart(options: Options, waits: Durations) -> int:
         return 0  # another tool made it, and neither release says that anything runs
     if runtime is None:
         raise Failed(f"{options.release} has no runtime.json: nothing says what it runs", code="no-runtime")
-    instances = instances_of(options.home, runtime)
-    with make_probe(options, runtime, instances) as probe:
-        restart = RollingRestart(options, runtime, before or runtime, probe, waits)
-        try:
-            restart.run()
-            problem = None
-        except Failed as failed:
-            problem = failed
-        except Ended:
-            probe.patience = 0
-            return report(restart, probe, Failed("ended by a signal"), status=ENDED)
-    return report(restart, probe, problem)
+    restart = RollingRestart(options, runtime, before or runtime, waits)
+    try:
+        restart.run()
+    except Failed as failed:
+        return report(restart, failed)
+    except Ended:
+        return report(restart, Failed("ended by a signal"), status=ENDED)
+    return report(restart)
 
 
-def report(restart: RollingRestart, probe: Probe, problem: Failed | None, status: int = 1) -> int:
-    if probe.sent:
-        note(str(probe))
-        emit({"probe": probe.result()})
+def report(restart: RollingRestart, problem: Failed | None = None, status: int = 1) -> int:
     emit({"instances": sorted(restart.results, key=restart.place)})
-    if not problem and probe.is_broken:
-        why = f"{probe.failed} requests have failed; the settings allow {probe.max_failures}"
-        problem = Failed(why, code="too-many-failures")
     if not problem:
         return 0
     say_touched(restart.results)

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from .. import launch
 from ..durations import Durations, of_environment
-from ..emit import emit, emit_error, wait_for_others
+from ..emit import Others, emit, emit_error
 from . import health, proc
 from .gunicorn import surroundings
 
@@ -295,7 +295,7 @@ def early_answer(home: str, found: launch.Launch, tail: list[str], waits: Durati
     except Hangs:
         raise
     except Failed:
-        if not wait_for_others():
+        if not Others().wait():
             raise
         tail.clear()
         return None

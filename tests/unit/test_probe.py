@@ -1,0 +1,234 @@
+"""The probe: what it counts, when it begins to, and how it spares a site that drowns."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from djdeploy import Process
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.emit import Others
+from djdeploy.remote.processes import probe
+from djdeploy.remote.processes.health import Address, Answer
+from djdeploy.remote.processes.probe import Probe, Tally
+from tests.answering import Server
+from tests.shell.homes import Home
+
+
+def probing(port: int, rate: float = 50, timeout: float = 1) -> Probe:
+    asked = {"path": "/", "headers": {"Host": "localhost"}, "timeout": timeout}
+    return Probe([(Address("127.0.0.1", port), asked)], rate)
+
+
+def well() -> int:
+    return 200
+
+
+def after(seconds: float) -> Callable[[], int]:
+    def act() -> int:
+        time.sleep(seconds)
+        return 200
+
+    return act
+
+
+def broken() -> int:
+    return 500
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """What a program emits."""
+    with (tmp_path / "told").open("w+") as file:
+        monkeypatch.setenv("DJDEPLOY_OUTPUT_FD", str(file.fileno()))
+        yield (tmp_path / "told").read_text
+
+
+class Beside:
+    """The other steps, which run until they are ended. Use it in a `with`."""
+
+    def __enter__(self) -> Beside:
+        self.read, self.write = os.pipe()
+        os.environ["DJDEPLOY_OTHERS_FD"] = str(self.read)
+        self.others = Others()
+        return self
+
+    def end_after(self, seconds: float) -> None:
+        threading.Timer(seconds, os.write, [self.write, b"x"]).start()
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.write)
+        os.close(self.read)
+
+
+# --- from when it counts ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_counts_before_the_first_good_answer() -> None:
+    port = free_port()
+    is_ready = threading.Event()
+    with probing(port, rate=20) as running:
+        (site,) = running.sites
+        wait_until("questions that nobody hears", lambda: site.last_sent - running.began > 0.1)
+        with Server(lambda: 200 if is_ready.is_set() else 502, port):
+            wait_until("wrong answers", lambda: site.tally.failed > 2)
+            assert running.failed() == 0, "it may be about to start"
+            is_ready.set()
+            wait_until("good answers", lambda: site.well_since and site.tally.sent > 2)
+    assert running.failed(finally_=True) == 0
+
+
+def test_a_request_of_before_the_first_good_answer_does_not_count_when_it_fails_later() -> None:
+    first = threading.Event()
+
+    def act() -> int:
+        if not first.is_set():
+            first.set()
+            time.sleep(0.5)
+            return 500
+        return 200
+
+    with Server(act) as server, probing(server.port) as running:
+        wait_until("good answers", lambda: running.sites[0].tally.sent > 5)
+    assert running.failed(finally_=True) == 0
+
+
+def test_a_site_that_never_answers_well_has_failed(told: Callable[[], str]) -> None:
+    with Server(broken) as server, Beside() as beside:
+        running = probing(server.port)
+        beside.end_after(0.3)
+        assert probe.run(running, beside.others, max_failures=0) == 1
+        assert running.failed(finally_=True) == server.asked > 0
+    assert '"too-many-failures"' in told()
+
+
+def test_where_nothing_ever_serves_nothing_is_counted(told: Callable[[], str]) -> None:
+    with Beside() as beside:
+        beside.end_after(0.2)
+        assert probe.run(probing(free_port()), beside.others, max_failures=0) == 0
+    assert told() == "{}\n", "a sign that it is at work, and no more"
+
+
+def test_more_failures_than_allowed_end_it_at_once(told: Callable[[], str], capsys: pytest.CaptureFixture[str]) -> None:
+    statuses = iter([200] * 3)
+    with Server(lambda: next(statuses, 500)) as server, Beside() as beside:  # the other steps do not end
+        assert probe.run(probing(server.port), beside.others, max_failures=3) == 1
+    assert "requests have failed; the settings allow 3" in capsys.readouterr().out
+    assert '"HTTP 500"' in told()
+
+
+def test_failures_that_no_number_limits_are_counted_and_no_more(told: Callable[[], str]) -> None:
+    statuses = iter([200] * 3)
+    with Server(lambda: next(statuses, 500)) as server, Beside() as beside:
+        beside.end_after(0.3)
+        assert probe.run(probing(server.port), beside.others, max_failures=None) == 0
+    assert '"HTTP 500"' in told()
+
+
+def test_each_address_of_a_release_is_asked_its_health_page_or_the_path_of_the_probe(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.release(
+        "r1",
+        Process("web", "gunicorn x", bind="127.0.0.1:8001", health="/up/"),
+        Process("api", "gunicorn y", bind="unix:/run/api"),
+        Process("worker", "celery"),
+    )
+    asked = probe.questions(str(home.path), "r1", None)
+    assert [(str(where), question["path"]) for where, question in asked] == [
+        ("127.0.0.1:8001", "/up/"),
+        ("unix:/run/api", "/"),
+    ]
+    assert {question["path"] for _, question in probe.questions(str(home.path), "r1", "/shop/")} == {"/shop/"}
+
+
+# --- a site that drowns -----------------------------------------------------------------------------------------------
+
+
+def test_a_site_that_hangs_is_asked_ever_less_often() -> None:
+    with Server(after(2)) as server, probing(server.port, rate=100) as running:
+        time.sleep(1.5)  # what is counted are requests in this time
+        assert 5 < server.asked < 40
+    assert running.result()["skipped"] > 50
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_site_that_says_that_it_is_overloaded_is_asked_less_often(status: int) -> None:
+    answers = iter([200])
+    with Server(lambda: next(answers, status)) as server, probing(server.port, rate=100, timeout=4):
+        time.sleep(1)
+        assert server.asked < 10
+
+
+def test_a_site_that_recovers_is_asked_as_often_as_before() -> None:
+    slow = threading.Event()
+    slow.set()
+    with (
+        Server(lambda: after(0.4 if slow.is_set() else 0)()) as server,
+        probing(server.port) as running,
+    ):
+        wait_until("slow answers", lambda: running.sites[0].tally.sent > 2)
+        slow.clear()
+        wait_until("the beat", lambda: running.sites[0].pause < 1 / 50)
+
+
+# --- how much has failed ----------------------------------------------------------------------------------------------
+
+
+def tally(*parts: tuple[float, bool], every: float = 0.1) -> Tally:
+    """What was counted in parts of so many seconds, in which the site was well or not."""
+    made, at = Tally(), 0.0
+    for seconds, ok in parts:
+        for _ in range(round(seconds / every)):
+            made.count(round(at, 3), every, Answer(ok, 200 if ok else 500, kind="" if ok else "HTTP 500"))
+            at += every
+    return made
+
+
+@pytest.mark.parametrize(
+    ("parts", "share"),
+    [
+        ([(30.0, True)], 0.0),
+        ([(3.0, False)], 1.0),
+        ([(1.0, True), (1.0, False)], 0.5),
+        ([(60.0, True), (20.0, False), (1800.0, True)], 1.0),
+        ([(60.0, True), (1.0, False), (60.0, True)], 0.1),
+        ([(0.2, True), (0.1, False), (5.0, True)], 0.1 / 5.3),
+        ([(100.0, True), (0.1, False)], 0.01),
+        ([(9.0, True), (0.5, False), (9.0, True), (0.5, False), (9.0, True)], 0.1),
+    ],
+)
+def test_the_worst_ten_seconds_count(parts: list[tuple[float, bool]], share: float) -> None:
+    assert tally(*parts).worst_share == pytest.approx(share, abs=0.011)
+
+
+def test_a_request_stands_for_the_time_since_the_one_before() -> None:
+    """A site that hangs half of the time is asked less often then, and is no better for it."""
+    made = tally((5.0, True))
+    made.count(6.0, 1.0, Answer(False, kind="timeout"))
+    made.count(10.0, 4.0, Answer(False, kind="timeout"))
+    assert made.worst_share > 0.45
+
+
+def test_several_addresses_are_one_report() -> None:
+    running = Probe([(Address("", 0, "/1"), {"timeout": 1}), (Address("", 0, "/2"), {"timeout": 1})], 10)
+    for site, ok in zip(running.sites, (True, False), strict=True):
+        site._hear(site.began + 1, 0.1, Answer(True, 200, release="r1"))
+        site._hear(site.began + 2, 0.1, Answer(ok, 500, kind="HTTP 500", release="r1"))
+    result: dict[str, Any] = running.result()
+    assert (result["sent"], result["failed"], result["kinds"]) == (4, 1, {"HTTP 500": 1})
+    assert result["worst_share"] == 0.5
+    assert result["releases"]["r1"]["count"] == 4
+
+
+def test_a_site_is_asked_on_the_beat() -> None:
+    with Server(well) as server, probing(server.port, rate=20) as running:
+        (site,) = running.sites
+        wait_until("ten answers", lambda: site.tally.sent >= 10)
+        assert time.monotonic() - running.began > 0.4
