@@ -364,7 +364,7 @@ def switch_links(d: Deployment) -> Sequence[Shell]:
         return [set_current_back(d, d.release), *([set_previous_if_possible(d, keep)] if keep else [])]
     # The mark comes first: a full disk is met before anything is touched. Then `previous`, which is the way back.
     previous = [set_link(d, "previous", keep)] if keep else []
-    return [d.mark(switched=d.at), *previous, set_link(d, "current", d.release)]
+    return [d.mark("switched"), *previous, set_link(d, "current", d.release)]
 
 
 @emits("instances")
@@ -379,7 +379,7 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
 
 def mark_published(d: Deployment) -> Sequence[Shell]:
     """Mark the release as live"""
-    mark = d.mark(state="published", published=d.at, published_by=d.by, timings=dict(d.timings), **d.outputs)
+    mark = d.mark("published", state="published", published_by=d.by, timings=dict(d.timings), **d.outputs)
     if d.task == "rollback":  # it was live before; a full disk is no reason to stay where one wanted to leave
         mark = sh("{mark} || echo 'djdeploy: its manifest could not be written'", mark=mark)
     return [mark]
@@ -393,7 +393,7 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
     left, target = d.snapshot.live, d.snapshot.find(d.release)
     if not left or not target or left.number <= target.number:
         return []
-    return [d.mark_release(left.name, state="bad", why=f"rolled back by {d.by} at {d.at}")]
+    return [d.mark_release(left.name, "withdrawn", state="bad", why=f"rolled back by {d.by}")]
 
 
 def record(d: Deployment) -> Sequence[Shell]:
@@ -412,7 +412,12 @@ def record(d: Deployment) -> Sequence[Shell]:
         "timings": dict(d.timings),
         **outputs,
     }
-    return [sh("printf '%s\\n' {line} >> {history}", line=json.dumps(line), history=d.layout.history)]
+    # When it ends, and how long it took, is known there and then: by the clock that was looked at when it began.
+    template = """\
+printf '%s, "ended": "%s", "seconds": %s}}\\n' {line} \\
+    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(($(date +%s) - {began}))" >> {history}"""
+    began, history = int(d.snapshot.facts.get("time", 0)), d.layout.history
+    return [sh(template, line=json.dumps(line).removesuffix("}"), began=str(began), history=history)]
 
 
 def forget_old_secrets(d: Deployment) -> Sequence[Shell]:

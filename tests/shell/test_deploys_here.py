@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,36 @@ def test_a_first_deploy_needs_no_manual_step(site: Site) -> None:
     assert (manifest["state"], manifest["ref"], manifest["by"]) == ("published", "main", "ann@laptop")
     assert manifest["timings"]["fetch_code"] >= 0
     assert len(manifest["digest"]) == 24
+
+
+def test_what_is_written_down_are_the_real_moments_not_the_beginning_of_the_task(site: Site) -> None:
+    began = time.time()
+    release = site.deploy(recipe=DEPLOY.before(switch_links, wait_a_second))
+    (line,) = site.history()
+    manifest = site.manifest(release)
+    assert line["at"] == manifest["at"] == "2026-11-23T09:00:01Z", "what the client said when it began"
+    for moment in (manifest["switched"], manifest["published"], line["ended"]):
+        assert began + 1 < datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() + 1 <= time.time() + 1
+    assert 1 <= line["seconds"] <= time.time() - began + 1
+    again = site.deploy()
+    site.rollback()
+    assert site.manifest(release)["published"] > manifest["published"], "it has become live anew"
+    assert site.manifest(again)["withdrawn"] >= site.manifest(release)["published"]
+
+
+def wait_a_second(d: Deployment) -> Sequence[Shell]:
+    """Wait for the clock to say another second"""
+    return [sh("sleep 1.1")]
+
+
+def test_a_commit_that_is_live_already_is_said(site: Site) -> None:
+    first = site.deploy()
+    assert "is live already" not in site.shown
+    site.deploy()
+    assert f"is live already, as {first}; it is deployed again" in site.shown
+    commit(site.repository, {"page.html": "two"})
+    site.deploy()
+    assert "is live already" not in site.shown
 
 
 def test_a_second_deploy_uses_the_virtualenv_again_and_keeps_the_old_release_as_previous(site: Site) -> None:

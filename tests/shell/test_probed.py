@@ -72,7 +72,9 @@ def test_users_who_were_hurt_in_any_stage_turn_the_last_line_red(site: Site, use
     assert line["probe"]["kinds"].keys() == {"HTTP 500"}
     assert site.link("current") == line["release"], "nothing was undone"
     asked = f"{line['probe']['failed']} of {line['probe']['sent']}"
-    assert site.shown.splitlines()[-1].endswith(f"; {asked} requests failed")
+    last = caught.value.message.splitlines()[-1]
+    assert last.startswith(f"FAILED: {line['release']} is live on here, after ")
+    assert last.endswith(f"; {asked} requests failed")
     assert f"here: {asked} (" in caught.value.what
     assert "where 10% are allowed" in caught.value.what
 
@@ -81,7 +83,9 @@ def test_a_rollback_is_probed_while_it_migrates_back(site: Site, users: Users) -
     for _ in range(2):
         site.deploy(recipe=QUIET)
     with pytest.raises(RequestsFailed):
-        site.rollback(recipe=ROLLBACK.without(check_manager, restart_processes).after("migrate_back", users.hurting(0.6)))
+        site.rollback(
+            recipe=ROLLBACK.without(check_manager, restart_processes).after("migrate_back", users.hurting(0.6))
+        )
     assert site.states()[site.history()[-1]["release"]] == "live"
     assert site.history()[-1]["probe"]["failed"] > 2
 

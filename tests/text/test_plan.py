@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,10 +37,12 @@ from djdeploy.recipe import (
     record,
     switch_links,
 )
+from djdeploy.script.promises import promise
 from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stage
 from djdeploy.script.steps import define
 from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
+from djdeploy.testing import deployment as example
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
 FACTS: Any = {
@@ -402,11 +406,13 @@ def test_a_release_says_from_its_beginning_what_it_is_made_with() -> None:
     assert '"installer": "pip"' in text
 
 
-def test_the_history_line_is_json_on_one_line() -> None:
+def test_the_history_line_is_json_on_one_line(tmp_path: Path) -> None:
     d = deployment(subject='a "quoted"\nsubject', timings={"fetch_code": 12}, outcome="done")
-    (command,) = record(d)
-    words = command.split("printf '%s\\n' ", 1)[1].rsplit(" >> ", 1)[0]
-    assert json.loads(words.strip("'"))["timings"] == {"fetch_code": 12}
+    (command,) = record(replace(d, settings=replace(d.settings, home=str(tmp_path))))
+    (tmp_path / "log").mkdir()
+    subprocess.run(["/bin/sh", "-euc", command], check=True)
+    (line,) = (tmp_path / "log/deploys.jsonl").read_text().splitlines()
+    assert json.loads(line)["timings"] == {"fetch_code": 12}
 
 
 def test_every_step_has_a_title_for_people() -> None:
@@ -414,3 +420,33 @@ def test_every_step_has_a_title_for_people() -> None:
         for entry in DEPLOY.entries(stage):
             assert entry.title != entry.name
             assert not entry.title.endswith(".")
+
+
+# --- what a stage promises --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "task", "words"),
+    [
+        (MIGRATE, {}, "the old code still serves, on the new schema"),
+        (MIGRATE, {"allow_destructive": True}, "may not bear what was allowed"),
+        (MIGRATE, {"task": "rollback", "migrate_back": True}, "users may meet errors"),
+        (MIGRATE, {"first": True}, "nothing is live yet"),
+        (MIGRATE, {"first": True, "allow_destructive": True}, "nothing is live yet"),
+        (PUBLISH, {}, "brings the old release up again"),
+        (PUBLISH, {"first": True}, "leaves nothing live, as before"),
+        (PUBLISH, {"task": "rollback"}, "brings r1 up again"),
+        (PUBLISH, {"task": "rollback", "migrate_back": True}, "brings r1 up again, and applies the migrations again"),
+        (PUBLISH, {"task": "restart"}, "stays down"),
+        (BUILD, {"first": True}, "harms nothing"),
+    ],
+)
+def test_a_heading_says_what_is_true_of_the_task(stage: Stage, task: dict[str, Any], words: str) -> None:
+    first = task.pop("first", False)
+    d = example(current=None if first else "r1", **task)
+    assert words in promise(stage, [d])
+
+
+def test_a_task_is_a_first_one_only_if_nothing_is_live_on_any_host() -> None:
+    hosts = [example(current=current) for current in (None, "r1")]
+    assert promise(MIGRATE, hosts) == MIGRATE.promise

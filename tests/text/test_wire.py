@@ -43,8 +43,9 @@ def test_what_a_release_is_made_with_fits(health: Any) -> None:
 
 def test_a_line_of_the_history_fits() -> None:
     (step,) = Recipe(finish=(record,)).plan(FINISH, deployment())
-    _, _, line, *_ = shlex.split(step.script)
-    check(json.loads(line), wire.HistoryLine, "line")
+    _, form, line, *_ = shlex.split(step.script)
+    written = form.removesuffix("\\n") % (line, "2026-11-23T09:00:00Z", 12)
+    check(json.loads(written), wire.HistoryLine, "line")
 
 
 def test_the_orders_that_the_client_gives_fit() -> None:

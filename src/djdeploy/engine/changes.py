@@ -90,6 +90,7 @@ def deploy(
         known_as = neighbours.name_of(resolved.commit)
         name = release_name(settings, ref, resolved.commit, who, snapshots, known_as)
         report.about(Headline(title, resolved.commit, resolved.subject, current_of(snapshots), name))
+        say_live_already(report, snapshots, resolved.commit)
         task = Deployment(
             settings=settings,
             host="",
@@ -286,6 +287,18 @@ def names_of(targets: Targets) -> str:
     for remote, release in targets.items():
         hosts.setdefault(release.name, []).append(remote)
     return "; ".join(f"{name} is live again on {hosts_of(remotes)}" for name, remotes in hosts.items())
+
+
+def say_live_already(report: Report, snapshots: Snapshots, commit: str) -> None:
+    """Says where the commit is live already. It is deployed again: what is beside the code may differ."""
+    live = {remote: snapshot.live for remote, snapshot in snapshots.items()}
+    hosts: dict[str, list[Remote]] = {}
+    for remote, release in live.items():
+        if release and release.commit == commit:
+            hosts.setdefault(release.name, []).append(remote)
+    for name, remotes in hosts.items():
+        where = "" if len(remotes) == len(live) else f" on {hosts_of(remotes)}"
+        report.say(f"{commit[:12]} is live already{where}, as {name}; it is deployed again")
 
 
 def say_left_out(report: Report, left_out: Sequence[Remote], command: str) -> None:

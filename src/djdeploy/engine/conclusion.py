@@ -22,8 +22,9 @@ def conclude(run: Run, report: Report, done: str) -> None:
     if not (beyond := [line for remote in run.remotes if (line := beyond_the_limit(run, remote))]):
         report.say(sentence)
         return
-    report.fail(sentence)
-    raise RequestsFailed("more requests failed than the settings allow: " + "; ".join(beyond), site=f"{done}.")
+    error = RequestsFailed("more requests failed than the settings allow: " + "; ".join(beyond), site=f"{done}.")
+    error.failed_steps = [sentence]
+    raise error
 
 
 def beyond_the_limit(run: Run, remote: Remote) -> str:

@@ -16,6 +16,7 @@ from ..errors.kinds import together
 from ..recipe import record as history
 from ..script.deployment import Deployment, Failure
 from ..script.plan import Plan
+from ..script.promises import promise
 from ..script.recipes import Recipe
 from ..script.stages import BUILD, FINISH, MIGRATE, ON_FAILURE, PUBLISH, STAGES, Stage
 from ..script.steps import Step, define
@@ -161,11 +162,15 @@ class Run:
         planned = [self._steps(remote, stage) for remote in self.remotes]
         if not any(planned):
             return
-        self.report.stage_began(stage, [remote.host for remote in self.remotes])
+        self.report.stage_began(self._as_told(stage), [remote.host for remote in self.remotes])
         for batch in stage.batches(self.remotes, self._runs_once_steps, self.batch):
             self.fleet.each(lambda remote: self._run(remote, stage), batch, all_or_none=stage != FINISH)
         if stage == MIGRATE:
             self._share("migrations")
+
+    def _as_told(self, stage: Stage) -> Stage:
+        """The stage, with what it promises in this task."""
+        return replace(stage, promise=promise(stage, self.deployments.values()))
 
     def _share(self, name: str) -> None:
         """What one host has found out holds for all: the database is one."""
@@ -328,7 +333,7 @@ class Run:
         for stage in STAGES:
             for remote, d in self.deployments.items():
                 if steps := self._steps(remote, stage):
-                    self.report.write(program_text(stage, remote.host, d.environment, steps) + "\n")
+                    self.report.write(program_text(self._as_told(stage), remote.host, d.environment, steps) + "\n")
 
 
 class Noting(Watcher):

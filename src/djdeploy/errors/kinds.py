@@ -32,7 +32,7 @@ class DeployError(Exit):
         exit_code: the exit status of `fab`.
         error_code: the `code` above. (The `code` of an `invoke.Exit` is its exit status.)
         is_aggregate: whether `what` is made of several errors, each of which says what to do.
-        failed_steps: the titles of the steps that failed, each with its hosts: they are the last line.
+        failed_steps: the titles of the steps that failed, each with its hosts, or what else failed: the last line.
         in_colour: whether that line is for a terminal.
     """
 

@@ -159,6 +159,7 @@ class Manifest(ManifestNames, total=False):
     installer: str
     digest: str  # of its requirements: the name of its virtualenv
     why: str  # it is bad
+    withdrawn: str  # the moment at which it became so
     switched: str
     published: str
     published_by: str  # who deployed it, or went back to it
@@ -458,6 +459,8 @@ HistoryLine = TypedDict(
         "from": "str | None",  # what was current before
         "by": "str",
         "at": "str",
+        "ended": "str",
+        "seconds": "int",
         "timings": "dict[str, int]",
     },
 )

@@ -160,15 +160,19 @@ class Deployment:
         template = "cd {project}\n{python} {starter} migrations {words}"
         return sh(template, project=release.project, python=release.python, starter=self.starter, words=words)
 
-    def mark(self, **values: Any) -> Shell:
-        """Changes the manifest of the release."""
-        return self.mark_release(self.release, **values)
+    def mark(self, *moments: str, **values: Any) -> Shell:
+        """Changes the manifest of the release.
 
-    def mark_release(self, release: str, **values: Any) -> Shell:
+        Args:
+            moments: the names of what happens at the moment at which it is changed.
+        """
+        return self.mark_release(self.release, *moments, **values)
+
+    def mark_release(self, release: str, *moments: str, **values: Any) -> Shell:
         # By a pipe: an argument has 128 KiB at most, and a project may have applied thousands of migrations.
-        template = "printf '%s\\n' {values} | {program} {root}"
-        root = self.layout.release(release).root
-        return sh(template, values=json.dumps(values), program=self.program("manifest"), root=root)
+        template = "printf '%s\\n' {values} | {program} {words}"
+        words = [str(self.layout.release(release).root), *moments]
+        return sh(template, values=json.dumps(values), program=self.program("manifest"), words=words)
 
 
 def step_environment(settings: Settings) -> dict[str, str]:

@@ -112,9 +112,6 @@ class TerminalReport(Report):
     def say(self, text: str) -> None:
         self._show(f"{self.project}: {text}", style="bold green")
 
-    def fail(self, text: str) -> None:
-        self._show(f"{self.project}: {text}", style="bold red")
-
     def warn(self, text: str) -> None:
         self._show(f"{self.project}: warning: {text}", style="yellow")
 

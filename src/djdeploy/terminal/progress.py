@@ -146,10 +146,6 @@ class Report(Watcher):
         """A result."""
         self.write(f"{self.project}: {text}")
 
-    def fail(self, text: str) -> None:
-        """A result that is none to be glad of."""
-        self.say(text)
-
     def warn(self, text: str) -> None:
         """Something that went wrong and does not stop the task."""
         self._unfold()

@@ -1,4 +1,6 @@
-"""Changes a release's manifest: `echo '{"state": "published"}' | manifest RELEASE_DIRECTORY NAME=TEXT ...`.
+"""Changes a release's manifest: `echo '{"state": "published"}' | manifest RELEASE_DIRECTORY NAME=TEXT NAME ...`.
+
+A name alone gets this moment.
 
 Whole or not at all, and synced to the disk. What is long comes by standard input: a command line is bounded.
 """
@@ -9,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,5 +48,6 @@ def replace(path: str, text: str) -> None:
 
 
 def main(words: list[str]) -> None:
-    texts = {name: text for name, _, text in (word.partition("=") for word in words[1:])}
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    texts = {name: text if given else now for name, given, text in (word.partition("=") for word in words[1:])}
     change(words[0], {**json.load(sys.stdin), **texts})
