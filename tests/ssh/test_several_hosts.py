@@ -117,12 +117,14 @@ def test_a_host_that_loses_power_while_publishing_goes_back_alone_and_is_healed_
     live.write_fabfile(hosts=["target", Host("target2", env={"FAULTY": "1"}), "target3"])
     deploy = live.popen("deploy")
     assert deploy.stdout
+    began = []
     for line in deploy.stdout:
+        began.append(line)
         if line.startswith("target2 |") and "Switch the links" in line:
             live.targets["target2"].container.kill()
             break
     output, _ = deploy.communicate(timeout=300)
-    assert deploy.returncode == 5, output
+    assert deploy.returncode == 5, "".join(began) + output
     assert "target2: NOT restored" in output
     assert f"target: The links were put back. The site still runs {first}." in output
     assert {live.answering("target"), live.answering("target3")} == {first}
