@@ -46,7 +46,8 @@ def test_local_files_are_found_from_the_checkout_and_count_by_their_contents(ins
     text = "--no-index --find-links=./wheels\ngreeting==1.5\n./more/by_path-1.0-py3-none-any.whl\n"
     wheel(installing.repository / "more", "by_path", "1.0")
     installing.change(requirements=["requirements.txt", "locks/prod.txt"])
-    lock(installing, text, **{"locks/prod.txt": "--find-links=./wheels\nfarewell==2.0\n"})
+    modules = {f"{name}.py": "raise SystemExit('of the project')" for name in ("json", "pip", "compileall", "venv")}
+    lock(installing, text, **{"locks/prod.txt": "--find-links=./wheels\nfarewell==2.0\n"}, **modules)
     installing.deploy()
     first = packages(installing)
     assert (first / "greeting.py").read_text() == "version = '1.5'\n"

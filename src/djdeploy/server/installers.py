@@ -58,8 +58,8 @@ class OwnUv(Uv):
 if ! {uv} --version >/dev/null 2>&1; then
     echo 'djdeploy: the server has no uv, it is installed once (settings: installer)'
     rm -rf {home}
-    {python} -m venv {home}
-    {home}/bin/python -m pip install -q --no-input --disable-pip-version-check uv
+    {python} -I -m venv {home}
+    {home}/bin/python -I -m pip install -q --no-input --disable-pip-version-check uv
 fi
 {create}"""
         create = super().create(virtualenv, system_site_packages, server)
@@ -78,10 +78,10 @@ class Pip:
     def create(self, virtualenv: Shell, system_site_packages: bool, server: Server) -> Shell:
         options = Shell("--system-site-packages" if system_site_packages else "")
         return sh(
-            "{python} -m venv {options} {virtualenv}", python=server.python, options=options, virtualenv=virtualenv
+            "{python} -I -m venv {options} {virtualenv}", python=server.python, options=options, virtualenv=virtualenv
         )
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         # `user = true` in the account's pip.conf is not for virtualenvs, and would fail there.
-        template = "{virtualenv}/bin/python -m pip install --no-user --no-input --disable-pip-version-check {words}"
+        template = "{virtualenv}/bin/python -I -m pip install --no-user --no-input --disable-pip-version-check {words}"
         return sh(template, virtualenv=virtualenv, words=words)

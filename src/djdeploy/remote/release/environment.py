@@ -35,7 +35,14 @@ def finish(environment: str) -> None:
 
     Compiled, since nobody can keep bytecode in it later.
     """
-    command = [os.path.join(environment, "bin/python"), "-m", "compileall", "-qq", os.path.join(environment, "lib")]
+    command = [
+        os.path.join(environment, "bin/python"),
+        "-I",
+        "-m",
+        "compileall",
+        "-qq",
+        os.path.join(environment, "lib"),
+    ]
     for at_once in (["-j", "0"], []):  # where processes cannot be started side by side, one after the other
         if subprocess.run([*command, *at_once], stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0:
             break
