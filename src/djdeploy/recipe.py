@@ -185,6 +185,7 @@ if [ ! -e "$environment/.complete" ]; then
     hashes=$({requirements} --hashes {files})
     {install}
     {install_extra}
+    {compare}
     {bytecode}
     {finish} finish "$environment"
 fi""",
@@ -199,6 +200,12 @@ fi""",
             bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.departing.virtualenv, new=environment)
             if d.departing and d.installer.name == "uv"
             else Shell(":"),
+            compare=sh(
+                '{requirements} --installed "$environment" {extra} {files}',
+                requirements=d.program("requirements"),
+                extra=[f"--with={text}" for text in extra],
+                files=files,
+            ),
             finish=d.program("environment"),
         )
     ]

@@ -91,6 +91,26 @@ def test_hashes_in_a_nested_file_are_hashes_of_all(installing: Site) -> None:
     assert caught.value.error_code == "hashes"
 
 
+def test_pip_that_the_account_configures_for_users_installs_into_the_virtualenv(
+    installing: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (installing.root / "pip.conf").write_text("[install]\nuser = true\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(installing.root / "pip.conf"))
+    wheel(installing.repository / "wheels", "greeting", "1.5")
+    lock(installing, "--no-index\n--find-links=wheels\ngreeting==1.5\n")
+    installing.deploy()
+    assert (packages(installing) / "greeting.py").exists()
+
+
+def test_what_is_installed_elsewhere_is_missed(site: Site) -> None:  # noqa: F811
+    site.change(installer="pip", manage_steps=[], env={"PIP_TARGET": str(site.root / "elsewhere")})
+    wheel(site.repository / "wheels", "greeting", "1.5")
+    lock(site, "--no-index\n--find-links=wheels\ngreeting==1.5\n")
+    with pytest.raises(StepFailed) as caught:
+        site.deploy()
+    assert caught.value.error_code == "not-installed"
+
+
 # --- the interpreter --------------------------------------------------------------------------------------------------
 
 

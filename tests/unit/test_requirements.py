@@ -344,3 +344,55 @@ def test_a_lock_file_that_was_compiled_for_another_python_is_said(checkout: Chec
     checkout.name()
     note = f"djdeploy: requirements.txt was compiled for Python 3.7, and the server has {HERE}. "
     assert checkout.said.err.startswith(note) == says
+
+
+# --- what was installed -----------------------------------------------------------------------------------------------
+
+
+def environment_with(root: Path, *names: str, config: str = "") -> Path:
+    environment = root / "environment"
+    for name in names:
+        (environment / f"lib/python3.11/site-packages/{name}-1.0.dist-info").mkdir(parents=True)
+    environment.mkdir(exist_ok=True)
+    (environment / "pyvenv.cfg").write_text(config)
+    return environment
+
+
+@pytest.mark.parametrize(
+    ("text", "absent"),
+    [
+        ("Zope.Interface==1 --hash=sha256:aa\nsix[a]==1\n", ""),
+        ("six==1\nseven==1\n", "requirements.txt:2: seven was installed, and is not in the virtualenv"),
+        (f"seven @ git+https://example.com/seven@{COMMIT}\n", "seven was installed"),
+        ("./wheels/seven-1.0-py3-none-any.whl\n", "seven was installed"),
+        ('seven==1 ; python_version < "3"\n', ""),
+        ("-c base.txt\n", ""),
+        ("-r base.txt\n", "base.txt:1: eight was installed"),
+    ],
+)
+def test_what_the_installer_put_elsewhere_is_missed(checkout: Checkout, text: str, absent: str) -> None:
+    checkout.write("requirements.txt", text)
+    checkout.write("base.txt", "eight==1\n")
+    environment = environment_with(checkout.root, "zope_interface", "six")
+    status, printed = checkout.run(f"--installed={environment}")
+    assert status == bool(absent)
+    assert absent in printed
+
+
+def test_what_the_system_has_need_not_be_installed(checkout: Checkout) -> None:
+    checkout.write("requirements.txt", "six==1\n")
+    environment = environment_with(checkout.root, config="include-system-site-packages = true\n")
+    assert checkout.run(f"--installed={environment}") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "unlisted"),
+    [("six==1\n", "no lock file names typing-extensions, so"), ("six==1\nTyping.Extensions==1\n", ""), (".\n", "")],
+)
+def test_what_no_lock_file_names_is_said(checkout: Checkout, text: str, unlisted: str) -> None:
+    checkout.write("requirements.txt", text)
+    environment = environment_with(checkout.root, "six", "typing_extensions", "pip", "setuptools")
+    status, printed = checkout.run(f"--installed={environment}")
+    assert status == 0
+    assert unlisted in printed
+    assert bool(unlisted) == bool(printed)

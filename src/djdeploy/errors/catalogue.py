@@ -232,6 +232,12 @@ THE_ENVIRONMENT = {
         "Correct the lines above, commit, and deploy again. To see what pip makes of them: "
         "pip install --dry-run -r requirements.txt",
     ),
+    "not-installed": Entry(
+        "The installer ended without an error, and a package of the lock files is not in the virtualenv: something in "
+        "the account's configuration leads it elsewhere.",
+        "See what is configured, on the server as the deploying account: python3 -m pip config list; env | grep -e "
+        "PIP_ -e UV_. What leads elsewhere: target, prefix, root, dry-run.",
+    ),
     "other-python": Entry(
         "The installer made the virtualenv with another interpreter than `python` names on this server. The lock file "
         "was chosen for that one.",

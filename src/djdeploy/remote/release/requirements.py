@@ -2,11 +2,13 @@
 
     requirements [--with REQUIREMENT]... [--also TEXT]... [--source-dir DIRECTORY] FILE...
     requirements --hashes FILE...
+    requirements --installed ENVIRONMENT [--with REQUIREMENT]... FILE...
 
 It is run in the checkout. Prints a digest of the files (and of those they include), of the extra requirements, of the
 files on this machine that any of them name, of each TEXT (the installer, the interpreter's options), of what pip and uv
 are configured with, and of the interpreter that runs this. Exit status 1 names each line that is not pinned or cannot
-be read. With `--hashes`, prints `--require-hashes` if any of the files has a hash.
+be read. With `--hashes`, prints `--require-hashes` if any of the files has a hash. With `--installed`, compares an
+environment with what was asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Iterator, Sequence
 
 from ..emit import emit_error
 from .contents import configuration, digest_of
+from .installed import missing, sees_the_system, unlisted
 from .pins import path_in, places_in, problem_with, text_of
 from .requirements_file import Line, Unreadable, parsed, read
 from .requirements_file import text_of as text_of_file
@@ -87,11 +90,27 @@ class Requirements:
                 )
 
 
+def compare(lines: Sequence[Line], environment: str) -> int:
+    absent = [] if sees_the_system(environment) else list(missing(lines, environment))
+    if absent:
+        print("\n".join(absent))
+        emit_error(code="not-installed")
+        return 1
+    others = unlisted(lines, environment)
+    if others:
+        print(
+            f"djdeploy: no lock file names {', '.join(others)}, so another host, or a later build, may get another "
+            "version. Compile a lock file with all that it needs: pip-compile requirements.in"
+        )
+    return 0
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--with", action="append", default=[], dest="extra")
     parser.add_argument("--also", action="append", default=[])
     parser.add_argument("--hashes", action="store_true")
+    parser.add_argument("--installed", default="")
     parser.add_argument("--source-dir", default=".")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args(words)
@@ -99,6 +118,8 @@ def main(words: Sequence[str]) -> int:
     if options.hashes:
         print("--require-hashes" if any({"hash", "require_hashes"} & set(line.options) for line in found.lines) else "")
         return 0
+    if options.installed:
+        return compare(found.lines, options.installed)
     unpinned = list(found.unpinned())
     if unpinned or found.unreadable:
         print("\n".join([*found.unreadable, *unpinned, PIN if unpinned else READ]))

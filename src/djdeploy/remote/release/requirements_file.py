@@ -56,12 +56,14 @@ class Line(NamedTuple):
         written: its text without the values of variables, for messages.
         requirement: what is to be installed; empty for a line of options.
         options: the values of each option, by its long name.
+        constrains: whether it installs nothing, as the lines of a file named by `-c`.
     """
 
     place: str
     written: str
     requirement: str
     options: Mapping[str, list[str]]
+    constrains: bool = False
 
 
 class Parser(optparse.OptionParser):
@@ -80,7 +82,7 @@ def parser() -> Parser:
     return made
 
 
-def read(path: str, seen: set[str] | None = None) -> Iterator[Line | Unreadable]:
+def read(path: str, constrains: bool = False, seen: set[str] | None = None) -> Iterator[Line | Unreadable]:
     """The lines of a file and of those that it names, each behind the line that names it; and what cannot be read."""
     seen = set() if seen is None else seen
     if os.path.abspath(path) in seen:
@@ -95,13 +97,13 @@ def read(path: str, seen: set[str] | None = None) -> Iterator[Line | Unreadable]
         place = f"{path}:{number}"
         try:
             line = parsed(place, written)
-            nested = [nested_file(path, value) for name in ALONE[:2] for value in line.options.get(name, ())]
+            nested = [(name, nested_file(path, value)) for name in ALONE[:2] for value in line.options.get(name, ())]
         except Unreadable as error:
             yield Unreadable(f"{place}: {error}")
             continue
-        yield line
-        for file in nested:
-            yield from read(file, seen)
+        yield line._replace(constrains=constrains)
+        for name, file in nested:
+            yield from read(file, constrains or name == "constraint", seen)
 
 
 def text_of(path: str) -> str:
