@@ -232,13 +232,20 @@ def test_hosts_are_named_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_headline_says_what_which_commit_from_where_to_where_on_which_hosts_and_the_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    top = rows(monkeypatch, ["web1", "web2"], width=100, headline=HEADLINE).splitlines()[0]
-    assert top.startswith("deploy main 4be0efa1  20261127-090000 → 20261128-101500  on web1, web2")
-    assert re.search(r"  build    0:0\d$", top)
-    top = rows(monkeypatch, ["web1", "web2"], width=80, headline=HEADLINE).splitlines()[0]
-    assert re.match(r"deploy main 4be0efa1  20261127-090000 → 20261128-101500 +build    0:0\d$", top)
-    top = rows(monkeypatch, ["web1", "web2"], width=60, headline=HEADLINE).splitlines()[0]
-    assert re.match(r"deploy main 4be0efa1  → 20261128-101500 +build    0:0\d$", top)
+    shown = {
+        width: re.split(
+            "  +", rows(monkeypatch, ["web1", "web2", "web3"], width=width, headline=HEADLINE).splitlines()[0]
+        )
+        for width in (100, 80, 72, 50)
+    }
+    whole = "deploy main 4be0efa 20261127-090000 → 20261128-101500"
+    assert shown[100][0] == f"{whole} on web1, web2, web3"
+    assert shown[80][0] == f"{whole} on 3 hosts"
+    assert shown[72][0] == whole
+    assert shown[50][0] == "deploy main 4be0efa"
+    for parts in shown.values():
+        assert parts[1] == "build"
+        assert re.fullmatch(r"0:0\d", parts[2])
     log = io.StringIO()
     Report(log, project="demo").about(HEADLINE)
     assert log.getvalue() == "demo: 4be0efa14be0 A subject\ndemo: 20261127-090000 → 20261128-101500\n"

@@ -139,6 +139,12 @@ def test_each_line_of_a_private_key_is_hidden_since_output_comes_in_lines() -> N
         "machine db login demo password hunter2",
         "DSN=host=localhost dbname=demo password=hunter2",
         "dbPassword: hunter2",
+        "db.password:hunter2",
+        "<db><password>hunter2</password></db>",
+        "DATABASES['default']['PASSWORD'] = 'hunter2'",
+        'tokens = ["another1", "hunter2"]',
+        "api_keys:\n  - another1\n  - hunter2\nname: x",
+        "users:\n- name: demo\n  token: hunter2",
         "DATABASE_URL=postgres://demo:hunter2@localhost/demo",
     ],
 )
@@ -212,6 +218,12 @@ def test_a_secret_that_is_a_word_is_not_hidden_within_other_words() -> None:
 )
 def test_what_is_long_and_random_in_a_secret_file_is_hidden_whatever_it_is_called(content: str, line: str) -> None:
     assert hidden(line, values_to_hide({}, {"some.file": content.encode()})) == "> *** <"
+
+
+def test_a_binary_file_is_hidden_where_it_is_printed_in_base64() -> None:
+    content = bytes(range(256)) * 4
+    text = base64.encodebytes(content).decode()
+    assert hidden(f"before {text}after", values_to_hide({}, {"store.p12": content})) == "before ***\nafter"
 
 
 @pytest.mark.parametrize(

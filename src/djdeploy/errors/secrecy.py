@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from itertools import pairwise
 from urllib.parse import unquote
 
 SAYS_SECRET = re.compile(
-    r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|key(_|\d|$)"
+    r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|keys?(_|\d|$)"
     r"|(^|_|db|pg)(pass|pwd|pw)(_|\d|$)"
 )
 """Names of secret values, in lower case and with `_` between their words."""
@@ -38,15 +39,20 @@ LONG = 20
 """Characters from which a value may be taken for random."""
 
 PAIR = re.compile(
-    r"(?P<quote>[\"']?)(?P<name>[A-Za-z_][\w.-]*)(?P=quote)\s*(?:=>|:=|=|:(?=[\s\"'\[{]))[ \t]*"
+    r"(?P<quote>[\"']?)(?P<name>[A-Za-z_][\w.-]*)(?P=quote)\]?\s*(?:=>|:=|=|:(?=[\s\"'\[{]))[ \t]*"
     r"(?:\"{3}(?P<long>.*?)\"{3}|\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^'\\]|\\.)*)'"
-    r"|(?P<block>[|>][+-]?\n(?:[ \t]+.*(?:\n|$))+)|(?P<bare>[^\n]*))",
+    r"|(?P<block>[|>][+-]?\n(?:[ \t]+[^\n]*(?:\n|$))+)|(?P<list>\[[^\]{]*\]|\n(?:[ \t]*-[ \t][^\n]*(?:\n|$))+)"
+    r"|(?P<bare>[^\n]*))",
     re.DOTALL,
 )
 """A name and its value, as `.env`, ini, TOML, YAML, JSON, shell and Python write them."""
 
-SPACED = re.compile(r"\b(?P<name>password|passphrase|token|secret)[ \t]+(?P<bare>\S+)")
-"""The same as in `.netrc`."""
+OTHER_PAIRS = (
+    re.compile(r"\b(?P<name>password|passphrase|token|secret)[ \t]+(?P<bare>\S+)"),
+    re.compile(r"^\s*(?P<name>[A-Za-z_][\w.-]*):(?P<bare>(?!//)\S+)", re.MULTILINE),
+    re.compile(r"<(?P<name>[A-Za-z_][\w.-]*)[^<>]*>(?P<bare>[^<>]+)<"),
+)
+"""The same as in `.netrc`, in properties and in XML."""
 
 ARMOUR = re.compile(r"-----BEGIN (?P<what>[^-]+)-----(?P<body>.*?)-----END [^-]+-----", re.DOTALL)
 """A key, or a certificate, as PEM and PGP write it."""
@@ -70,7 +76,7 @@ def secrets_in(text: str, name: str = "") -> Iterator[str]:
     yield from keys(text)
     if says_secret(name, text):
         yield from of_value(text)
-    for found in pairs(text):
+    for found in [*pairs(text), *(found for pattern in OTHER_PAIRS for found in pattern.finditer(text))]:
         for value in values_of(found):
             if says_secret(found["name"], value):
                 yield from of_value(value)
@@ -82,7 +88,11 @@ def secrets_in_file(content: bytes, name: str = "") -> Iterator[str]:
     Args:
         name: of the file, or of the variable that it comes from.
     """
-    text = content.decode("utf-8", "replace").strip()
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:  # a key store, which nobody prints as it is
+        yield base64.b64encode(content).decode()
+        return
     yield from secrets_in(text)
     has_names = False
     for found in pairs(text):
@@ -119,15 +129,16 @@ def pairs(text: str) -> Iterator[re.Match[str]]:
         yield found
         is_bare = found["bare"] is not None
         place = found.start("bare") if is_bare else found.end()
-        if found["double"] or found["single"]:
-            yield from pairs(found["double"] or found["single"])
-    yield from SPACED.finditer(text)
+        if inside := found["double"] or found["single"] or found["list"]:
+            yield from pairs(inside)
 
 
 def values_of(found: re.Match[str]) -> Iterator[str]:
     """A value in the ways in which programs read it."""
     groups = found.groupdict()
-    if block := groups.get("block"):
+    if items := groups.get("list"):
+        yield from (item.strip(" \t\"'") for item in re.split(r"[\[\],\n]|^[ \t]*-[ \t]", items, flags=re.MULTILINE))
+    elif block := groups.get("block"):
         yield block.partition("\n")[2]
     elif quoted := groups.get("long") or groups.get("double") or groups.get("single"):
         yield quoted

@@ -25,8 +25,11 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TURNS = 10
 """Pictures of the spinner in a second, and times that the live lines are drawn."""
 
-CLOCK = 8
+CLOCK = 7
 """Columns of a clock, with the gap before it."""
+
+STAGE = 7
+"""Columns of the name of a stage."""
 
 WIDEST_NAME = 20
 
@@ -164,7 +167,7 @@ class TerminalReport(Report):
         from rich.text import Text
 
         took = clock(time.monotonic() - self.began).rjust(CLOCK)
-        stage = f"  {self._stage}" if self._stage else ""
+        stage = f"  {self._stage:{STAGE}}"
         room = width - len(took) - len(stage)
         what = self._headline.in_a_line([row.name for row in self.rows.values()], room)
         return Text().append(cut(what, room, fill=True), style="bold").append(stage, style="cyan").append(took)

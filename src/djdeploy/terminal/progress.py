@@ -76,10 +76,10 @@ class Headline:
 
     def in_a_line(self, hosts: Sequence[str], room: int) -> str:
         """The same, as much as there is room for; the hosts by their number before anything is left out."""
-        what = f"{self.title} {self.commit[:8]}".strip()
+        what = f"{self.title} {self.commit[:7]}".strip()
         on = [f"on {listed(hosts, 4)}", f"on {len(hosts)} host{'s' if len(hosts) > 1 else ''}"]
-        ways = [f"  {self.way}" if self.way else "", f"  → {self.target}" if self.target else ""]
-        lines = [f"{what}{ways[0]}  {on[0]}", f"{what}{ways[0]}  {on[1]}", f"{what}{ways[0]}", f"{what}{ways[1]}", what]
+        ways = [f" {self.way}" if self.way else "", f" → {self.target}" if self.target else ""]
+        lines = [f"{what}{ways[0]} {on[0]}", f"{what}{ways[0]} {on[1]}", f"{what}{ways[0]}", f"{what}{ways[1]}", what]
         return next((line for line in lines if len(line) <= room), what)
 
 
