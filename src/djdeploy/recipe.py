@@ -52,7 +52,7 @@ from .script.steps import (
     runs,
     runs_for,
 )
-from .server.installers import Uv
+from .server.installers import Pip, Uv
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -187,7 +187,7 @@ if [ ! -e "$environment/.complete" ]; then
     {install_extra}
     {compare}
     {bytecode}
-    {finish} finish "$environment"
+    {finish} finish "$environment" {compiled}
 fi""",
             virtualenv=d.target.virtualenv,
             repository=d.target.repository,
@@ -207,6 +207,7 @@ fi""",
                 files=files,
             ),
             finish=d.program("environment"),
+            compiled=["compiled"] if isinstance(d.installer, Pip) else [],  # pip does it as it installs
         )
     ]
 

@@ -1,6 +1,6 @@
 """Environments that are finished are shared by releases, and written to by nobody.
 
-    environment finish ENVIRONMENT
+    environment finish ENVIRONMENT [compiled]
     environment separate LINK RELEASE [UV]
     environment settle LINK
     environment remove ENVIRONMENT
@@ -30,11 +30,24 @@ exec '{uv}' pip "$@"
 SHIM = "bin/pip"
 
 
-def finish(environment: str) -> None:
+def finish(environment: str, compiled: str = "") -> None:
     """On the disk before it is marked: else a power loss could leave the mark, and packages without their contents.
 
-    Compiled, since nobody can keep bytecode in it later.
+    Args:
+        compiled: not empty if it has its bytecode already, which nobody could keep in it later.
     """
+    if not compiled:
+        compile_all(environment)
+    if subprocess.run(["sync", "-f", environment], stderr=DEVNULL, check=False).returncode != 0:
+        os.sync()
+    for path in everything_in(environment):
+        change_mode(path, remove=0o222)
+    with open(os.path.join(environment, COMPLETE), "w", encoding="ascii") as mark:
+        os.fchmod(mark.fileno(), 0o444)
+    change_mode(environment, remove=0o222)
+
+
+def compile_all(environment: str) -> None:
     command = [
         os.path.join(environment, "bin/python"),
         "-I",
@@ -46,13 +59,6 @@ def finish(environment: str) -> None:
     for at_once in (["-j", "0"], []):  # where processes cannot be started side by side, one after the other
         if subprocess.run([*command, *at_once], stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0:
             break
-    if subprocess.run(["sync", "-f", environment], stderr=DEVNULL, check=False).returncode != 0:
-        os.sync()
-    for path in everything_in(environment):
-        change_mode(path, remove=0o222)
-    with open(os.path.join(environment, COMPLETE), "w", encoding="ascii") as mark:
-        os.fchmod(mark.fileno(), 0o444)
-    change_mode(environment, remove=0o222)
 
 
 def separate(link: str, release: str, uv: str = "") -> None:
