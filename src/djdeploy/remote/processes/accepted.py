@@ -12,8 +12,9 @@ import struct
 import time
 from collections.abc import Callable, Collection
 
-TRIES = 8  # connections that others may accept, one after the other, before we give up for now
-POLL = 0.01  # seconds between two looks at a connection that nobody has accepted
+TRIES = 50  # connections that others may accept, one after the other, before we give up for now
+PAUSE = 0.04  # seconds between them: whoever accepts one has users too
+POLL = 0.005  # seconds between two looks at a connection that nobody has accepted
 
 SOCK_DIAG, BY_FAMILY, HEADER = 4, 20, 16  # linux/netlink.h, linux/sock_diag.h
 SHOW_PEER, PEER, FIXED = 4, 2, 16  # linux/unix_diag.h
@@ -27,19 +28,20 @@ class ByOthers(OSError):
 def own(connect: Callable[[], socket.socket], whose: Callable[[], Collection[int]], seconds: float) -> socket.socket:
     """A connection that one of these processes has accepted, before anything is sent over it.
 
-    What others accept stays open meanwhile, so that their hands are full.
+    One that another has accepted is closed at once: it may be the only worker that serves, and waits for our request.
     """
     until = time.monotonic() + seconds
-    opened: list[socket.socket] = []
-    try:
-        for _ in range(TRIES):
-            opened.append(connect())
-            if holds(whose(), accepted(opened[-1], until)):
-                return opened.pop()
-        raise ByOthers
-    finally:
-        for each in opened:
-            each.close()
+    for _ in range(TRIES):
+        made = connect()
+        try:
+            if holds(whose(), accepted(made, until)):
+                return made
+        except BaseException:
+            made.close()
+            raise
+        made.close()
+        time.sleep(PAUSE)
+    raise ByOthers
 
 
 def accepted(ours: socket.socket, until: float) -> int:

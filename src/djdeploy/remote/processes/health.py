@@ -16,6 +16,7 @@ from . import accepted
 if TYPE_CHECKING:
     Table = dict[str, Any]
 
+OTHERS = "others"  # the kind of a failure to reach the one that is asked, among several
 ENOUGH = 1 << 20  # bytes of a body that are read to find a text in it
 
 MEANINGS = {
@@ -224,7 +225,7 @@ def failure(error: Exception, where: Address, limit: float) -> Answer:
     if isinstance(error, (ConnectionResetError, BrokenPipeError)):  # RemoteDisconnected is one of them
         return Answer(False, why=f"{where} closed the connection without an answer", kind="reset")
     if isinstance(error, accepted.ByOthers):
-        return Answer(False, why=f"other processes answer on {where}, and this one does not", kind="others")
+        return Answer(False, why=f"other processes answer on {where}, and this one does not", kind=OTHERS)
     if isinstance(error, http.client.HTTPException):
         return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")
     return Answer(False, why=f"{where}: {error}", kind="error")

@@ -152,6 +152,7 @@ class Successor:
             self.why = f"pid {found.pid} has not lived for {self.probation.seconds:g} s"
             return self._long_enough()
         if self.asking is None:
+            self.why = self.why or f"pid {found.pid} has not answered"
             self.asking = health.Asking(lambda: self.instance.ask(found))
         self.asking.join(0.05)
         answer, self.asking = self.asking.answer, self.asking if self.asking.is_alive() else None
@@ -162,6 +163,9 @@ class Successor:
             self.wrong_since = None
             self._must_listen(found)
             return self._with_its_workers(found)
+        if answer.kind == health.OTHERS:  # it says nothing of this one
+            self.why = answer.why
+            return False
         self.why, self.right_since, self.right = answer.why, None, 0
         self._wrong(answer)
         return False
