@@ -218,6 +218,8 @@ def test_a_variable_counts_by_its_value_and_a_credential_does_not(
 def test_a_token_in_an_address_is_never_printed(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "hunter2")
     for line in (
+        "lib @ git+https://ann:hunter2@example.com/lib@main",
+        "-i https://ann:hunter2@example.com/simple six==1",
         "lib @ git+https://${TOKEN}@example.com/lib@main",
         "-r https://${TOKEN}@example.com/x",
         "-r a -r ${TOKEN}",

@@ -224,7 +224,8 @@ THE_ENVIRONMENT = {
         "Two deploys of one commit must install the same packages. A requirement without an exact version, a branch, a "
         "tag, and an address without a hash may change between two deploys, and between two hosts.",
         "Compile a lock file, commit it, and deploy again: pip-compile requirements.in. What comes from Git: "
-        "NAME @ git+https://HOST/PATH@COMMIT, with all 40 digits.",
+        "NAME @ git+https://HOST/PATH@COMMIT, with all 40 digits. A lock of uv: uv export --no-emit-project "
+        "-o requirements.txt",
     ),
     "requirements-unreadable": Entry(
         "A requirements file is missing, is not in UTF-8, or has a line that pip would not read, or would read only in "

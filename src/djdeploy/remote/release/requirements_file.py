@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
     Args:
         place: the file and the number of its first line.
-        written: its text without the values of variables, for messages.
+        written: its text without the values of variables and without credentials, for messages.
         requirement: what is to be installed; empty for a line of options.
         options: the values of each option, by its long name.
         constrains: whether it installs nothing, as the lines of a file named by `-c`.
@@ -155,20 +155,20 @@ def parsed(place: str, written: str) -> Line:
     Raises:
         Unreadable: pip could not read it either, or would silently leave out a part.
     """
-    words = expanded(written).split(" ")
+    words, shown = expanded(written).split(" "), without_credentials(written)
     count = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     requirement = " ".join(words[:count]).strip()
     try:
         found, rest = parser().parse_args(shlex.split(" ".join(words[count:])))
     except ValueError as error:
-        raise Unreadable(f"{error}: {written}") from error
+        raise Unreadable(f"{error}: {shown}") from error
     except Unreadable as error:
-        raise Unreadable(f"{error}: {written}") from error
+        raise Unreadable(f"{error}: {shown}") from error
     options = {name: values for name, values in vars(found).items() if values}
     alone = [value for name in ALONE for value in options.get(name, ())]
     if rest or len(alone) > 1 or (alone and requirement):
-        raise Unreadable(f"pip would leave out a part; give each a line of its own: {written}")
-    return Line(place, written, requirement, options)
+        raise Unreadable(f"pip would leave out a part; give each a line of its own: {shown}")
+    return Line(place, shown, requirement, options)
 
 
 def expanded(text: str) -> str:
