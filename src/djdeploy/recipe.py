@@ -128,7 +128,7 @@ def check_manager(d: Deployment) -> Sequence[Shell]:
     # Nothing of ours may change it, and whoever may is not there while we publish.
     if not d.settings.processes and not d.snapshot.current:
         return []
-    return [compare_manager(d)]
+    return [compare_manager(d, d.release)]
 
 
 @runs_for(lambda d: d.source)

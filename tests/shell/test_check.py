@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -184,6 +185,20 @@ def test_what_is_wrong_with_a_commit_is_said_of_all_hosts_and_each_asks_the_repo
     found = checkup.checkups(remotes, site.settings, report=quiet_report(), who=who(), ref="nonsense")
     for host in ("one", "two"):
         assert [finding.code for finding in found[host].findings if finding.fatal] == ["ref-unknown"]
+
+
+def test_what_the_process_manager_lacks_and_who_has_the_address_is_said_as_a_deploy_says_it(site: Site) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        web = Process("web", "gunicorn demo.wsgi", bind=bind, instances=2, health="/")
+        remote = local_remote(replace(site.settings, processes=[web]))
+        found = checkup.checkups([remote], remote.settings, report=quiet_report(), who=who())["here"].findings
+    (differs,) = (finding for finding in found if finding.code == "manager-differs")
+    assert f"(pid {os.getpid()}) listens on {bind} already" in differs.what
+    assert "web: nothing runs it" in differs.what
+    assert "supervisor" in differs.remedy
 
 
 # --- migrations -------------------------------------------------------------------------------------------------------

@@ -184,3 +184,21 @@ def test_a_first_deploy_of_a_program_that_runs_inside_the_release_is_not_refused
     """Supervisor could not start it, for want of a release."""
     home.release("r1", web(free_port(), instances=1, pid_file="current/repository/demo.pid"))
     assert home.run("comparison", "r1").status == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::"])
+def test_a_program_that_listens_already_is_named(home: Home, address: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as other:
+        other.bind((address, 0))
+        other.listen()
+        home.release("r1", web(other.getsockname()[1]))
+        home.release("r2", Process("worker", "celery"))
+        said = home.run("comparison", "r1").output
+        assert f"(pid {os.getpid()}) listens on 127.0.0.1:{other.getsockname()[1]} already" in said
+        assert "listens on" not in home.run("comparison", "r2").output
+
+
+def test_what_serves_this_home_is_no_other_program(home: Home) -> None:
+    process = web(free_port())
+    serving(home, process)
+    assert "already" not in needs(home, process, Process("worker", "celery")).output

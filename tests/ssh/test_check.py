@@ -20,9 +20,11 @@ def test_a_server_on_which_all_is_well_has_no_findings(live: Site) -> None:
     ]
 
 
-def test_an_empty_server_is_said_to_be_ready(site: Site) -> None:
-    shown = site.fab("check")
-    assert "target: a deploy would work" in shown
+def test_of_an_empty_server_it_is_said_what_root_has_to_install(site: Site) -> None:
+    shown = site.fab("check", code=1)
+    assert "target: a deploy would fail" in shown
+    assert "FAIL  web: nothing runs it: Supervisor's files have no program demo-web" in shown
+    assert "fab supervisor-conf | ssh root@target 'cat > /etc/supervisor/conf.d/demo.conf && supervisorctl" in shown
     assert "Supervisor has no [fcgi-program:demo-web]" in shown
     assert site.target.root("ls", HOME)[0] != 0  # it has changed nothing
 
@@ -43,7 +45,7 @@ def test_what_is_wrong_is_found_with_its_remedy(live: Site) -> None:
         f"{HOME}/previous is a directory; it must be a link to a release, or not exist",
         f"{HOME}/shared/.env is missing (settings: shared_files)",
         "nonsense is no branch, tag or commit",
-        "a deploy would fail: 3 problems",
+        "a deploy would fail: 4 problems",
     ):
         assert found in shown
 

@@ -20,9 +20,9 @@ from tests.text.test_documents import README, ROOT, block
 HOST = "demo.example.com"
 
 
-def typed(directory: Path, *words: str, text: str | None = None) -> str:
+def typed(directory: Path, *words: str, text: str | None = None, code: int = 0) -> str:
     done = subprocess.run(words, cwd=directory, input=text, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -59,9 +59,10 @@ def status(target: DockerTarget, path: str) -> int:
 def test_the_first_deploy_of_the_readme_serves_a_new_project(docker_target: Targets, tmp_path: Path) -> None:
     target = docker_target()
     project(tmp_path, target)
-    assert "a deploy would work" in typed(tmp_path, FAB, "check")
+    assert "supervisorctl update" in typed(tmp_path, FAB, "check", code=1)
     typed(tmp_path, FAB, "setup")
     target.supervisor(typed(tmp_path, FAB, "supervisor-conf"))
+    assert "a deploy would work" in typed(tmp_path, FAB, "check")
     target.put("/etc/nginx/conf.d/demo.conf", (ROOT / "examples/nginx.conf").read_text())
     assert target.root("nginx", "-t")[0] == 0
     target.root("nginx", "-s", "reload")

@@ -9,11 +9,12 @@ from ..errors import DeployError
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..script.deployment import Deployment, step_environment
-from ..script.fragments import as_the_site
+from ..script.fragments import as_the_site, compare_manager_before_a_build
 from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.opening import Access
 from ..ssh.remote import Remote
+from ..ssh.step_run import NOTE
 from ..terminal import tables
 from ..terminal.progress import SILENT, Report
 from .commit_checkup import CommitCheckup, unreadable
@@ -21,7 +22,7 @@ from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, on_live_release
 from .preflight import check_servers_are_distinct, differing_commits
-from .run import raise_failure
+from .run import code_of, raise_failure
 from .session import Who, find_commit, needed, working
 
 
@@ -63,7 +64,10 @@ def checkups(
         def examine(remote: Remote) -> Checkup:
             d = on_live_release(remote, found[remote], runs_once_steps=remote is first)
             outputs = facts_of(remote, d, report)
-            problems = findings(d.settings, d.snapshot, outputs, who.at.timestamp())
+            problems = [
+                *findings(d.settings, d.snapshot, outputs, who.at.timestamp()),
+                *manager_differs(remote, d, report),
+            ]
             if remote is first and commit.can_read:
                 commit.read()
                 return Checkup(versions_of(outputs["checkup"]), list(problems))
@@ -87,6 +91,20 @@ def facts_of(remote: Remote, d: Deployment, report: Report) -> Mapping[str, Any]
     runs = remote.run([step], step_environment(d.settings), report)
     raise_failure(remote.host, runs)
     return runs[-1].outputs
+
+
+def manager_differs(remote: Remote, d: Deployment, report: Report) -> Sequence[Finding]:
+    """What the process manager lacks of what these settings need, by the comparison of a deploy."""
+    commands = tuple(compare_manager_before_a_build(d))
+    if not commands:
+        return []
+    step = Step("manager", "Compare what the process manager has", commands, d.settings.step_timeout)
+    (run,) = remote.run([step], d.environment, report)
+    if run.ok or code_of(run) != "manager-differs":
+        raise_failure(remote.host, [run])
+        return []
+    remedy = "\n".join(line for line in run.tail if line.strip() and not line.startswith(NOTE))
+    return [Finding("; ".join(run.notes), remedy, code="manager-differs")]
 
 
 def ref_unknown(remote: Remote, d: Deployment, ref: str, report: Report) -> Sequence[Finding]:

@@ -306,8 +306,24 @@ def set_previous_if_possible(d: Deployment, target: str) -> Shell:
     )
 
 
-def compare_manager(d: Deployment) -> Shell:
-    """Compares what the process manager really has with what the release needs."""
+def compare_manager_before_a_build(d: Deployment) -> Sequence[Shell]:
+    """The same, for a release that is not made yet."""
+    if not d.settings.processes and not d.snapshot.current:
+        return []
+    begin = """\
+there=$(mktemp -d)
+trap 'rm -rf "$there"' EXIT
+trap 'exit 143' HUP INT TERM
+printf '%s\\n' {runtime} > "$there/runtime.json\""""
+    return [sh(begin, runtime=json.dumps(runtime(d))), compare_manager(d, Shell('"$there"'))]
+
+
+def compare_manager(d: Deployment, release: str | Shell) -> Shell:
+    """Compares what the process manager really has with what a release needs.
+
+    Args:
+        release: its name, or where else its `runtime.json` lies.
+    """
     options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
     if d.task == "rollback":  # that less runs than was wanted once is no reason to stay
         options.append("--only-if-served")
@@ -318,7 +334,7 @@ def compare_manager(d: Deployment) -> Shell:
         "{program} {home} {release} {options} --print={fab} --as-root={ssh}",
         program=d.program("comparison"),
         home=d.layout.home,
-        release=d.release,
+        release=release,
         options=options,
         fab=shlex.join(fab),
         ssh=shlex.join(ssh_as_root(d.host)),

@@ -104,7 +104,8 @@ def print_findings(found: Mapping[str, Checkup]) -> None:
 def print_each(findings: Iterable[Finding]) -> None:
     for finding in sorted(findings, key=lambda finding: not finding.fatal):
         say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
-        say(f"        {finding.remedy}")
+        for line in finding.remedy.splitlines():
+            say(f"        {line}")
 
 
 def print_diff(found: Mapping[str, Any]) -> None:

@@ -69,6 +69,8 @@ def missing(manager: Manager, process: Table, places: list[Place]) -> Iterator[P
     """Instances that nobody runs."""
     absent = [place for place in places if not place.is_kept]
     is_served = not process.get("bind") or len(absent) < len(places)
+    if absent and not is_served:
+        yield from taken(process["bind"], process["name"], manager.home)
     for place in absent:
         who = "nothing runs it" if len(absent) == len(places) else f"nothing runs instance {place.instance.number}"
         why, remedy = why_missing(manager, place)
@@ -77,6 +79,13 @@ def missing(manager: Manager, process: Table, places: list[Place]) -> Iterator[P
         yield Problem(f"{process['name']}: {who}: {why}", remedy, place.instance.supervisor_name, is_served)
         if len(absent) == len(places) and remedy == INSTALL:
             return  # all of them for the same reason
+
+
+def taken(bind: str, name: str, home: str) -> Iterator[Problem]:
+    """An address on which another program listens, so that nobody could hold it for an instance."""
+    for who in sockets.strangers_on(bind, home):
+        yield Problem(f"{name}: {who} listens on {bind} already: end it, or choose another `bind`")
+        return
 
 
 def why_missing(manager: Manager, place: Place) -> tuple[str, str]:

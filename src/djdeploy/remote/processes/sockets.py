@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import socket
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import health, proc
@@ -79,12 +81,7 @@ def unix(pid: int | str) -> list[Listening]:
 
 def held_by(server: Process) -> list[Listening] | None:
     """On what a server or one of its workers listens; None if we may not look."""
-    inodes: set[int] = set()
-    for pid in proc.family(server):
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                named = re.fullmatch(r"socket:\[(\d+)\]", proc.link(f"/proc/{pid}/fd/{fd}") or "")
-                inodes |= {int(named[1])} if named else set()
+    inodes = {inode for pid in proc.family(server) for inode in inodes_of(pid)}
     listening = everywhere(server.pid)
     return [each for each in listening if each.inode in inodes] if inodes and listening else None
 
@@ -109,3 +106,38 @@ def others_on(bind: str, server: Process | None) -> list[Listening]:
         return []  # taken over by a rename
     held = {each.inode for each in (held_by(server) if server else None) or []}
     return [each for each in everywhere() if each.port and each.inode not in held and each.covers(bind)]
+
+
+def strangers_on(bind: str, home: str) -> Iterator[str]:
+    """Who listens on an address and has nothing to do with this home, as far as it may be known."""
+    if bind.startswith("unix:"):
+        return  # taken over by a rename
+    holding = holders()
+    for each in everywhere():
+        pids = holding.get(each.inode, [])
+        if each.port and each.covers(bind) and not any(proc.works_for(pid, home) for pid in pids):
+            words = proc.command_of(pids[0]) if pids else []
+            yield f"{os.path.basename(words[0])} (pid {pids[0]})" if words else f"a program of {account(each.owner)}"
+
+
+def holders() -> dict[int, list[int]]:
+    """Which processes have which sockets, of all whose descriptors we may see."""
+    found: dict[int, list[int]] = {}
+    for one in proc.everything():
+        for inode in inodes_of(one.pid):
+            found.setdefault(inode, []).append(one.pid)
+    return found
+
+
+def inodes_of(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            named = re.fullmatch(r"socket:\[(\d+)\]", proc.link(f"/proc/{pid}/fd/{fd}") or "")
+            if named:
+                yield int(named[1])
+
+
+def account(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(number).pw_name
+    return str(number)
