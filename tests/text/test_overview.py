@@ -145,6 +145,16 @@ def test_status_warns_where_hosts_differ_and_says_what_to_type(screen: io.String
     assert shlex.split(command[0])[1:] == ["deploy", "--branch=4be0efa10000", f"--only={WEB3}"]
 
 
+def test_hosts_with_one_commit_do_not_differ_whatever_they_call_it(screen: io.StringIO) -> None:
+    assert "warning" not in "\n".join(shown(screen, print_status, [row(WEB1, "r2"), row(WEB2, "x7")], NOW))
+
+
+@pytest.mark.parametrize(("mark", "is_said"), [("published", False), ("ready", True), ("bad", True)])
+def test_status_says_of_what_is_live_that_nobody_published_it(screen: io.StringIO, mark: str, is_said: bool) -> None:
+    lines = shown(screen, print_status, [{**row(WEB1, "r2"), "mark": mark}], NOW)
+    assert ("  not published: its deploy still runs, or was cut off" in "\n".join(lines)) is is_said
+
+
 def test_a_host_on_which_nothing_is_live_differs_too(screen: io.StringIO) -> None:
     lines = shown(screen, print_status, [row(WEB1, None), row(WEB2, "r2", instance(0, "r2"))], NOW)
     text = "\n".join(lines)

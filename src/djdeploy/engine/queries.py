@@ -83,13 +83,14 @@ def live_now(snapshot: Snapshot) -> Mapping[str, str]:
     """What is known of the release that is live on a host."""
     live = snapshot.live
     if live is None:
-        return {"commit": "", "ref": "", "by": "", "at": "", "published": "", "subject": ""}
+        return {"commit": "", "ref": "", "by": "", "at": "", "published": "", "subject": "", "mark": ""}
     more = {name: str(live.manifest.get(name) or "") for name in ("published", "subject")}
     return {
         "commit": live.commit,
         "ref": live.ref,
         "by": str(live.manifest.get("published_by") or live.by),
         "at": live.at,
+        "mark": live.mark,
         **more,
     }
 

@@ -79,8 +79,11 @@ def print_status(rows: Sequence[Row], now: datetime) -> None:
         print_table(instances, [*columns, Column("note", below=True)])
     if without := [names[row["host"]] for row in rows if not row["processes"]]:
         print_lines(f"No processes{f' on {listed(without)}' if len(rows) > 1 else ''}.")
-    if len(same) > 1:
-        print_lines(*warning_of_difference(list(same.values()), names), style="yellow")
+    commits: dict[str, list[Row]] = {}  # hosts may have names of their own for the release of a commit
+    for row in rows:
+        commits.setdefault(row["commit"] or row["current"] or "", []).append(row)
+    if len(commits) > 1:
+        print_lines(*warning_of_difference(list(commits.values()), names), style="yellow")
 
 
 def live_lines(group: Sequence[Row], hosts: Sequence[str], now: datetime) -> Sequence[str]:
@@ -97,9 +100,11 @@ def live_lines(group: Sequence[Row], hosts: Sequence[str], now: datetime) -> Seq
         f"from {row['ref']}" if row.get("ref") else "",
     ]
     code = f"{row['commit'][:COMMIT]} {row.get('subject') or ''}".strip()
+    cut_off = "not published: its deploy still runs, or was cut off, which the next `fab deploy` repairs"
+    proven = row.get("mark") in (None, "", "published")
     return [
         f"{row['current']} is live{where}",
-        *(f"  {line}" for line in (code, ", ".join(filter(None, facts))) if line),
+        *(f"  {line}" for line in (code, ", ".join(filter(None, facts)), "" if proven else cut_off) if line),
     ]
 
 
