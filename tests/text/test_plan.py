@@ -37,6 +37,7 @@ from djdeploy.recipe import (
     record,
     switch_links,
 )
+from djdeploy.script.deployment import files_named
 from djdeploy.script.promises import promise
 from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stage
 from djdeploy.script.steps import define
@@ -334,6 +335,21 @@ def test_uv_is_used_where_the_server_has_it() -> None:
     assert "-m pip install" in text(
         DEPLOY.plan(BUILD, deployment(replace(SETTINGS, installer="pip"), snapshot=with_uv))
     )
+
+
+def test_the_files_that_the_settings_name_must_arrive() -> None:
+    settings = replace(
+        SETTINGS,
+        source_dir="src",
+        requirements=["locks/prod.txt"],
+        build_steps=["sh ./build.sh && cp /etc/motd .", "make -C ../other"],
+        manage_steps=["loaddata fixtures/first.json"],
+        processes=[Process("web", "gunicorn demo.wsgi --config=conf/gunicorn.conf.py", bind="127.0.0.1:8001")],
+    )
+    named = files_named(settings)
+    expected = ["locks/prod.txt", "build.sh", "src/manage.py", "src/fixtures/first.json", "src/conf/gunicorn.conf.py"]
+    assert [path for path in expected if path not in named] == []
+    assert [path for path in named if path.startswith(("/", "-")) or ".." in path] == []
 
 
 def test_the_posts_layout_finds_its_virtualenv_inside_the_repository() -> None:

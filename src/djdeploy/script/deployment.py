@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ class Deployment:
             self.layout.mirror,
             self.layout.private / "submodules",
             key=self.settings.deploy_key,
-            needed=[*self.settings.requirements, str(PurePosixPath(self.settings.source_dir, "manage.py"))],
+            needed=files_named(self.settings),
         )
 
     @property
@@ -173,6 +174,16 @@ class Deployment:
         template = "printf '%s\\n' {values} | {program} {words}"
         words = [str(self.layout.release(release).root), *moments]
         return sh(template, values=json.dumps(values), program=self.program("manifest"), words=words)
+
+
+def files_named(settings: Settings) -> Sequence[str]:
+    """The files of the repository that the settings name, and what may be one: the words of commands."""
+    commands = [*settings.build_steps, *settings.manage_steps, *(process.command for process in settings.processes)]
+    words = [word.rpartition("=")[2] for command in commands for word in re.split(r"[\s;&|'\"]+", command)]
+    paths = [word for word in words if re.fullmatch(r"(?!/|-|.*\.\.)[\w./-]*[./][\w./-]*", word)]
+    source_dir = PurePosixPath(settings.source_dir)
+    named = [*settings.requirements, *paths, *(source_dir / path for path in ["manage.py", *paths])]
+    return list(dict.fromkeys(str(PurePosixPath(path)) for path in named))
 
 
 def step_environment(settings: Settings) -> dict[str, str]:
