@@ -17,7 +17,7 @@ import pytest
 from fabric import Config
 
 from djdeploy import DeployError, Settings
-from djdeploy.engine.job import connection_to
+from djdeploy.engine.job import connection_to, name_of
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.ssh.address import address
 from djdeploy.ssh.opening import Access
@@ -59,6 +59,9 @@ class Account(asyncssh.SSHServer):
             raise asyncssh.DisconnectError(asyncssh.DISC_ILLEGAL_USER_NAME, "Your account has expired")
         return username == "deploy" and key.public_data == self.person.public_data
 
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == "deploy" and key.public_data == self.person.public_data
+
     def connection_requested(self, *_: object) -> bool:
         return True
 
@@ -85,6 +88,11 @@ class Servers:
         (self.directory / "open").chmod(0o644)
         made["person"].write_private_key(self.directory / "locked", passphrase="secret")
         (self.directory / "locked").chmod(0o600)
+        for name in ("badge", "badge2"):
+            badge = key(self.directory, name)
+            certificate = made["person"].generate_user_certificate(badge, name, principals=["deploy"])
+            where = "badge-cert.pub" if name == "badge" else "given.pub"
+            (self.directory / where).write_bytes(certificate.export_certificate())
         certificates = {
             "certified": made["ca"].generate_host_certificate(made["host"], "host", principals=["127.0.0.1", "web1"]),
             "expired": made["ca"].generate_host_certificate(made["host"], "host", valid_before=1),
@@ -314,6 +322,10 @@ NO_KEY, REJECTED = "none to offer", "rejected your SSH key"
         ("IdentityFile %d/../../../../../../../../..{dir}/person", ACCEPTED),
         ("IdentityFile {dir}/%%\n IdentityFile {dir}/person", ACCEPTED),
         ("IdentityFile {dir}/person\n IdentitiesOnly yes", ACCEPTED),
+        ("IdentityFile {dir}/badge", ACCEPTED),
+        ("IdentityFile {dir}/badge2", REJECTED),
+        ("IdentityFile {dir}/badge2\n CertificateFile {dir}/given.pub", ACCEPTED),
+        ("IdentityFile {dir}/stranger\n CertificateFile {dir}/given.pub", REJECTED),
         ("IdentityFile {dir}/person\n User nobody", REJECTED),
         ("IdentityFile {dir}/person\n IdentityAgent none", ACCEPTED),
         ("IdentityFile {dir}/person\n IdentityAgent /nowhere", ACCEPTED),
@@ -423,7 +435,10 @@ def test_the_way_there(client: Client, config: str, known: str, said: str) -> No
     assert bool(said) == bool(answer)
 
 
-def test_an_ipv6_address_with_a_port(client: Client) -> None:
+def test_an_ipv6_address_with_a_port() -> None:
+    connection = connection_to("user@[fd00::1]:2222", None)
+    assert (connection.user, connection.host, connection.port) == ("user", "fd00::1", 2222)
+    assert name_of(connection) == "user@[fd00::1]:2222"
     assert address("user@[fd00::1]:2222") == ("user", "fd00::1", 2222)
     assert str(address("user@[fd00::1]:2222")) == "user@[fd00::1]:2222"
     assert address("[fd00::1]") == (None, "fd00::1", None)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
 from paramiko import AgentKey, Message, PKey, SSHException
 from paramiko.agent import AgentSSH
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, OnDiskPrivateKey, Password
@@ -100,7 +101,11 @@ class Identities(AuthStrategy):  # type: ignore[misc]
             if status.st_uid == os.getuid() and status.st_mode & 0o077:
                 raise SSHException("other accounts can read it; ssh ignores it, too: chmod 600")
             passphrase = self.given.get("passphrase")
-            return PKey.from_path(path, passphrase.encode() if passphrase else None)
+            key = PKey.from_path(path, passphrase.encode() if passphrase else None)  # with its `-cert.pub`
+            for certificate in self.options.paths("certificatefile"):
+                if certified(certificate) == key.asbytes():
+                    key.load_certificate(str(certificate))
+            return key
         except FileNotFoundError:  # the private half is in the agent, or nowhere
             return None
         except (PasswordRequiredException, TypeError):
@@ -181,6 +186,16 @@ def public_blob(path: Path) -> bytes:
             if not text.startswith("-----"):
                 return base64.b64decode(text.split()[1])
             return of_private(base64.b64decode("".join(text.splitlines()[1:-1])))
+    return b""
+
+
+def certified(path: Path) -> bytes:
+    """The public key that a certificate in a file is for; empty if it is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = serialization.load_ssh_public_identity(path.read_bytes())
+        if isinstance(found, serialization.SSHCertificate):
+            form, public = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+            return base64.b64decode(found.public_key().public_bytes(form, public).split()[1])
     return b""
 
 
