@@ -15,6 +15,9 @@ NAMED = re.compile(r"""DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 GENERATED = "django-insecure-"
 """Begins the SECRET_KEY that `startproject` writes."""
 
+DEEP = 5
+"""Files that import all of another's names, one from the next."""
+
 SQLITE = "django.db.backends.sqlite3"
 
 
@@ -76,22 +79,34 @@ def collect(file: str, project: str, module: str, names: dict[str, Written], dep
     except (SyntaxError, ValueError):
         return
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+        if is_star(node):
             other = imported(node, module, is_package=file.endswith("__init__.py"))
-            if other and depth < 5:
+            if os.path.isfile(file_of(project, other)) and depth < DEEP:
                 collect(file_of(project, other), project, other, names, depth + 1)
+            else:
+                names.clear()  # a file that is not in the repository, such as one that is shared, may change them all
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name):
                     names[target.id] = Written(node.value, file, dict(names))
         elif not isinstance(node, (ast.Import, ast.ImportFrom, ast.Expr, ast.FunctionDef, ast.ClassDef)):
-            # It depends: what may be given another value here is not known.
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                    names.pop(inner.id, None)
+            forget_what_may_change(node, names)
 
 
-def imported(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
+def is_star(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+
+
+def forget_what_may_change(node: ast.stmt, names: dict[str, Written]) -> None:
+    """It depends whether this is run: what it may give another value is not known."""
+    for inner in ast.walk(node):
+        if is_star(inner):
+            names.clear()
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            names.pop(inner.id, None)
+
+
+def imported(node: Any, module: str, *, is_package: bool) -> str:
     """The module that `from ... import *` means."""
     if not node.level:
         return node.module or ""

@@ -1,0 +1,85 @@
+"""What `fab check` says of several hosts, and of a commit by its text alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from djdeploy import Settings
+from djdeploy.engine.preflight import differing_commits
+from djdeploy.project.checkup import Checkup, Finding
+from djdeploy.project.commit_findings import by_text, of_settings
+from djdeploy.terminal.tables import print_findings
+
+from .test_targets import fleet
+
+SETTINGS = Settings(project="demo", repository="x.git", home="/srv/demo", shared_dirs=["src/data"])
+
+
+def test_what_several_hosts_share_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    everywhere, two, own = Finding("A", "do a"), Finding("B", "do b", fatal=False), Finding("C", "do c\nand d")
+    print_findings(
+        {
+            "one": Checkup({}, [two, everywhere], ["whether it starts"]),
+            "two": Checkup({}, [two, everywhere, own], ["whether it starts"]),
+            "three": Checkup({}, [everywhere], ["whether it starts"]),
+        }
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "one: a deploy would fail",
+        "two: a deploy would fail",
+        "  FAIL  C",
+        "        do c",
+        "        and d",
+        "three: a deploy would fail",
+        "one, two:",
+        "  note  B",
+        "        do b",
+        "all hosts:",
+        "  FAIL  A",
+        "        do a",
+        "Only a build finds out whether it starts.",
+    ]
+
+
+def test_hosts_that_run_different_commits_are_named() -> None:
+    assert differing_commits(fleet(one="r1:a*", two="r2:a*")) == []
+    (found,) = differing_commits(fleet(one="r1:a*", two="r1:a r2:b*", three="r1:a*", four=""))
+    assert found.what == (
+        f"the hosts run different commits: {'a' * 12} on one, three; {'b' * 12} on two; nothing on four"
+    )
+    assert not found.fatal
+
+
+@pytest.mark.parametrize(
+    ("operation", "fatal"),
+    [
+        ({"operation": "RemoveField", "class": "destructive"}, [True]),
+        ({"operation": "AddField", "class": "destructive", "why": "not null"}, [True]),
+        ({"operation": "AlterField", "class": "undecided", "why": "it depends"}, [False]),
+        ({"operation": "AddField", "class": "additive"}, []),
+        ({"operation": "RunPython", "class": "opaque"}, []),
+    ],
+)
+def test_of_migrations_only_what_their_text_says_is_said(operation: dict[str, Any], fatal: list[bool]) -> None:
+    found = list(by_text([{"app": "notes", "name": "0004_x", "operations": [operation]}]))
+    assert [finding.fatal for finding in found] == fatal
+    assert all("notes.0004_x: " in finding.what for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ({}, []),
+        ({"debug": True}, ["DEBUG is on"]),
+        ({"generated_key": True}, ["SECRET_KEY is the one"]),
+        ({"databases": ["src/data/db.sqlite3"]}, []),
+        ({"databases": ["src/db.sqlite3", "src/data2/db"]}, ["the database src/db", "the database src/data2"]),
+    ],
+)
+def test_of_settings_only_what_no_server_should_have_is_said(text: dict[str, Any], said: list[str]) -> None:
+    nothing: Any = {"debug": False, "generated_key": False, "databases": []}
+    found = [finding.what for finding in of_settings(nothing | text, SETTINGS)]
+    assert len(found) == len(said)
+    assert all(what.startswith(begin) for what, begin in zip(found, said, strict=True))
