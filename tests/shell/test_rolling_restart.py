@@ -139,7 +139,7 @@ def test_what_an_older_launcher_has_started_goes_over_to_the_newer_one(home: Hom
 def test_the_answers_of_another_instance_do_not_count(home: Home, address: str) -> None:
     """A server without a health socket that never answers, beside one that does, on the same address."""
     command = "python -S -c 'import time; time.sleep(600)' --fd 3"
-    old = web(free_port(), command="uvicorn site_of:asgi --fd 3", timeout=5)
+    old = web(free_port(), command="uvicorn site_of:asgi --fd 3", timeout=8)
     old = replace(old, bind=address.format(port=free_port(), home=home.path))
     home.release("r1", old)
     home.release("r2", replace(old, command=command))
@@ -150,7 +150,7 @@ def test_the_answers_of_another_instance_do_not_count(home: Home, address: str) 
     restarted = home.deploy("r2")
     assert restarted.status == 1
     assert (
-        f"web 0: not ready within 5 s: other processes answer on {old.bind}, and this one does not" in restarted.output
+        f"web 0: not ready within 8 s: other processes answer on {old.bind}, and this one does not" in restarted.output
     )
     assert (home.pid("web-0") != first, home.pid("web-1")) == (True, second)
 

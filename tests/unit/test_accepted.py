@@ -84,11 +84,9 @@ def asked(server: socket.socket, *pids: int) -> health.Answer:
 def test_another_process_is_not_kept_from_serving_while_it_is_not_the_one(
     worker: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepted, "TRIES", 5)
-    began = time.monotonic()
+    monkeypatch.setattr(accepted, "TRYING", 0.3)
     answer = asked(worker, 1)
     assert (answer.ok, answer.status, answer.kind) == (False, None, health.OTHERS)
-    assert time.monotonic() - began < 4  # each connection was given up before the next
     assert asked(worker, os.getpid()).status == 200
 
 

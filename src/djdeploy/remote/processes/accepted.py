@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Collection
 
-TRIES = 50  # connections that others may accept, one after the other, before we give up for now
+TRYING = 2.0  # seconds in which others may accept our connections, one after the other, before we give up for now
 PAUSE = 0.04  # seconds between them: whoever accepts one has users too
 POLL = 0.005  # seconds between two looks at a connection that nobody has accepted
 
@@ -30,18 +30,19 @@ def own(connect: Callable[[], socket.socket], whose: Callable[[], Collection[int
 
     One that another has accepted is closed at once: it may be the only worker that serves, and waits for our request.
     """
-    until = time.monotonic() + seconds
-    for _ in range(TRIES):
+    began = time.monotonic()
+    while True:
         made = connect()
         try:
-            if holds(whose(), accepted(made, until)):
+            if holds(whose(), accepted(made, began + seconds)):
                 return made
         except BaseException:
             made.close()
             raise
         made.close()
+        if time.monotonic() > began + TRYING:
+            raise ByOthers
         time.sleep(PAUSE)
-    raise ByOthers
 
 
 def accepted(ours: socket.socket, until: float) -> int:
