@@ -281,7 +281,7 @@ def web(port: int, options: str = "", **more: Any) -> Process:
     """Two instances of a small Gunicorn."""
     settings: dict[str, Any] = {"instances": 2, "health": "/", "timeout": 30}
     command = more.pop("command", f"gunicorn site_of:application --graceful-timeout 5 {options}")
-    return Process("web", command, bind=f"127.0.0.1:{port}", **(settings | more))
+    return Process("web", command, **({"bind": f"127.0.0.1:{port}"} | settings | more))
 
 
 def get(port: int, connection: http.client.HTTPConnection | None = None) -> str:
