@@ -14,6 +14,7 @@ from djdeploy import Health, Process
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.durations import USUAL
+from djdeploy.remote.processes.smoke_test import burden
 
 from .homes import Home, Ran, a_home, web
 
@@ -163,6 +164,44 @@ def test_a_release_that_is_broken_after_the_other_steps_too_is_refused(home: Hom
     assert done.status == 1
     assert done.output.count("answered 500: the page raised an error") == 1
     assert "Missing staticfiles manifest entry" in done.output
+
+
+def test_a_release_that_hangs_while_other_steps_run_is_tried_again_alone(home: Home) -> None:
+    """As on a busy server: whoever stands back for all others gets nowhere, and by itself is well."""
+    body = f"os.nice(0) > {os.nice(0)} and time.sleep(9)"
+    home.release("new", web(free_port(), timeout=4, health=Health("/", timeout=2)), body=body)
+    company, others = os.pipe()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(lambda: home.run("smoke_test", "new", fds=[company], DJDEPLOY_OTHERS_FD=str(company)))
+        wait_until("the first try", lambda: len(home.left()) >= 2 or running.done())
+        wait_until("its end", lambda: len(home.left()) < 2 or running.done())
+        os.close(others)
+        done = running.result()
+    os.close(company)
+    assert done.status == 0, done.output
+    assert "web is tried again, alone" in done.output
+
+
+def test_a_try_that_is_the_last_does_not_stand_back(home: Home) -> None:
+    assert tried(home, body=f"assert os.nice(0) == {os.nice(0)}")[0] == 0
+
+
+def test_the_load_is_named_where_there_is_more_of_it_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (10.24, 3.0, 1.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert burden() == " (the server is busy: load 10.2 on 2 processors)"
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 3.0, 1.0))
+    assert burden() == ""
+
+
+def test_the_path_of_the_probe_is_asked_as_well(home: Home) -> None:
+    body = 'assert environ["PATH_INFO"] != "/shop/", "no shop today"'
+    home.release("new", web(free_port(), health=Health("/", timeout=1)), body=body)
+    assert home.run("smoke_test", "new", "--path=/").status == 0
+    done = home.run("smoke_test", "new", "--path=/shop/")
+    assert done.status == 1
+    assert "web of the new release does not serve: /shop/ answered 500" in done.output
+    assert "no shop today" in done.output
 
 
 def test_the_question_is_asked_with_its_headers(home: Home) -> None:

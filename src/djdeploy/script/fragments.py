@@ -251,7 +251,9 @@ def start_and_ask(d: Deployment) -> Sequence[Shell]:
     """Starts the release's own server where no user can meet it, and asks it."""
     if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
         return []
-    return [sh("{p} {home} {release}", p=d.program("smoke_test"), home=d.layout.home, release=d.release)]
+    path = [f"--path={d.settings.probe.path}"] if d.settings.probe and d.settings.probe.path else []
+    template = "{p} {home} {release} {path}" if path else "{p} {home} {release}"
+    return [sh(template, p=d.program("smoke_test"), home=d.layout.home, release=d.release, path=path)]
 
 
 def set_link(d: Deployment, name: str, target: str, make: Shell | None = None) -> Shell:

@@ -6,6 +6,7 @@ server that can be smoke-tested is healthy. 1: one is not, and the reason is pri
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import os
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ANSWERS = 3
 WORKERS_LOST = 3
-NICENESS = 10  # the site that serves meanwhile goes first
+NICENESS = 10  # of a try that is not the last: the site that serves and the other steps go first
 PR_SET_PDEATHSIG = 1
 EXCEPTIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exceptions")
 
@@ -50,19 +51,19 @@ class Failed(Exception):
         self.code = code
 
 
-class Hangs(Failed):
-    """It did not become well in all its time."""
-
-
 class Ended(BaseException):
     """TERM arrived."""
 
 
 class Server:
-    """A release's server on a private socket. Use it in a `with`."""
+    """A release's server on a private socket. Use it in a `with`.
 
-    def __init__(self, home: str, found: launch.Launch, waits: Durations) -> None:
-        self.home, self.found, self.waits = home, found, waits
+    Args:
+        niceness: how far it stands back for all others.
+    """
+
+    def __init__(self, home: str, found: launch.Launch, waits: Durations, niceness: int = 0) -> None:
+        self.home, self.found, self.waits, self.niceness = home, found, waits, niceness
         self.number = f"smoke-{os.getpid()}"
         self.name = found.process["name"]
         self.path = os.path.join(home, "run", f".{self.name}-{self.number}")
@@ -98,7 +99,7 @@ class Server:
         """In the new process. It never returns into our code."""
         try:
             os.setsid()
-            os.nice(NICENESS)
+            os.nice(self.niceness)
             follow_to_death(parent)
             os.dup2(self.output.fileno(), 1)
             os.dup2(self.output.fileno(), 2)
@@ -177,11 +178,19 @@ def no_interruption() -> Any:
 
 
 class Try:
-    """Asks until it is well for long enough; raises Failed as soon as it cannot become so."""
+    """Asks until it is well for long enough; raises Failed as soon as it cannot become so.
 
-    def __init__(self, server: Server, process: Table) -> None:
+    Args:
+        path: asked instead of the health check, and once: by then the server has held.
+    """
+
+    def __init__(self, server: Server, process: Table, path: str | None = None) -> None:
         self.server, self.asked = server, health.question(process)
-        self.seconds, self.hold = float(process.get("timeout") or 60), server.waits.smoke_hold
+        self.seconds, self.hold, self.answers = float(process.get("timeout") or 60), server.waits.smoke_hold, ANSWERS
+        self.until = server.began + self.seconds + self.hold
+        if path:
+            self.asked.update(path=path, contains=None)
+            self.until, self.hold, self.answers = time.monotonic() + self.seconds, 0.0, 1
         self.right: list[health.Answer] = []
         self.right_since = self.wrong_since = 0.0
         self.why = "it does not answer"
@@ -189,10 +198,9 @@ class Try:
         self.lost = 0
 
     def run(self) -> health.Answer:
-        until = self.server.began + self.seconds + self.hold
         while not self.is_well():
-            if time.monotonic() > until:
-                raise Hangs(f"not healthy within {self.seconds:g} s: {self.why}")
+            if time.monotonic() > self.until:
+                raise Failed(f"not healthy within {self.seconds:g} s: {self.why}{burden()}")
         return self.right[-1]
 
     def is_well(self) -> bool:
@@ -203,7 +211,7 @@ class Try:
         self.look()
         if asking.answer:
             self.hear(asking.answer)
-        if len(self.right) >= ANSWERS and time.monotonic() - self.right_since >= self.hold:
+        if len(self.right) >= self.answers and time.monotonic() - self.right_since >= self.hold:
             return True
         time.sleep(self.hold / ANSWERS / 2 if self.right else 0.05)
         return False
@@ -245,17 +253,23 @@ def starts_another(pid: int) -> bool:
     return False
 
 
-def smoke(home: str, release: str, waits: Durations) -> int:
+def burden() -> str:
+    """What else the machine does, where that may be why something is slow."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    return f" (the server is busy: load {load:.1f} on {processors} processors)" if load > processors else ""
+
+
+def smoke(home: str, release: str, path: str | None, waits: Durations) -> int:
     root = os.path.join(home, release)
     runtime = launch.runtime_of(root)
     if runtime is None:
         print(f"{release} has no runtime.json: nothing says what it runs")
         emit_error(code="no-runtime")
         return 1
-    well = []
+    well, others = [], Others()
     for process in runtime["processes"]:
         if process.get("health") and launch.kind_of(process) == launch.GUNICORN:
-            if not serves(home, launch.Launch(root, runtime, process), waits):
+            if not Smoke(home, launch.Launch(root, runtime, process), path, waits).passes(others):
                 return 1
             well.append(process["name"])
         elif process.get("health"):
@@ -264,19 +278,60 @@ def smoke(home: str, release: str, waits: Durations) -> int:
     return 0
 
 
-def serves(home: str, found: launch.Launch, waits: Durations) -> bool:
-    name = found.process["name"]
-    tail: list[str] = []
-    try:
-        answer = early_answer(home, found, tail, waits) or answer_of(home, found, tail, waits)
-    except Failed as failed:
-        print("\n".join([f"  {line}" for line in tail] + [f"{name} of the new release does not serve: {failed}"]))
-        emit_error(reason(tail) or failed.code)
-        return False
-    print(f"{name} answered {found.process['health']['path']} with {answer.status} in {answer.milliseconds:.0f} ms")
-    if answer.why:
-        print(f"djdeploy: {name}: {answer.why}")
-    return True
+class Smoke:
+    """The smoke test of one process.
+
+    Args:
+        path: what is asked besides the health check: the probe's.
+    """
+
+    def __init__(self, home: str, found: launch.Launch, path: str | None, waits: Durations) -> None:
+        self.home, self.found, self.path, self.waits = home, found, path, waits
+        self.name = found.process["name"]
+        self.tail: list[str] = []  # the end of what a server that failed has said
+
+    def passes(self, others: Others) -> bool:
+        try:
+            answer = (None if others.have_ended() else self.early_answer(others)) or self.answer()
+        except Failed as failed:
+            print("\n".join(f"  {line}" for line in self.tail))
+            print(f"{self.name} of the new release does not serve: {failed}")
+            emit_error(reason(self.tail) or failed.code)
+            return False
+        path = self.found.process["health"]["path"]
+        print(f"{self.name} answered {path} with {answer.status} in {answer.milliseconds:.0f} ms")
+        if answer.why:
+            print(f"djdeploy: {self.name}: {answer.why}")
+        return True
+
+    def early_answer(self, others: Others) -> health.Answer | None:
+        """The answer of a server that starts while other steps of the deploy still run.
+
+        It may want what they make, such as the manifest of static files, or the processor that they use. None: they
+        are done, and it is to be tried again, alone.
+        """
+        try:
+            return self.answer(NICENESS)
+        except Failed:
+            others.wait()
+            print(f"{self.name} is tried again, alone{burden()}", flush=True)
+            self.tail.clear()
+            return None
+
+    def answer(self, niceness: int = 0) -> health.Answer:
+        """The answer of a server that was well for long enough."""
+        with Server(self.home, self.found, self.waits, niceness) as server:
+            try:
+                answer = Try(server, self.found.process).run()
+                if self.path:
+                    Try(server, self.found.process, self.path).run()
+                return answer
+            except Failed:
+                self.tail += server.tail()
+                raise
+            except BaseException:
+                server.hurry = True
+                raise
 
 
 def reason(log: list[str]) -> str:
@@ -285,41 +340,17 @@ def reason(log: list[str]) -> str:
     return next(found, "")
 
 
-def early_answer(home: str, found: launch.Launch, tail: list[str], waits: Durations) -> health.Answer | None:
-    """The answer of a server that starts while other steps of the deploy still run.
-
-    It may want what they make, such as the manifest of static files. None: they are done, and it is to be tried again.
-    """
-    try:
-        return answer_of(home, found, tail, waits)
-    except Hangs:
-        raise
-    except Failed:
-        if not Others().wait():
-            raise
-        tail.clear()
-        return None
-
-
-def answer_of(home: str, found: launch.Launch, tail: list[str], waits: Durations) -> health.Answer:
-    """The answer of a server that was well for long enough; else `tail` gets the end of what it has said."""
-    with Server(home, found, waits) as server:
-        try:
-            return Try(server, found.process).run()
-        except Failed:
-            tail += server.tail()
-            raise
-        except BaseException:
-            server.hurry = True
-            raise
-
-
 def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home")
+    parser.add_argument("release")
+    parser.add_argument("--path", help="asked besides the health check")
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     try:
-        return smoke(os.path.realpath(words[0]), words[1], of_environment())
+        options = parser.parse_args(words)
+        return smoke(os.path.realpath(options.home), options.release, options.path, of_environment())
     except Ended:
         return 143
 
