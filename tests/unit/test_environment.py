@@ -125,6 +125,15 @@ def test_what_a_killed_build_left_is_made_anew_and_removed_though_nobody_may_wri
     assert not own.exists()
 
 
+def test_who_skips_the_steps_that_make_an_environment_has_none_to_copy(release: Release) -> None:
+    for link in (release.link, release.link.with_name("nowhere")):
+        release.shared.chmod(0o755)
+        (release.shared / ".complete").unlink(missing_ok=True)
+        separate(str(link), "r1")
+        settle(str(link))
+    assert release.link.resolve() == release.shared
+
+
 def test_pip_is_uv_where_uv_has_made_the_environment(release: Release) -> None:
     separate(str(release.link), "r1", "/opt/it's uv")
     assert "exec '/opt/it'\\''s uv' pip \"$@\"" in (release.link / "bin/pip").read_text()

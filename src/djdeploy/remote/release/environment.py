@@ -63,6 +63,8 @@ def compile_all(environment: str) -> None:
 
 def separate(link: str, release: str, uv: str = "") -> None:
     shared = os.path.realpath(link)
+    if not os.path.exists(os.path.join(shared, COMPLETE)):
+        return  # somebody skips the steps that finish one
     # As long as the name that it replaces in scripts and elsewhere, so that even binary files stay what they are.
     name = hashlib.sha256(f"{os.path.basename(shared)} {release}".encode()).hexdigest()[: len(os.path.basename(shared))]
     own = os.path.join(os.path.dirname(shared), name)
@@ -85,6 +87,8 @@ def separate(link: str, release: str, uv: str = "") -> None:
 
 def settle(link: str) -> None:
     own = os.path.realpath(link)
+    if not os.path.exists(os.path.join(own, SHARED)):
+        return
     with open(os.path.join(own, SHARED), encoding="utf-8") as file:
         shared = file.read()
     if has_shim(own):
