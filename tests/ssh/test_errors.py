@@ -45,6 +45,18 @@ ELSEWHERE = {
     "table-missing": "tests/shell/test_smoke.py: it needs a page that raises",
     "static-manifest": "tests/text/test_errors.py: it needs another order of the management commands",
     "fault": "tests/text/test_errors.py: it needs a step that raises",
+    "export-ignored": "tests/shell/test_sources.py: it needs a repository with such attributes",
+    "lfs-missing": "tests/shell/test_sources.py: it needs git-lfs where the repository is made",
+    "not-installed": "tests/shell/test_environments.py: it needs pip to be configured so",
+    "other-python": "tests/shell/test_environments.py: it needs an installer that errs",
+    "other-python-needed": "tests/text/test_errors.py: it needs a package for another Python",
+    "unsafe-packages": "tests/text/test_errors.py: it needs a package that needs setuptools",
+    "index-order": "tests/text/test_errors.py: it needs two indexes",
+    "no-compiler": "tests/text/test_errors.py: it needs a package without a wheel",
+    "no-headers": "tests/text/test_errors.py: it needs a package without a wheel",
+    "no-python-headers": "tests/text/test_errors.py: it needs a package without a wheel",
+    "no-django": "tests/text/test_errors.py: it needs lock files without Django",
+    "module-missing": "tests/text/test_errors.py: it needs code that lacks a module",
 }
 BARE: dict[str, Any] = {
     "home": "/srv/www/bare",  # since what serves in HOME would be left without a successor
@@ -262,6 +274,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "repository-missing": fab("deploy", repository="/srv/git/none.git"),
     "repository-unreachable": fab("deploy", repository="ssh://demo@localhost:9/project.git"),
     "name-unresolved": fab("deploy", repository="https://nowhere.invalid/project.git"),
+    "requirements-unreadable": fab("deploy", requirements=["nowhere.txt"]),
     "unpinned": fab("deploy", extra_requirements=["gunicorn"]),
     "requirement-missing": fab("deploy", extra_requirements=["sqlparse==99.99"]),
     "hashes": hashes,
