@@ -220,7 +220,7 @@ def no_restart(site: Site) -> str:
     assert "has no autorestart=true" in site.fab("deploy", code=1), "unless it can be read"
     site.target.root("sh", "-c", "chmod 600 /etc/supervisor/conf.d/*")
     try:
-        return site.fab("deploy", code=5, processes=[web])
+        return site.fab("deploy", code=5, processes=[web], smoke_test=False)
     finally:
         site.target.supervisor(conf)
         wait_until("the site", site.answering)

@@ -217,11 +217,14 @@ class RollingRestart:
             raise Failed(str(error), error.code) from None
 
     def see_well(self, instance: Instance, found: Found) -> None:
-        """An instance answers still; a second time if it is slow once, as on a busy machine."""
+        """An instance answers still; it is asked a second time if it is slow once, as on a busy machine.
+
+        That others were faster to answer, on an address that it shares with them, says nothing against it.
+        """
         answer = instance.ask(found)
         if answer and not answer.ok:
             answer = instance.ask(found)
-        if answer and not answer.ok:
+        if answer and not answer.ok and answer.kind != health.OTHERS:
             show(instance.log_tail(0))
             raise NotReady(f"{instance.label}, {found}, was ready and is not any more: {answer.why}")
 
