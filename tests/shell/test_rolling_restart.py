@@ -550,6 +550,30 @@ def test_a_worker_is_restarted_when_it_lives_in_the_new_release(home: Home) -> N
     assert Path(f"/proc/{home.pid('worker-0')}/cwd").readlink() == home.path / "r2/repository"
 
 
+def test_a_worker_has_its_stop_timeout_to_finish_its_job_and_no_more(home: Home) -> None:
+    home.durations = HURRIED._replace(kill_margin=0.5)
+    slow = (
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: (time.sleep({}), print('done', flush=True), exit()))"
+    )
+    ends, never = (replace(Process(n, f"python {n}.py"), stop_timeout=2) for n in ("ends", "never"))
+    for name in ("r1", "r2"):
+        repository = home.release(name, ends, never) / "repository"
+        (repository / "ends.py").write_text(WORKER.format(body=slow.format(1)))
+        (repository / "never.py").write_text(WORKER.format(body=slow.format(600)))
+    home.switch("r1")
+    home.supervise_printed(ends, never)
+    wait_until("both to work", lambda: all("works" in home.log(f"{n}-0") for n in ("ends", "never")))
+    assert home.restart("r1").status == 0
+    restarted = home.deploy("r2")
+    assert restarted.status == 0
+    assert "done" in home.log("ends-0")
+    assert "done" not in home.log("never-0")
+    assert "never 0: pid" in restarted.output
+    assert "has not ended within its 2 s, so what it still does is cut off" in restarted.output
+    assert "ends 0: pid" in restarted.output
+    assert restarted.seconds < 30
+
+
 def test_a_worker_that_dies_at_once_is_noticed(home: Home) -> None:
     process = worker()
     with_worker(home, "r1", process)
