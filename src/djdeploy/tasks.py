@@ -265,7 +265,7 @@ def collection(
     for each in (recipe, rollback_recipe):
         each.expanded(settings)
     made = Collection(name) if name else Collection()
-    recipes = {deploy: recipe, rollback: rollback_recipe}
+    recipes = {deploy: recipe, check: recipe, rollback: rollback_recipe}
     for task_ in TASKS:
         made.add_task(DeployTask(task_.body, settings=settings, recipe=recipes.get(task_), **task_.options))
     return made

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from invoke.context import Context
 
-from djdeploy import Settings
+from djdeploy import Host, Settings, collection
 from djdeploy.engine.preflight import differing_commits
+from djdeploy.errors import SettingsError
 from djdeploy.project.checkup import Checkup, Finding
 from djdeploy.project.commit_findings import by_text, of_settings
 from djdeploy.terminal.tables import print_findings
@@ -83,3 +85,21 @@ def test_of_settings_only_what_no_server_should_have_is_said(text: dict[str, Any
     found = [finding.what for finding in of_settings(nothing | text, SETTINGS)]
     assert len(found) == len(said)
     assert all(what.startswith(begin) for what, begin in zip(found, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("ref", "skip", "said"),
+    [
+        ("two words", [], "'two words' cannot be the name of a branch, tag or commit"),
+        ("main", ["colect_static"], "`colect_static` is not a step; did you mean"),
+    ],
+)
+def test_what_a_deploy_would_refuse_before_it_connects_a_check_refuses_too(
+    ref: str, skip: list[str], said: str
+) -> None:
+    settings = Settings(project="demo", repository="x.git", home="/srv/demo", hosts=[Host("nowhere", skip=skip)])
+    ns = collection(settings)
+    for task in ("check", "deploy"):
+        with pytest.raises(SettingsError) as raised:
+            ns[task](Context(), branch=ref)
+        assert said in str(raised.value)

@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from secrets import token_hex
 
-from ..errors import SettingsError
 from ..errors.redaction import remember
 from ..project.checkup import required_tools
 from ..project.secret_files import read_secrets, secrets_of
-from ..project.settings import Settings, is_ref
+from ..project.settings import Settings
 from ..recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK
 from ..script.deployment import Deployment
 from ..script.recipes import Recipe
@@ -25,8 +24,10 @@ from .conclusion import conclude, hosts_of
 from .fleet import Fleet, Snapshots
 from .neighbours import Neighbours
 from .preflight import (
+    check_ref,
     check_servers,
     check_servers_are_distinct,
+    first_to_migrate,
     known_skips,
     live_releases,
     warn_of_clocks,
@@ -72,8 +73,7 @@ def deploy(
         DeployError: nothing is lost; its exit code and message say how the site stands.
     """
     ref = ref or settings.branch
-    if not is_ref(ref):
-        raise SettingsError("deploy", [f"{ref!r} cannot be the name of a branch, tag or commit"])
+    check_ref(ref, "deploy")
     skips = known_skips(recipe.expanded(settings), remotes, skip)
     secrets = read_secrets(settings)
     for remote in remotes:
@@ -238,8 +238,7 @@ def current_of(snapshots: Snapshots) -> Sequence[str]:
 
 def on_each(remotes: Sequence[Remote], snapshots: Snapshots, task: Deployment) -> dict[Remote, Deployment]:
     """The deployment of a task on each host."""
-    # Steps that run once run on the first host that migrates at all.
-    once = next((remote for remote in remotes if not skips_migrate(remote)), remotes[0])
+    once = first_to_migrate(remotes)
     first = remotes[0]
     served = [process.name for process in first.settings.processes]
     return {
@@ -253,10 +252,6 @@ def on_each(remotes: Sequence[Remote], snapshots: Snapshots, task: Deployment) -
         )
         for r in remotes
     }
-
-
-def skips_migrate(remote: Remote) -> bool:
-    return bool({"migrate", "migrate_database"} & {name.replace("-", "_") for name in remote.skip})
 
 
 def on_release(

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import DeployError
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
+from ..recipe import DEPLOY
 from ..script.deployment import Deployment, step_environment
 from ..script.fragments import as_the_site, compare_manager_before_a_build
 from ..script.steps import Step
@@ -21,7 +22,13 @@ from .commit_checkup import CommitCheckup, unreadable
 from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, on_live_release
-from .preflight import check_servers_are_distinct, differing_commits
+from .preflight import (
+    check_ref,
+    check_servers_are_distinct,
+    differing_commits,
+    first_to_migrate,
+    known_skips,
+)
 from .run import code_of, raise_failure
 from .session import Who, find_commit, needed, working
 
@@ -30,8 +37,11 @@ def check(job: Job, *, branch: str | None, json: bool) -> Mapping[str, Checkup]:
     """What would make a deploy fail, with the remedies.
 
     Raises:
+        SettingsError: no deploy could have these settings or this ref.
         DeployError: a deploy would fail.
     """
+    known_skips((job.recipe or DEPLOY).expanded(job.settings), job.remotes, ())
+    check_ref(branch or job.settings.branch, "check")
     found = checkups(job.remotes, job.settings, report=SILENT, who=job.who, ref=branch)
     unknown = {
         host: Checkup({}, [Finding(error.what, error.advice, code=error.error_code)])
@@ -57,7 +67,7 @@ def checkups(
     ref = ref or settings.branch
     with working(fleet, report, f"check {ref}", Access(look=needed(settings)), partly=True) as found:
         check_servers_are_distinct(found)
-        first = fleet.remotes[0]
+        first = first_to_migrate(fleet.remotes)
         common = [*secret_sources(settings), *differing_commits(found)]
         commit = CommitCheckup(first, on_live_release(first, found[first]), ref, report)
 

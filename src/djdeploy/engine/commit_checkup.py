@@ -23,6 +23,7 @@ from ..server.shell import Shell, sh
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun
 from ..terminal.progress import Report
+from .preflight import skips_migrate
 from .run import code_of, step_failed
 
 DECISIVE = ("destructive-migration", "conflicting-migrations", "database-unreachable", "database-in-release")
@@ -147,6 +148,8 @@ fi"""
 
     def _judged_by_django(self, forget: Step) -> tuple[Sequence[Finding], bool]:
         """What Django itself says of the migrations where its environment is there, and whether it has judged them."""
+        if skips_migrate(self.remote):  # then no host migrates
+            return [], True
         judge = [line for line in guard_migrations(self.d) if isinstance(line, Shell)]
         if not judge:
             return [], False

@@ -6,8 +6,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from ..errors.catalogue import CATALOGUE
-from ..errors.kinds import DeployError, together
+from ..errors.kinds import DeployError, SettingsError, together
 from ..project.checkup import Finding, clock, obstacles
+from ..project.settings import is_ref
 from ..script.recipes import Script
 from ..server.snapshot import Release, Snapshot
 from ..ssh.refusals import same_server
@@ -54,6 +55,21 @@ def warn_of_clocks(snapshots: Snapshots, report: Report) -> None:
     for remote, snapshot in snapshots.items():
         for found in clock(snapshot, time.time()):
             report.warn(f"{remote.host}: {found.what}: names, logs and certificates depend on it. {found.remedy}")
+
+
+def check_ref(ref: str, task: str) -> None:
+    """Raises an error for what no repository can have."""
+    if not is_ref(ref):
+        raise SettingsError(task, [f"{ref!r} cannot be the name of a branch, tag or commit"])
+
+
+def first_to_migrate(remotes: Sequence[Remote]) -> Remote:
+    """The host on which steps run that run once: the first that migrates at all."""
+    return next((remote for remote in remotes if not skips_migrate(remote)), remotes[0])
+
+
+def skips_migrate(remote: Remote) -> bool:
+    return bool({"migrate", "migrate_database"} & {name.replace("-", "_") for name in remote.skip})
 
 
 def known_skips(script: Script, remotes: Sequence[Remote], skip: Collection[str]) -> Mapping[Remote, Collection[str]]:
