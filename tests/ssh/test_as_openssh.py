@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -500,3 +502,25 @@ def test_an_agent_that_is_to_be_forwarded_is_missed_before_anything_begins(clien
     assert not client.servers.offered
     client.writes("Host web1\n ForwardAgent yes")
     assert client.both() == ACCEPTED, "ssh does without it"
+
+
+def test_an_account_without_a_name_connects_as_the_settings_say(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, for which ssh itself does nothing at all."""
+    real = subprocess.run
+
+    def nobody(*_: object) -> None:
+        raise KeyError
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "-G" in command:
+            return subprocess.CompletedProcess(command, 255, "", "No user exists for uid 1234")
+        return real(command, **options)
+
+    client.writes("")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("LOGNAME", "ann")  # without which paramiko reads no ssh_config at all
+
+    assert client.djdeploy("web1") == ACCEPTED

@@ -148,4 +148,11 @@ def config_file(connection: Connection) -> Sequence[str] | None:
     if not config.load_ssh_configs:
         return ["-F", NO_FILE]
     own = Path.home() / ".ssh/config"  # ssh does not ask $HOME, but Fabric does, and so do we
-    return ["-F", str(own)] if own.is_file() and Path.home() != Path(pwd.getpwuid(os.getuid()).pw_dir) else []
+    return ["-F", str(own)] if own.is_file() and Path.home() != home_of_account() else []
+
+
+def home_of_account() -> Path:
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path.home()

@@ -136,12 +136,20 @@ def take(connection: Connection, options: Options, asked: Address) -> None:
     """Host, user, port and patience, as ssh_config has them, or else Fabric's configuration."""
     config, user, port = connection.config, options.get("user"), int(options.get("port", "22"))
     connection.host = options.get("hostname", asked.host).strip("[]")
-    is_fabrics = not asked.user and user == login() and config.user != getpass.getuser()
+    is_fabrics = not asked.user and user == login() and config.user != local_user()
     connection.user = config.user if is_fabrics else user
     connection.port = int(config.port) if port == 22 and not asked.port else port
     patience = options.get("connecttimeout")
     if patience.isdigit() and "timeout" not in connection.connect_kwargs:
         connection.connect_timeout = int(patience)
+
+
+def local_user() -> str | None:
+    """What Fabric takes for the account's name; a container's may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def program(options: Options) -> Any:
