@@ -21,7 +21,16 @@ from hypothesis import strategies as st
 from djdeploy import DEPLOY, Health, Process, Settings, sh
 from djdeploy.engine.fleet import as_deploy_error
 from djdeploy.errors.kinds import DeployError, SettingsError
-from djdeploy.errors.redaction import Secrets, hidden, kind_of, printable, remember, values_to_hide, without_passwords
+from djdeploy.errors.redaction import (
+    Secrets,
+    hidden,
+    hidden_by_its_looks,
+    kind_of,
+    printable,
+    remember,
+    values_to_hide,
+    without_passwords,
+)
 from djdeploy.errors.secrecy import has_password
 from djdeploy.project.secret_files import secrets_of
 from djdeploy.project.values import setting
@@ -318,6 +327,23 @@ def test_a_header_a_command_and_a_setting_of_the_projects_own_are_secret_by_thei
     )
     text = hidden("Bearer hunter2-1 | hunter2-2 | hunter2-3 | keys/demo | assets", secrets_of(settings, {}))
     assert text == "*** | *** | *** | keys/demo | assets"
+
+
+@pytest.mark.parametrize("text", ["Authorization: Bearer hunter2-1", "PASSWORD=correct horse # two words"])
+def test_a_word_of_several_is_not_the_secret(text: str) -> None:
+    secrets = values_to_hide({}, {".env": text.encode()})
+    assert hidden("a Bearer may be correct", secrets) == "a Bearer may be correct"
+    assert hidden(f"so {text.partition('#')[0].strip()}", secrets).endswith("***")
+
+
+def test_a_file_in_another_encoding_is_read_all_the_same() -> None:
+    secrets = values_to_hide({}, {".env": "NAME=Größe\nTOKEN=hunter2-1\n".encode("latin-1")})
+    assert hidden("so hunter2-1 it is", secrets) == "so *** it is"
+
+
+@pytest.mark.parametrize("said", ["KeyError: 'SECRET_KEY'", "TokenMissing: no token was given", "ImportError: keyring"])
+def test_the_name_of_an_exception_makes_its_text_no_secret(said: str) -> None:
+    assert hidden_by_its_looks(said) == said
 
 
 def test_a_secret_that_was_read_is_in_nothing_that_is_shown_later() -> None:

@@ -20,9 +20,12 @@ SAYS_SOMETHING_ELSE = re.compile(
     r"(^|_)(public|publishable)_key$|(^|_)(file|path|dir|directory|prefix|suffix|timeout|ttl|age|lifetime|expiry|expires?"
     r"|expiration|seconds|minutes|hours|days|hashers?|validators?|backends?|class|names?|headers?|alg|algorithm|length"
     r"|size|min|max|count|limit|enabled|disabled|required|hosts?|port|users?|username|ur[li]|endpoint|type|format|issuer"
-    r"|audience|id|domain|version|fields?|function|policy)$"
+    r"|audience|id|domain|version|fields?|function|policy|errors?|exception|warning|missing|invalid)$"
 )
 """Names that have such a word in them, and are of something else: `PASSWORD_HASHERS`, `TOKEN_TTL`."""
+
+SCHEME = re.compile(r"^(bearer|basic|token)\s+", re.I)
+"""What is before the secret in a header."""
 
 PLAIN = re.compile(r"true|false|yes|no|on|off|none|null|nil|enabled|disabled|\*+|(~|\.{0,2})(/[\w.@+-]+)+/?", re.I)
 """Values that no name makes secret: switches, and paths."""
@@ -48,7 +51,7 @@ PAIR = re.compile(
 """A name and its value, as `.env`, ini, TOML, YAML, JSON, shell and Python write them."""
 
 OTHER_PAIRS = (
-    re.compile(r"\b(?P<name>password|passphrase|token|secret)[ \t]+(?P<bare>\S+)"),
+    re.compile(r"\b(?:login|account)\s+\S+\s+(?P<name>password)\s+(?P<bare>\S+)"),
     re.compile(r"^\s*(?P<name>[A-Za-z_][\w.-]*):(?P<bare>(?!//)\S+)", re.MULTILINE),
     re.compile(r"<(?P<name>[A-Za-z_][\w.-]*)[^<>]*>(?P<bare>[^<>]+)<"),
 )
@@ -88,11 +91,9 @@ def secrets_in_file(content: bytes, name: str = "") -> Iterator[str]:
     Args:
         name: of the file, or of the variable that it comes from.
     """
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:  # a key store, which nobody prints as it is
+    text = content.decode("utf-8", "replace").strip()
+    if "\ufffd" in text:  # perhaps a key store, which nobody prints as it is
         yield base64.b64encode(content).decode()
-        return
     yield from secrets_in(text)
     has_names = False
     for found in pairs(text):
@@ -112,6 +113,7 @@ def of_value(value: str) -> Iterator[str]:
         yield from (part for part in re.split(r"[/?&=:@#]", value) if is_random(part))
     else:
         yield value
+        yield SCHEME.sub("", value)
 
 
 def says_secret(name: str, value: str) -> bool:
@@ -147,7 +149,9 @@ def values_of(found: re.Match[str]) -> Iterator[str]:
                 yield str(json.loads(f'"{quoted}"', strict=False))
     elif bare := (groups["bare"] or "").strip():
         without_comment = re.split(r"\s[#;]", bare, maxsplit=1)[0].strip()
-        yield from {bare, without_comment, without_comment.rstrip(",;"), re.split(r"[\s,;}\])]", bare, maxsplit=1)[0]}
+        first = re.split(r"[\s,;}\])]", bare, maxsplit=1)[0]
+        # A word alone is a word of several: `Bearer`, or the first of a passphrase.
+        yield from {bare, without_comment, without_comment.rstrip(",;"), "" if first.isalpha() else first}
 
 
 def keys(text: str) -> Iterator[str]:
