@@ -84,6 +84,20 @@ def test_a_host_that_cannot_be_reached_is_named_with_how_to_leave_it_out(live: L
     assert caught.value.site == "Nothing was changed. To leave it out, type the same with --except=host2"
 
 
+def test_two_rollbacks_in_a_row_go_back_twice_whatever_daemons_steps_have_left_behind(tmp_path: Path) -> None:
+    commit(tmp_path / "project", {"page.html": "first"})
+    fleet = LocalFleet(tmp_path, 1)
+    fleet.hook("host1", "build", f"setsid sleep 1000 >/dev/null 2>&1 & echo $! >>{tmp_path}/daemons")
+    try:
+        first, second, _ = (fleet.deploy(seconds=second) for second in range(3))
+        assert (rollback(fleet), rollback(fleet)) == (second, first)
+        assert fleet.links() == [first]
+        assert [fleet.state("host1", name) for name in (first, second)] == ["published", "bad"]
+    finally:
+        for pid in (tmp_path / "daemons").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
 # --- no inode is left -------------------------------------------------------------------------------------------------
 
 LN = """\
