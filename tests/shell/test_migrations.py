@@ -471,7 +471,7 @@ def test_a_release_that_would_leave_the_rows_of_the_site_behind_is_refused(proje
     assert project.run("plan", *options, VIRTUAL_ENV=f"{new}/r2/virtualenv").status == 0
 
     project.configure(databases={"default": sqlite(new / "forgotten")})
-    (live / "release.json").write_text(json.dumps({"migrations": {"files": {"default": "db"}}}))
+    (live / "release.json").write_text(json.dumps({"migrations": {"database_files": {"default": "db"}}}))
     assert project.run("plan", *options, VIRTUAL_ENV=f"{new}/r2/virtualenv").code == "database-in-release"
 
 
@@ -592,7 +592,7 @@ def test_a_project_without_databases_has_nothing_to_apply(project: Project) -> N
     project.configure(databases={})
     done = project.run("plan", "--refuse")
     assert (done.status, done.output) == (0, "")
-    assert done.outputs == {"migrations": {"plan": [], "applied": {}}}
+    assert done.outputs == {"migrations": {"plan": [], "applied": {}, "database_files": {}}}
 
 
 def test_a_database_that_cannot_be_reached_is_named(project: Project, tmp_path: Path) -> None:
@@ -651,7 +651,7 @@ def test_the_settings_are_found_as_manage_py_finds_them(project: Project, how: s
     if how == "another folder":
         shutil.copytree(project.path / "shop", project.path / "apps/shop")
         project.write("shop/__init__.py", "raise ImportError")
-    assert project.run("applied").outputs == {"migrations": {"applied": {"default": {"shop": ["0001_initial"]}}}}
+    assert project.run("applied").outputs["migrations"]["applied"] == {"default": {"shop": ["0001_initial"]}}
     project.migration("0002_less", 'RemoveField("note", "body")')
     if how == "another folder":
         shutil.copytree(project.path / "shop", project.path / "apps/shop", dirs_exist_ok=True)

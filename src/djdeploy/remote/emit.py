@@ -34,17 +34,16 @@ class Others:
         given = os.environ.pop("DJDEPLOY_OTHERS_FD", None)  # it is for us alone
         self._fd = None if given is None else int(given)
 
-    def have_ended(self, within: float | None = 0) -> bool:
-        """Whether they have ended, or there are none.
-
-        Args:
-            within: seconds to wait for it; None waits as long as it takes.
-        """
+    def have_ended(self, within: float = 0) -> bool:
+        """Whether they have ended, or there are none. Args: within: seconds to wait for it."""
         return self._fd is None or bool(select.select([self._fd], [], [], within)[0])
 
     def wait(self) -> bool:
         """Waits until they have ended. False: there are none."""
-        return self._fd is not None and self.have_ended(None)
+        if self._fd is None:
+            return False
+        os.read(self._fd, 1)  # its end is all that ever comes
+        return True
 
 
 def main(words: list[str]) -> None:

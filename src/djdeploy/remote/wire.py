@@ -348,7 +348,7 @@ class Migrations(TypedDict, total=False):
     plan: list[dict[str, Any]]
     applied: dict[str, dict[str, list[str]]]
     back: list[dict[str, Any]] | None
-    files: dict[str, str]  # the databases that are files in the release, and where
+    database_files: dict[str, str]  # the databases that are files in the release, and where
 
 
 class CodedErrorBasics(TypedDict):

@@ -242,7 +242,7 @@ def plan(options: argparse.Namespace) -> int:
         show_plan(alias, here, is_empty=not now[alias])
         everything += here
     ask_others(targets, partial(show_other, now))
-    emit({"migrations": {"plan": everything, "applied": now, "files": files}})
+    emit({"migrations": {"plan": everything, "applied": now, "database_files": files}})
     for each in lost:
         print(each if options.refuse else f"djdeploy: warning: {each}")
     if lost and options.refuse:
@@ -267,7 +267,7 @@ def show_other(now: Applied, connection: Any) -> None:
 
 def applied(options: argparse.Namespace) -> int:
     targets, files = migrated(options.commands), in_release()
-    emit({"migrations": {"applied": all_applied(targets), "files": files}})
+    emit({"migrations": {"applied": all_applied(targets), "database_files": files}})
     return 0
 
 

@@ -66,7 +66,7 @@ def recorded(live: str) -> dict[str, str]:
     """What the live release's manifest says of its databases, which new settings may have moved."""
     try:
         with open(os.path.join(live, "release.json"), encoding="utf-8") as file:
-            found: dict[str, str] = dict(json.load(file)["migrations"]["files"])
+            found: dict[str, str] = dict(json.load(file)["migrations"]["database_files"])
     except (OSError, ValueError, KeyError, TypeError):  # it has none, or another djdeploy has made it
         return {}
     return found
