@@ -294,7 +294,7 @@ PROVOKED: Mapping[str, Provoke] = {
     "manager-differs": fab("deploy", processes=[]),
     "nothing-runs": nothing_runs,
     "not-ready": fab("deploy", code=5, smoke_test=False, build_steps=RAISE),
-    "too-many-failures": fab("deploy", code=5, probe=Probe(path="/nowhere/", max_failures=0)),
+    "too-many-failures": fab("deploy", code=5, smoke_test=False, probe=Probe(path="/nowhere/", max_failures=0)),
     "step-timeout": fab("deploy", step_timeout=1, build_steps=["sleep 1000"], **BARE),
     "step-killed": fab("deploy", build_steps=["kill -9 $$"]),
     "nothing-to-go-back-to": meanwhile(f"install -d -o demo {OTHER}", f"rm -r {OTHER}", fab("rollback", home=OTHER)),

@@ -1,4 +1,4 @@
-"""What runs on a server: a process, how its health is checked, and the requests that are sent while publishing."""
+"""What runs on a server: a process, how its health is checked, and the requests that a task sends to it."""
 
 from __future__ import annotations
 
