@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from djdeploy import Process, Secret, Settings
-from djdeploy.project.checkup import Finding, findings, secret_sources
+from djdeploy.project.checkup import Finding, findings, running, secret_sources
 from djdeploy.project.supervisor_conf import supervisor_conf
 from djdeploy.server.snapshot import Snapshot
 
@@ -203,3 +203,18 @@ def test_a_launcher_that_a_deploy_would_replace_is_named(state: str) -> None:
     named = [finding for finding in found(settings, launcher=state) if "djdeploy-launch-1" in finding.what]
     assert bool(named) == (state in ("missing", "damaged", "older"))
     assert all(not finding.fatal and "fab setup" in finding.remedy for finding in named)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "note", "remedies"),
+    [
+        (1, "has ended and was started again once", []),
+        (2, "has ended and was started again twice", ["fab logs"]),
+        (1, "it sends to the login; has ended and was started again once", ["fab logs"]),
+        (0, "it sends to the login", ["See docs/settings.md: Health"]),
+        (0, "", []),
+    ],
+)
+def test_what_was_started_again_with_the_server_is_well(restarts: int, note: str, remedies: list[str]) -> None:
+    row = {"process": "web", "instance": 0, "pid": 7, "healthy": True, "note": note, "restarts": restarts}
+    assert [finding.remedy for finding in running([row], {"wrong_pid_files": []})] == remedies

@@ -339,10 +339,16 @@ def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
             yield Finding(f"{label}: {row['note']}", "fab status; fab logs", fatal=False)
         elif row["healthy"] is False:
             yield Finding(f"{label} (pid {row['pid']}) is unhealthy: {row['note']}", "fab logs", fatal=False)
-        elif row["note"]:
-            yield Finding(f"{label}: {row['note']}", "See docs/settings.md: Health", fatal=False)
+        elif row["note"] and not was_started_again_once(row):
+            remedy = "fab logs" if row.get("restarts") else "See docs/settings.md: Health"
+            yield Finding(f"{label}: {row['note']}", remedy, fatal=False)
     for wrong in facts["wrong_pid_files"]:
         yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
+
+
+def was_started_again_once(row: Facts) -> bool:
+    """Whether all that is said of an instance is true of each after the server was started again."""
+    return row.get("restarts") == 1 and ";" not in row["note"]
 
 
 def django(settings: Settings, live: LiveSettings) -> Iterator[Finding]:
