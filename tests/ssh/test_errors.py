@@ -57,6 +57,13 @@ ELSEWHERE = {
     "no-python-headers": "tests/text/test_errors.py: it needs a package without a wheel",
     "no-django": "tests/text/test_errors.py: it needs lock files without Django",
     "module-missing": "tests/text/test_errors.py: it needs code that lacks a module",
+    "host-key-revoked": "tests/ssh/test_as_openssh.py: it needs other known_hosts",
+    "login-refused": "tests/ssh/test_as_openssh.py: it needs an account that cannot log in",
+    "no-agent": "tests/ssh/test_as_openssh.py: it needs a user without an agent",
+    "ssh-config": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
+    "server-configuration": "tests/shell/test_gunicorn.py: it needs another gunicorn.conf.py",
+    "command-line": "tests/text/test_command_line.py: it needs no server",
+    "fabfile": "tests/text/test_command_line.py: it needs no server",
 }
 BARE: dict[str, Any] = {
     "home": "/srv/www/bare",  # since what serves in HOME would be left without a successor
