@@ -271,10 +271,8 @@ def test_what_one_server_says_of_a_release_is_not_told_to_another(tmp_path: Path
     first = fleet.deploy("host2")
     commit(tmp_path / "project", {"page.html": "2"})
     second = fleet.deploy("host2", seconds=1)
-    releases = [
-        {"name": name, "number": number, "state": "published", "project": "demo", "commit": "f" * 40, "ref": "owned"}
-        for number, name in enumerate((first, second), 1)
-    ]
+    manifests = [json.loads((tmp_path / "host2" / name / "release.json").read_text()) for name in (first, second)]
+    releases = [dict(manifest, ref="owned", by="mallory") for manifest in manifests]
     links = {name: {"kind": "link", "target": target} for name, target in (("current", second), ("previous", first))}
     scene = (
         'for number, step in enumerate(order["steps"], order["first"]):\n'
@@ -286,4 +284,17 @@ def test_what_one_server_says_of_a_release_is_not_told_to_another(tmp_path: Path
     rollback([evil, honest], fleet.settings, report=quiet_report(), who=who(2))
     line = json.loads((tmp_path / "host2/log/deploys.jsonl").read_text().splitlines()[-1])
     assert (line["task"], line["release"], line["ref"]) == ("rollback", first, "main")
-    assert line["commit"] != "f" * 40
+    assert "mallory" not in json.dumps(line)
+
+
+def test_a_release_of_the_same_name_and_another_commit_is_another_release(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path, hosts=2)
+    commit(tmp_path / "project", {"page.html": "1"})
+    name = fleet.deploy("host2")
+    manifest = json.loads((tmp_path / "host2" / name / "release.json").read_text())
+    link = {"kind": "link", "target": name}
+    evil = Remote(
+        HostileConnection(welcome(releases=[dict(manifest, commit="f" * 40)], current=link), ""), fleet.settings, "evil"
+    )
+    with pytest.raises(DeployError, match=f"evil: {name} .commit ffffffffffff.; host2: {name} .commit"):
+        rollback([evil, *fleet.remotes("host2")], fleet.settings, report=quiet_report(), who=who(2))

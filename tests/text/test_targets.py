@@ -103,7 +103,7 @@ def test_where_no_host_has_anything_before_it_is_said() -> None:
 def test_hosts_with_different_releases_are_told_how_to_go_back() -> None:
     error = refused(a="r1:a*", b="r2:b*")
     assert error.error_code == "hosts-differ"
-    assert "(a: r1; b: r2)" in error.what
+    assert "(a: r1 (commit aaaaaaaaaaaa); b: r2 (commit bbbbbbbbbbbb))" in error.what
     assert "fab rollback --to=RELEASE" in error.advice
 
 

@@ -90,7 +90,7 @@ def not_there(hosts: Sequence[str], wanted: Release, site: str) -> DeployError:
 def check_same_release(snapshots: Snapshots) -> None:
     """Raises an error for hosts that run different releases: there is no single release before those."""
     if len({identity_of_current(snapshot) for snapshot in snapshots.values()}) > 1:
-        runs = "; ".join(f"{remote.host}: {snapshot.current or 'nothing'}" for remote, snapshot in snapshots.items())
+        runs = "; ".join(f"{remote.host}: {current_in_words(snapshot)}" for remote, snapshot in snapshots.items())
         raise DeployError(
             f"the hosts do not run the same release ({runs})",
             code="hosts-differ",
@@ -108,6 +108,12 @@ def identity(release: Release) -> str:
 
 def identity_of_current(snapshot: Snapshot) -> str | None:
     return identity(snapshot.live) if snapshot.live else snapshot.current
+
+
+def current_in_words(snapshot: Snapshot) -> str:
+    """What a host runs, with its commit: two releases may have one name."""
+    commit = f" (commit {snapshot.live.commit[:12]})" if snapshot.live and snapshot.live.commit else ""
+    return f"{snapshot.current or 'nothing'}{commit}"
 
 
 def most_common(releases: Sequence[Release]) -> Release:
