@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 import pytest
 from hypothesis import given
@@ -91,6 +91,7 @@ URLS = {
     "https://demo:hunter2@pypi.example.com/simple": "https://demo:***@pypi.example.com/simple",
     "https://hunter2@git.example.com/demo.git": "https://***@git.example.com/demo.git",
     "redis://:pw@cache/0": "redis://:***@cache/0",
+    "postgres://demo:hunter/2?!@db/demo": "postgres://demo:***@db/demo",  # no URL, and tried as one
 }
 
 
@@ -105,7 +106,10 @@ def test_the_password_of_a_url_is_shown_nowhere_whatever_its_variable_is_called(
 
 @pytest.mark.parametrize(
     "text",
-    ["ssh://git@example.com:22/x", "git@example.com:x.git", "https://unpkg.com/react@18", "http://127.0.0.1:8001/x@y"],
+    [
+        *("ssh://git@example.com:22/x", "git@example.com:x.git", "https://unpkg.com/react@18"),
+        *("http://127.0.0.1:8001/x@y", "http://[::1]:8001/x@y", '{"url":"http://web:port/","mail":"me@example.com"}'),
+    ],
 )
 def test_an_address_without_a_password_is_shown_as_it_is(text: str) -> None:
     assert hidden(text, Secrets()) == text
@@ -114,6 +118,19 @@ def test_an_address_without_a_password_is_shown_as_it_is(text: str) -> None:
 def test_the_password_of_a_url_is_hidden_alone_too_as_it_is_meant() -> None:
     values = values_to_hide({"BROKER_URL": "amqp://demo:h%40nter2@mq/"})
     assert hidden("password h@nter2 was refused", values) == "password *** was refused"
+
+
+def test_the_password_of_a_broken_url_is_hidden_where_its_parser_complains() -> None:
+    url = "postgres://demo:hunter2/x@db/demo"
+    with pytest.raises(ValueError, match="hunter2") as caught:
+        print(urlsplit(url).port)
+    assert "hunter2" not in hidden(str(caught.value), values_to_hide({"DATABASE_URL": url}))
+
+
+@pytest.mark.parametrize("locale", ["ascii", "latin-1"])
+def test_a_secret_is_hidden_in_what_a_program_of_another_locale_prints(locale: str) -> None:
+    printed = "so mañana-ñandú-22 it is".encode(locale, "replace").decode("utf-8", "replace")
+    assert hidden(printed, values_to_hide({"PASSWORD": "mañana-ñandú-22"})) == "so *** it is"
 
 
 RANDOM = "9fK2xQ7bTz41LmVw8RyN3cHd"

@@ -37,6 +37,8 @@ def encodings(value: str) -> Iterator[str]:
         escaped = html.escape(value)
         yield from (escaped, html.escape(value, quote=False), escaped.replace("&#x27;", "&#39;"))
         yield escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    # What a program prints that has another locale, and what we then read of it.
+    yield from (value.encode(other, "replace").decode("utf-8", "replace") for other in ("ascii", "latin-1"))
     yield from in_base64(data)
 
 

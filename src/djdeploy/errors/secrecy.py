@@ -61,9 +61,13 @@ ARMOUR = re.compile(r"-----BEGIN (?P<what>[^-]+)-----(?P<body>.*?)-----END [^-]+
 """A key, or a certificate, as PEM and PGP write it."""
 
 IN_URL = re.compile(
-    r"(?P<user>://[^\s/:@]*:)(?P<password>[^\s/]+)(?=@)|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
+    r"(?P<user>://[^\s/:@\[]*:)(?P<password>[^\s/]+|(?!\d+/)[^\s@\"'<>,]+)(?=@)"
+    r"|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
 )
-"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not."""
+"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not.
+
+A password with a `/` in it is a mistake, and still a secret: with digits alone before the `/`, those are a port.
+"""
 
 TOKEN = re.compile(r"[\w-]{26,}")
 """A lone name in a URL that is certainly a token: nobody's name is that long."""
@@ -176,6 +180,8 @@ def passwords(text: str) -> Iterator[str]:
     for found in IN_URL.finditer(text):
         if secret := found["password"] or (found["name"] if TOKEN.fullmatch(found["name"] or "") else ""):
             yield from (secret, unquote(secret))
+            if "/" in secret:  # parsers take what is before it for a port, and say so
+                yield secret.partition("/")[0]
 
 
 def has_password(text: str) -> bool:
