@@ -111,9 +111,6 @@ def test_what_always_means_the_same_is_pinned(checkout: Checkout, line: str) -> 
         ("--editable=./lib", "editable"),
         ("--pre -e ./lib", "editable"),
         ("-e git+https://example.com/lib@main#egg=lib", "editable"),
-        ("./wheels/x.whl", "does not exist"),
-        ("x.whl", "does not exist"),
-        ("--find-links=./wheels", "does not exist"),
         ("lib==${VERSION}", "VERSION is not set"),
         ("django --hash=sha256:aa", "not pinned"),
     ],
@@ -123,6 +120,20 @@ def test_what_may_change_is_refused(checkout: Checkout, line: str, why: str) -> 
     assert printed.startswith("requirements.txt:2: ")
     assert why in printed
     assert '"code": "unpinned"' in printed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("./wheels/x.whl", "x.whl", "lib @ file:///nowhere/x.whl", "./${NOWHERE}/x.whl"),
+        *("--find-links=./wheels", "--find-links /nowhere/wheels", "--extra-index-url file:///nowhere/simple"),
+    ],
+)
+def test_what_is_not_there_cannot_be_read_which_no_pin_changes(checkout: Checkout, line: str) -> None:
+    printed = checkout.refusal(f"# a comment\n{line}\ndjango==5.2\n")
+    assert printed.startswith("requirements.txt:2: ")
+    assert "does not exist" in printed
+    assert '"code": "requirements-unreadable"' in printed
 
 
 def test_requirements_of_the_settings_are_checked_alike(checkout: Checkout) -> None:

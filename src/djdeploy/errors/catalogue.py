@@ -228,10 +228,11 @@ THE_ENVIRONMENT = {
         "-o requirements.txt",
     ),
     "requirements-unreadable": Entry(
-        "A requirements file is missing, is not in UTF-8, or has a line that pip would not read, or would read only in "
-        "part. What is not read could be anything.",
+        "A requirements file is missing, is not in UTF-8, names what the server does not have, or has a line that pip "
+        "would not read, or would read only in part. What is not read could be anything.",
         "Correct the lines above, commit, and deploy again. To see what pip makes of them: "
-        "pip install --dry-run -r requirements.txt",
+        "pip install --dry-run -r requirements.txt. Without the directories that only your machine has: pip-compile "
+        "--no-emit-index-url --no-emit-find-links requirements.in",
     ),
     "not-installed": Entry(
         "The installer ended without an error, and a package of the lock files is not in the virtualenv: something in "

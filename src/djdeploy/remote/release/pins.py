@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from .requirements_file import Line, local_path, unset, without_credentials
@@ -23,9 +24,8 @@ def problem_with(line: Line) -> str:
     if not line.requirement or VERSION.fullmatch(line.requirement):
         return unset_of(line)
     address = address_of(line.requirement)
-    path = path_in(line)
-    if path:
-        return "" if os.path.exists(path) else f"{path} does not exist{unset(path)}: {line.written}"
+    if path_in(line):
+        return ""
     scheme = address.partition(":")[0].lower()
     if scheme in ("http", "https"):
         if not line.options.get("hash") and not is_fixed(address):
@@ -60,6 +60,13 @@ def is_fixed(address: str) -> bool:
     parts = urlsplit(address)
     commit = re.search(rf"(?<![0-9a-f]){COMMIT}(?![0-9a-f])", parts.path)
     return bool(HASHED.search(parts.fragment) or commit or WHEEL.fullmatch(parts.path.rpartition("/")[2]))
+
+
+def absent_from(line: Line) -> Iterator[str]:
+    """What is wrong with the files and directories on this machine that a line names: they are not there."""
+    for path in filter(None, (path_in(line), *places_in(line))):
+        if not os.path.exists(path):
+            yield f"{path} does not exist{unset(path)}: {line.written}"
 
 
 def path_in(line: Line) -> str:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from ..emit import emit_error
 from .contents import configuration, digest_of
 from .installed import missing, sees_the_system, unlisted
-from .pins import path_in, places_in, problem_with, text_of
+from .pins import absent_from, path_in, places_in, problem_with, text_of
 from .requirements_file import Line, Unreadable, parsed, read
 from .requirements_file import text_of as text_of_file
 
@@ -62,15 +62,13 @@ class Requirements:
                 self.lines.append(parsed("extra_requirements", text))
             except Unreadable as error:
                 self.unreadable.append(f"extra_requirements: {error}")
+        self.unreadable += [f"{line.place}: {problem}" for line in self.lines for problem in absent_from(line)]
 
     def unpinned(self) -> Iterator[str]:
         for line in self.lines:
             problem = problem_with(line)
             if problem:
                 yield f"{line.place}: {problem}"
-            for path in places_in(line):
-                if not os.path.exists(path):
-                    yield f"{line.place}: {path} does not exist: {line.written}"
 
     def texts(self) -> Iterator[str]:
         """All that decides what is installed."""
