@@ -69,12 +69,17 @@ def _words(task: Any) -> str:
 
 def _named(task: Any) -> Sequence[Any]:
     named = (argument for argument in task.get_arguments() if argument.name not in task.positional)
-    return sorted(named, key=lambda argument: argument.name in ("only", "except"))
+    return sorted(named, key=lambda argument: _name(argument) in ("only", "except"))
 
 
 def _option(argument: Any) -> str:
-    name = argument.name.replace("_", "-")
-    return f"--{name}" if argument.kind is bool else f"--{name}={VALUES.get(argument.name, argument.name.upper())}"
+    name = _name(argument)
+    return f"--{name}" if argument.kind is bool else f"--{name}={VALUES.get(name, name.upper())}"
+
+
+def _name(argument: Any) -> str:
+    """As it is typed: Python keeps `except` for itself."""
+    return str(argument.name).rstrip("_").replace("_", "-")
 
 
 def _sentence(docstring: str | None) -> str:

@@ -124,7 +124,7 @@ def install_launcher(d: Deployment) -> Sequence[Shell]:
 
 
 def check_manager(d: Deployment) -> Sequence[Shell]:
-    """Compare what the process manager has with what the processes need"""
+    """Compare the process manager's programs with the settings"""
     # Nothing of ours may change it, and whoever may is not there while we publish.
     if not d.settings.processes and not d.snapshot.current:
         return []
@@ -269,14 +269,14 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
 @background
 @emits("smoke_tested")
 def smoke_test(d: Deployment) -> Sequence[Shell]:
-    """Try the new release's own server on a private socket, and its configuration"""
+    """Try the new release's server on a private socket"""
     # The first release has no tables before its migrations: it is tested after them, and serves nobody until then.
     return [*ask_gunicorn(d, str(d.layout.home)), *(start_and_ask(d) if d.snapshot.current else [])]
 
 
 @group(arrange=compile_while_collecting)
 def prepare_project(settings: Settings) -> Sequence[StepDefinition]:
-    """Run the management commands that come before the first migration"""
+    """Run the management commands that come before migrations"""
     return [manage_step(command) for command in before_migrate(settings.manage_steps)]
 
 
@@ -303,7 +303,7 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
 @lasting
 @emits("probe")
 def probe_site(d: Deployment) -> Sequence[Shell]:
-    """Send requests to the site until the task is done, and count those that fail"""
+    """Send requests to the site meanwhile, and count those that fail"""
     probe = d.settings.probe
     if not probe or not any(process.bind for process in d.settings.processes):
         return []
@@ -326,14 +326,14 @@ def probe_site(d: Deployment) -> Sequence[Shell]:
 
 @group()
 def migrate_database(settings: Settings) -> Sequence[StepDefinition]:
-    """Run the migrations, and the management commands that come after them"""
+    """Run the migrations, and the commands that come after them"""
     return [manage_step(command) for command in settings.manage_steps[len(before_migrate(settings.manage_steps)) :]]
 
 
 @also_called("smoke_test")
 @emits("smoke_tested")
 def smoke_test_migrated(d: Deployment) -> Sequence[Shell]:
-    """Try the first release's own server on a private socket, now that its tables are there"""
+    """Try the first release's server, now that its tables are there"""
     return [] if d.snapshot.current else start_and_ask(d)
 
 

@@ -257,7 +257,7 @@ def test_the_reference_of_tasks_explains_every_option(task: Any) -> None:
     assert options is not None
     for argument in task.get_arguments():
         if argument.name not in task.positional:
-            name = argument.name.replace("_", "-")
+            name = argument.name.rstrip("_").replace("_", "-")
             assert re.search(rf"^\| `--{name}[=`].*\| \S+ .*\|$", options[1], re.MULTILINE), name
 
 

@@ -233,7 +233,7 @@ def test_no_advice_is_given_by_a_guess(programs: tuple[str, ...], output: str) -
     error = failed(output, programs)
     assert (error.error_code, error.advice) == ("", "")
     quoted = [f"  | {line}" for line in output.splitlines()]
-    assert error.message.splitlines() == ['web1: "A step" failed (exit 1)', *quoted, "FAILED: A step on web1"]
+    assert error.message.splitlines() == ['web1: "A step" failed (exit 1)', *quoted, 'FAILED: "A step" on web1']
 
 
 @pytest.mark.parametrize(
@@ -511,12 +511,12 @@ def test_the_last_line_names_the_step_that_failed_and_its_hosts_in_bold_red_on_a
     errors = []
     for number in range(1, 4):
         errors.append(step_failed(f"web{number}", StepRun(Step("fetch", "Fetch the code", ()), status=1)))
-    assert errors[0].message.splitlines()[-1] == "FAILED: Fetch the code on web1"
-    assert together(errors[:2]).message.splitlines()[-1] == "FAILED: Fetch the code on web1 and web2"
-    assert as_publish_failed(errors[0]).message.splitlines()[-1] == "FAILED: Fetch the code on web1"
+    assert errors[0].message.splitlines()[-1] == 'FAILED: "Fetch the code" on web1'
+    assert together(errors[:2]).message.splitlines()[-1] == 'FAILED: "Fetch the code" on web1 and web2'
+    assert as_publish_failed(errors[0]).message.splitlines()[-1] == 'FAILED: "Fetch the code" on web1'
     other = step_failed("web9", StepRun(Step("x", "Collect static files", ()), status=1))
     whole = together([*errors[:2], other])
-    last = "FAILED: Fetch the code on web1 and web2; Collect static files on web9"
+    last = 'FAILED: "Fetch the code" on web1 and web2; "Collect static files" on web9'
     assert whole.message.splitlines()[-1] == last
     assert whole.message.count("FAILED") == 1
     whole.in_colour = True

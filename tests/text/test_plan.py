@@ -43,6 +43,7 @@ from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stag
 from djdeploy.script.steps import define
 from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
+from djdeploy.terminal.live import WIDEST
 from djdeploy.testing import deployment as example
 
 SETTINGS = Settings(project="demo", repository="git@example.com:demo.git", home="/srv/my site", source_dir="src")
@@ -436,6 +437,8 @@ def test_every_step_has_a_title_for_people() -> None:
         for entry in DEPLOY.entries(stage):
             assert entry.title != entry.name
             assert not entry.title.endswith(".")
+            # With its mark and its duration it fits into a terminal of 80 columns.
+            assert len("    ✓ ") + len(entry.title) + len("  100.0 s") <= WIDEST, entry.title
 
 
 # --- what a stage promises --------------------------------------------------------------------------------------------

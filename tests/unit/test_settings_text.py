@@ -12,6 +12,7 @@ from djdeploy.remote.release.settings_text import says
 SQLITE = "DATABASES = {{'default': {{'ENGINE': 'django.db.backends.sqlite3', 'NAME': {}}}}}"
 PATH = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n"
 OS = "import os\nBASE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))\n"
+HERE = SQLITE.format("BASE_DIR / 'db'") + "\n"
 
 
 def said(root: Path, files: dict[str, str], module: str = "") -> dict[str, Any]:
@@ -55,6 +56,15 @@ def test_debug_is_on_where_it_is_written_out_and_nothing_changes_it(tmp_path: Pa
         (PATH + SQLITE.format("os.environ['DB']"), []),
         (PATH + SQLITE.format("os.environ.get('DB', BASE_DIR / 'db')"), []),
         ("DATABASES = env.databases()", []),
+        # What reaches into the dictionary gives it another value.
+        (PATH + HERE + "DATABASES['default']['NAME'] = BASE_DIR / 'data' / 'db'", []),
+        (PATH + HERE + "DATABASES['default'] = env.db()", []),
+        (PATH + HERE + "DATABASES['default'].update(env.db())", []),
+        (PATH + HERE + "DATABASES |= env.databases()", []),
+        (PATH + HERE + "if LIVE:\n    DATABASES['default'] = env.db()", []),
+        (PATH + HERE + "django_heroku.settings(locals())", ["src/db"]),
+        (PATH + HERE + "LOGGING['root']['level'] = 'INFO'\nenv.read_env()", ["src/db"]),
+        (PATH + HERE + "env.read_env(BASE_DIR / '.env')", ["src/db"]),
     ],
 )
 def test_a_database_in_the_repository_is_found_by_how_its_path_is_made(

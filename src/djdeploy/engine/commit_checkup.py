@@ -190,7 +190,8 @@ def refusal(run: StepRun, d: Deployment, shown: int = SHOWN) -> Finding:
     code, place = code_of(run), f"{d.target.repository}/"
     lines = [line.strip().replace(place, "") for line in run.tail if line.strip() and not line.startswith("djdeploy: ")]
     chosen = lines[:shown] if shown > 1 else lines[-1:]
-    more = [f"and {len(lines) - shown} more lines"] if shown > 1 and len(lines) > shown else []
+    left = len(lines) - shown
+    more = [f"and {left} more line{'s' if left > 1 else ''}"] if shown > 1 and left > 0 else []
     remedy = CATALOGUE[code].remedy if code else "See all that it says: fab deploy"
     return Finding("; ".join([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
 
@@ -207,5 +208,5 @@ def unreadable(run: StepRun, settings: Settings, ref: str) -> Finding:
     output = [line for line in run.tail if line.strip()]
     where = settings.repository if settings.pulls else "the project's own source"
     code = code_of(run)
-    what = f"{ref} cannot be read from {where}: {' '.join(output[-2:])}"
+    what = f"{ref} cannot be read from {where}: {'; '.join(output[-2:])}"
     return Finding(what, CATALOGUE[code].remedy if code else "", code=code)

@@ -150,7 +150,7 @@ def of_no_task(word: str, words: Sequence[str], names: Sequence[str]) -> str:
         return f"the stage comes first: fab {stage_first}"
     if stages := [name for name in names if name.endswith(f".{word}")]:
         return f"{word} needs its stage: fab {' or fab '.join(stages)}"
-    return f"{word!r} is no task{nearest(word, names, otherwise='')}; `fab --list` shows the tasks"
+    return f"{word!r} is no task{nearest(word, names, otherwise='')}"
 
 
 def of_a_task(word: str, context: ParserContext, words: Sequence[str], names: Sequence[str]) -> str:
@@ -159,7 +159,7 @@ def of_a_task(word: str, context: ParserContext, words: Sequence[str], names: Se
     own, _, bare = str(task).rpartition(".")
     if word.startswith("-"):
         options = sorted(name for name in context.flags if name.startswith("--"))
-        return f"{word} is no option of it{nearest(word, options)}; `fab --help {task}` shows its options"
+        return f"{word} is no option of it{nearest(word, options)}"
     if any(each.endswith(f"={word}") and each.partition("=")[0] in context.flags for each in words):
         option = next(each.partition("=")[0] for each in words if each.endswith(f"={word}"))
         return f"{option} takes no value: fab {task} {option}"

@@ -391,7 +391,7 @@ def step_failed(host: str, run: StepRun) -> DeployError:
     else:
         what = f"{title} failed (exit {run.status})"
     failed = StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
-    failed.failed_steps = [f"{run.step.title} on {host}"]
+    failed.failed_steps = [f'"{run.step.title}" on {host}']
     return failed
 
 

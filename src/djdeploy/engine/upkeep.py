@@ -35,9 +35,7 @@ def setup(job: Job) -> None:
     for host in done:
         report.say(f"{host}: {job.settings.home} is ready")
     if job.settings.processes:
-        report.say(
-            "next, once, as root on the server: install what `fab supervisor-conf` prints in /etc/supervisor/conf.d"
-        )
+        report.say("next, once, as root: install Supervisor's programs; `fab check` prints the command")
 
 
 def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]:

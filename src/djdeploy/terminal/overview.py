@@ -31,7 +31,8 @@ def print_releases(rows: Sequence[Row], hosts: Sequence[str], now: datetime) -> 
     columns += [Column("ref", rank=4), Column("by", rank=3), Column("size", rank=5)]
     columns += [Column("subject", rank=1, may_be_cut=True), Column("note", rank=6, below=True)]
     columns[2:2] = [Column("hosts")] if len(hosts) > 1 else []
-    print_table([release_cells(same, names, now) for same in newest_first], columns)
+    if rows:
+        print_table([release_cells(same, names, now) for same in newest_first], columns)
     if empty := [names[host] for host in hosts if host not in {row["host"] for row in rows}]:
         print_lines(f"No release is on {listed(empty)}.")
 

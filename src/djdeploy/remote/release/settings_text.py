@@ -89,7 +89,9 @@ def collect(file: str, project: str, module: str, names: dict[str, Written], dep
             for target in node.targets:
                 if isinstance(target, ast.Name):
                     names[target.id] = Written(node.value, file, dict(names))
-        elif not isinstance(node, (ast.Import, ast.ImportFrom, ast.Expr, ast.FunctionDef, ast.ClassDef)):
+                else:
+                    forget_what_may_change(target, names)
+        elif not isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
             forget_what_may_change(node, names)
 
 
@@ -97,12 +99,12 @@ def is_star(node: ast.AST) -> bool:
     return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
 
 
-def forget_what_may_change(node: ast.stmt, names: dict[str, Written]) -> None:
-    """It depends whether this is run: what it may give another value is not known."""
+def forget_what_may_change(node: ast.AST, names: dict[str, Written]) -> None:
+    """What it may give another value is not known: it depends whether this is run; or it reaches into the value."""
     for inner in ast.walk(node):
         if is_star(inner):
             names.clear()
-        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+        elif isinstance(inner, ast.Name):  # read, too: `DATABASES["default"]["NAME"] = ...`, `DATABASES.update(...)`
             names.pop(inner.id, None)
 
 
