@@ -147,12 +147,24 @@ def test_the_recommended_form_has_no_problem() -> None:
         ({"command": "gunicorn demo.wsgi --daemon"}, "--daemon"),
         ({"command": "gunicorn demo.asgi -k uvicorn_worker.UvicornWorker"}, "Uvicorn's worker"),
         ({"command": "waitress-serve demo.wsgi"}, "descriptor 3"),
+        ({"command": "daphne --fd 3 demo.asgi:application"}, "Daphne cuts off"),
+        (
+            {"command": "nice /srv/env/bin/daphne -e fd:fileno=3 demo.asgi:application", "server": "descriptor"},
+            "Daphne",
+        ),
+        ({"command": "sh -c 'exec python -m daphne --fd 3 demo.asgi:application'"}, "Daphne"),
     ],
 )
 def test_what_loses_requests_is_named(change: dict[str, Any], said: str) -> None:
     problems = problems_with(settings(replace(WEB, **change)))
     assert any(said in problem for problem in problems)
     assert all(problem.startswith("web") for problem in problems)
+
+
+@pytest.mark.parametrize("server", ["uvicorn --fd 3", "hypercorn --bind fd://3"])
+def test_servers_that_finish_their_requests_are_not_said_to_cut_them_off(server: str) -> None:
+    problems = problems_with(settings(replace(WEB, command=f"{server} daphne.asgi:application")))
+    assert problems == ["web is not Gunicorn: it is not smoke-tested."]
 
 
 @pytest.mark.parametrize("option", ["--worker-class gthread", "-k gthread", "--threads 4", "--threads=4", "-kgthread"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -211,6 +212,11 @@ def _foreign_problems(process: Process) -> Iterator[str]:
             f"{name}: only Gunicorn takes a socket from Supervisor by itself. "
             f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address. "
             f'If its command is a script that execs Gunicorn: server="gunicorn".'
+        )
+    if "daphne" in map(os.path.basename, ServerCommand.parse(process.command).server.words):
+        yield (
+            f"{name}: Daphne cuts off the requests that it has when it is told to end, so each restart fails some: "
+            f"use `uvicorn --fd 3`, or Gunicorn's own `asgi` worker."
         )
     yield f"{name} is not Gunicorn: it is not smoke-tested."
 
