@@ -152,9 +152,23 @@ class Server:
         known = proc.process(self.pid)
         return set(proc.children(known)) if known else set()
 
-    def tail(self, lines: int = 15) -> list[str]:
-        self.output.seek(max(0, os.fstat(self.output.fileno()).st_size - 8192))
-        return self.output.read().decode("utf-8", "replace").splitlines()[-lines:]
+    def tail(self) -> list[str]:
+        self.output.seek(max(0, os.fstat(self.output.fileno()).st_size - 65536))
+        return end_of(self.output.read().decode("utf-8", "replace").splitlines())
+
+
+def end_of(log: list[str], lines: int = 15) -> list[str]:
+    """The last lines, and the last exception's name and place, which its own message may push out of them."""
+    named, inside = 0, False
+    for number, line in enumerate(log):
+        if line.startswith("Traceback (most recent call last):"):
+            inside = True
+        elif inside and not line.startswith(" "):
+            named, inside = number, False
+    if not named or named >= len(log) - lines:
+        return log[-lines:]
+    place = log[named - 2 : named + 1]
+    return [*place, "...", *log[len(place) + 1 - lines :]]
 
 
 def follow_to_death(parent: int) -> None:
