@@ -35,6 +35,7 @@ def said(root: Path, files: dict[str, str], module: str = "") -> dict[str, Any]:
         ("DEBUG = True\ntry:\n    from .local import *\nexcept ImportError:\n    pass", False),
         ("DEBUG = True\nfrom .shared_file import *", False),
         ("from .shared_file import *\nDEBUG = True", True),
+        ("DEBUG = True\nif DEBUG:\n    INTERNAL_IPS = ['127.0.0.1']\nprint(DEBUG)", True),
         ("DEBUG = not a question", False),
         ("DEBUG = (", False),
     ],
@@ -62,6 +63,7 @@ def test_debug_is_on_where_it_is_written_out_and_nothing_changes_it(tmp_path: Pa
         (PATH + HERE + "DATABASES['default'].update(env.db())", []),
         (PATH + HERE + "DATABASES |= env.databases()", []),
         (PATH + HERE + "if LIVE:\n    DATABASES['default'] = env.db()", []),
+        (PATH + "env.read_env(BASE_DIR / '.env')\n" + HERE, ["src/db"]),  # what is only read stays as it is
         (PATH + HERE + "django_heroku.settings(locals())", ["src/db"]),
         (PATH + HERE + "LOGGING['root']['level'] = 'INFO'\nenv.read_env()", ["src/db"]),
         (PATH + HERE + "env.read_env(BASE_DIR / '.env')", ["src/db"]),

@@ -18,6 +18,9 @@ GENERATED = "django-insecure-"
 DEEP = 5
 """Files that import all of another's names, one from the next."""
 
+CHANGING = ("update", "setdefault", "pop", "popitem", "clear")
+"""Methods that give a dictionary other values."""
+
 SQLITE = "django.db.backends.sqlite3"
 
 
@@ -104,8 +107,17 @@ def forget_what_may_change(node: ast.AST, names: dict[str, Written]) -> None:
     for inner in ast.walk(node):
         if is_star(inner):
             names.clear()
-        elif isinstance(inner, ast.Name):  # read, too: `DATABASES["default"]["NAME"] = ...`, `DATABASES.update(...)`
-            names.pop(inner.id, None)
+        elif isinstance(inner, ast.Call) and getattr(inner.func, "attr", "") in CHANGING:
+            names.pop(root(inner.func), None)
+        elif isinstance(getattr(inner, "ctx", None), (ast.Store, ast.Del)):
+            names.pop(root(inner), None)
+
+
+def root(node: Any) -> str:
+    """The name that an item of an item begins with: `DATABASES["default"]["NAME"]`, `DATABASES["default"].update`."""
+    while isinstance(node, (ast.Subscript, ast.Attribute)):
+        node = node.value
+    return getattr(node, "id", "")
 
 
 def imported(node: Any, module: str, *, is_package: bool) -> str:
