@@ -176,7 +176,8 @@ def test_a_step_that_outlives_its_agent_keeps_the_next_deploy_out_until_it_ends(
     wait_until("the lock", lambda: "refused" not in client(lock=BOB).hello)
 
 
-DAEMON = "setsid sleep 1000 >/dev/null 2>&1 & echo $! > {pid}"
+DAEMON = "setsid sh -c 'echo $$ > {pid}; exec sleep 1000' >/dev/null 2>&1 &\nuntil [ -s {pid} ]; do sleep 0.05; done"
+"""It has left the group of the step when it says its pid, so what ends the step does not end it, too."""
 
 
 @pytest.mark.parametrize("end", ["quit", "failure", "timeout", "interrupt", "the client leaves when nothing runs"])

@@ -74,10 +74,9 @@ def checkups(
         def examine(remote: Remote) -> Checkup:
             d = on_live_release(remote, found[remote], runs_once_steps=remote is first)
             outputs = facts_of(remote, d, report)
-            problems = [
-                *findings(d.settings, d.snapshot, outputs, who.at.timestamp()),
-                *manager_differs(remote, d, report),
-            ]
+            differs = manager_differs(remote, d, report)
+            now = who.at.timestamp()
+            problems = [*findings(d.settings, d.snapshot, outputs, now, lacks_programs=bool(differs)), *differs]
             if remote is first and commit.can_read:
                 commit.read()
                 return Checkup(versions_of(outputs["checkup"]), list(problems))

@@ -132,12 +132,16 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
         )
 
 
-def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float) -> Iterator[Finding]:
+def findings(
+    settings: Settings, snapshot: Snapshot, outputs: Facts, now: float, *, lacks_programs: bool = False
+) -> Iterator[Finding]:
     """The problems of a host.
 
     Args:
         outputs: what the programs `checkup` and `status` reported there.
         now: this machine's clock, in seconds since the epoch.
+        lacks_programs: whether the comparison of a deploy says already what the process manager lacks, and how to
+            install it beside what serves.
     """
     facts = outputs["checkup"]
     yield from obstacles(snapshot, settings, required_tools(settings), settings.shared_files)
@@ -146,7 +150,7 @@ def findings(settings: Settings, snapshot: Snapshot, outputs: Facts, now: float)
     yield from room(snapshot, facts)
     yield from clock(snapshot, now)
     yield from ownership(facts)
-    yield from supervisor(settings, facts)
+    yield from supervisor(settings, facts, lacks_programs)
     yield from running(outputs.get("processes", ()), facts)
     if "live_settings" in outputs:
         yield from django(settings, outputs["live_settings"])
@@ -265,7 +269,7 @@ def recursive(part: Facts) -> Sequence[str]:
 # --- Supervisor and the processes -------------------------------------------------------------------------------------
 
 
-def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def supervisor(settings: Settings, facts: Facts, lacks_programs: bool) -> Iterator[Finding]:
     """Where Supervisor differs from what `supervisor-conf` prints."""
     if not settings.processes:
         return
@@ -288,7 +292,7 @@ def supervisor(settings: Settings, facts: Facts) -> Iterator[Finding]:
         return
     conf = f"/etc/supervisor/conf.d/{settings.project}.conf"
     install = f"fab supervisor-conf | ssh root@SERVER 'cat > {conf} && supervisorctl update'"
-    for difference in differences(settings, live["programs"]):
+    for difference in differences(settings, live["programs"], lacking=not lacks_programs):
         yield Finding(f"{difference} ({live['path']})", install, fatal=False)
     for section in live["not_loaded"]:
         what = f"[{section}] is in Supervisor's files, but Supervisor has not loaded it as it stands there"
@@ -300,12 +304,14 @@ def uses_original_layout(settings: Settings) -> bool:
     return all(process.pid_file.startswith("current/") for process in settings.processes)
 
 
-def differences(settings: Settings, live: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """How Supervisor's programs differ from the printed ones."""
+def differences(settings: Settings, live: Mapping[str, Mapping[str, str]], *, lacking: bool) -> Iterator[str]:
+    """How Supervisor's programs differ from the printed ones. Args: lacking: whether to name those that are missing."""
     printed = configparser.RawConfigParser()
     printed.read_string(supervisor_conf(settings))
     for process in settings.processes:
         section = next(s for s in printed.sections() if s.endswith(f":{program_name(settings, process)}"))
+        if section not in live and not lacking:
+            continue
         if section not in live:
             others = [name for name in live if name.partition(":")[2] == section.partition(":")[2]]
             yield (

@@ -58,8 +58,8 @@ class RollingRestart:
                     break
         if problems:
             raise problems[0]
+        self.watch_to_the_end()  # before anything ends that the release has no more: who fails here goes back
         self.end_removed()
-        self.watch_to_the_end()
 
     def place(self, result: Table) -> tuple[int, int]:
         """Where the result of an instance belongs, as the release names its processes."""
