@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from djdeploy import Process
+from djdeploy import Probe, Process
 from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
@@ -136,7 +136,8 @@ def test_the_posts_own_layout_is_served_by_settings_alone(site: Site) -> None:
         health="/health/",
         timeout=30,
     )
-    site.settings = replace(site.settings, processes=[process])
+    # Nobody listens while its only instance restarts, as ever.
+    site.settings = replace(site.settings, processes=[process], probe=Probe(max_share=1))
     site.fab("deploy")
     site.target.supervisor(
         textwrap.dedent(
