@@ -292,7 +292,7 @@ def test_a_host_that_has_gone_back_when_the_commit_arrives_brings_all_back(
         run(task, struck(twice, host, delivers=False), twice)
     assert twice.links() == before
     assert caught.value.exit_code == 5
-    assert f"{host} had lost this client, and has gone back by itself" in caught.value.what
+    assert f"{host} lost this client and went back without it" in caught.value.what
     assert f"{host}: It has gone back by itself. The site still runs {before[0]}." in caught.value.site
     assert f"host2: The links were put back. The site still runs {before[0]}." in caught.value.site
     assert "NOT" not in caught.value.site

@@ -398,7 +398,7 @@ def step_failed(host: str, run: StepRun) -> DeployError:
 def gave_up(remotes: Sequence[Remote]) -> DeployError:
     """The error of hosts that have lost this client, and gone back, before the task was done everywhere."""
     hosts = ", ".join(remote.host for remote in remotes)
-    return ConnectionFailed(f"{hosts} had lost this client, and has gone back by itself", code="not-acknowledged")
+    return ConnectionFailed(f"{hosts} lost this client and went back without it", code="not-acknowledged")
 
 
 def signal_name(number: int) -> str:
