@@ -135,7 +135,7 @@ def test_a_name_that_the_repository_does_not_have_is_found(site: Site, ref: str)
         (
             {"requirements": ["locks/prod.txt"]},
             {},
-            "requirements-unreadable",
+            "requirements-absent",
             "locks/prod.txt does not exist in this commit",
         ),
         ({}, {"requirements.txt": "django>=5\nsix\n"}, "unpinned", "requirements.txt:2: not pinned: six"),
@@ -155,6 +155,14 @@ def test_what_a_build_would_refuse_is_said_before_it(
 def test_a_file_of_the_settings_that_archives_leave_out_is_found(site: Site) -> None:
     site.repository.commit({".gitattributes": "requirements.txt export-ignore\n"})
     assert [code for code, _ in site.fatal()] == ["export-ignored"]
+
+
+def test_a_nested_requirements_file_that_archives_leave_out_is_found(site: Site) -> None:
+    text = "-r locks/base.txt\n"
+    site.repository.commit({"requirements.txt": text, "locks/base.txt": "", ".gitattributes": "/locks export-ignore\n"})
+    ((code, what),) = site.fatal()
+    assert code == "export-ignored"
+    assert "locks/base.txt, which is in the commit" in what
 
 
 def test_a_lock_file_that_was_compiled_for_another_python_is_said(site: Site) -> None:

@@ -256,7 +256,7 @@ def test_a_look_reads_the_files_of_the_commit(server: Server) -> None:
     server.resolve()
     later = commit(server.repository, {"page.html": "two"})
 
-    assert "two" in server.run(server.source.read(later, server.told, Shell("tar -xO page.html")))
+    assert "two" in server.run(server.source.read(later, server.told, PurePosixPath("page.html"), Shell("tar -xO")))
     assert not list(server.temporary.iterdir())
 
 
@@ -367,6 +367,15 @@ def test_a_file_of_the_settings_that_is_left_out_of_archives_is_named(server: Se
     assert "error=export-ignored" in shown
 
 
+def test_what_is_left_out_of_archives_is_listed_for_whoever_misses_it(server: Server) -> None:
+    files = {"locks/base.txt": "", "größe/a file.txt": "", "code.py": ""}
+    commit(server.repository, {**files, ".gitattributes": "locks export-ignore\n/größe/** export-ignore\n"})
+    server.resolve()
+    server.export()
+    assert (server.root / "left-out").read_text().splitlines() == ["größe/a file.txt", "locks/base.txt"]
+    assert (server.root / "new/code.py").exists()
+
+
 def test_a_submodule_that_is_registered_nowhere_is_named_and_the_others_arrive(server: Server) -> None:
     commit(server.root / "stray", {"code.py": ""})
     git(server.repository, "clone", "-q", str(server.root / "stray"), "my stray")
@@ -386,8 +395,6 @@ def test_a_submodule_that_is_registered_nowhere_is_named_and_the_others_arrive(s
 
 # --- Git LFS ----------------------------------------------------------------------------------------------------------
 
-needs_lfs = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed here")
-
 
 def track_by_lfs(repository: Path, attributes: str = "*.png filter=lfs diff=lfs merge=lfs -text\n") -> str:
     """Commits a file by Git LFS."""
@@ -396,7 +403,6 @@ def track_by_lfs(repository: Path, attributes: str = "*.png filter=lfs diff=lfs 
     return commit(repository, {"big picture.png": "the picture"})
 
 
-@needs_lfs
 @pytest.mark.parametrize("where", ["the repository", "a submodule", "a path as an address of its own", "a macro"])
 def test_what_git_lfs_keeps_arrives_where_git_lfs_is_there(server: Server, where: str) -> None:
     if where == "a submodule":
@@ -418,7 +424,6 @@ def test_what_git_lfs_keeps_arrives_where_git_lfs_is_there(server: Server, where
     assert (directory / "big picture.png").read_text() == "the picture"
 
 
-@needs_lfs
 def test_a_repository_of_git_lfs_is_refused_where_git_lfs_is_not_there(server: Server) -> None:
     track_by_lfs(server.repository)
     server.resolve()
@@ -428,7 +433,6 @@ def test_a_repository_of_git_lfs_is_refused_where_git_lfs_is_not_there(server: S
     assert "error=lfs-missing" in shown
 
 
-@needs_lfs
 def test_a_file_that_only_looks_like_a_pointer_is_a_file(server: Server) -> None:
     commit(server.repository, {"pointer.txt": "version https://git-lfs.github.com/spec/v1\n"})
     commit(server.repository, {".gitattributes": "*.png filter=lfs diff=lfs merge=lfs -text\n"})
@@ -438,7 +442,6 @@ def test_a_file_that_only_looks_like_a_pointer_is_a_file(server: Server) -> None
     assert (server.root / "new/pointer.txt").exists()
 
 
-@needs_lfs
 def test_contents_that_the_lfs_server_has_lost_are_an_error(server: Server) -> None:
     track_by_lfs(server.repository)
     shutil.rmtree(server.repository / ".git/lfs")

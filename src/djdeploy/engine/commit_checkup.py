@@ -108,12 +108,11 @@ class CommitCheckup:
         """Puts the commit where a deploy would have it, beside what it would find in `home`."""
         source, unpack = self.real.source, self.d.program("unpack")
         assert isinstance(source, Git)
-        into = sh("{unpack} {repository}", unpack=unpack, repository=self.d.target.repository)
         make = sh("mkdir -m 700 {scratch}\nmkdir {root}", scratch=self.scratch, root=self.d.target.root)
         links = [sh("ln -s {real} {shared}", real=self.real.layout.shared, shared=self.d.layout.shared)]
         if self.real.departing and self.d.departing:
             links += [sh("ln -s {real} {here}", real=self.real.departing.root, here=self.d.departing.root)]
-        commands = [make, *links, *source.read(self.ref, self.real.server, into)]
+        commands = [make, *links, *source.read(self.ref, self.real.server, self.d.target.repository, unpack)]
         return self._step("resolve", f"Find {self.ref} in the repository", *commands)
 
     def _find_environment(self) -> Sequence[Shell]:

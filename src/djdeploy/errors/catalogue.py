@@ -178,7 +178,7 @@ THE_CODE = {
     ),
     "export-ignored": Entry(
         "The code arrives by `git archive`, which leaves out what `export-ignore` in .gitattributes names. That is "
-        "respected; but the settings name a file that it takes away.",
+        "respected; but the settings, or the requirements, name a file that it takes away.",
         "Remove the line with export-ignore that matches the file from .gitattributes, commit, and deploy again.",
     ),
     "lfs-missing": Entry(
@@ -228,11 +228,17 @@ THE_ENVIRONMENT = {
         "-o requirements.txt",
     ),
     "requirements-unreadable": Entry(
-        "A requirements file is missing, is not in UTF-8, names what the server does not have, or has a line that pip "
-        "would not read, or would read only in part. What is not read could be anything.",
+        "A requirements file is not in UTF-8, or has a line that pip would not read, or would read only in part. What "
+        "is not read could be anything.",
         "Correct the lines above, commit, and deploy again. To see what pip makes of them: "
-        "pip install --dry-run -r requirements.txt. Without the directories that only your machine has: pip-compile "
-        "--no-emit-index-url --no-emit-find-links requirements.in",
+        "pip install --dry-run -r requirements.txt",
+    ),
+    "requirements-absent": Entry(
+        "The settings, or a requirements file, name a file or a directory that neither the commit nor the server has: "
+        "it was not committed, is only on your machine, or its path is wrong.",
+        "Commit it, or correct its path: `-r` and `-c` start from the file that has them, all else from the top of the "
+        "repository. Without the directories that only your machine has: "
+        "pip-compile --no-emit-index-url --no-emit-find-links requirements.in",
     ),
     "not-installed": Entry(
         "The installer ended without an error, and a package of the lock files is not in the virtualenv: something in "

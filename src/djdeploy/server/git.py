@@ -22,6 +22,9 @@ SSH_URL = re.compile(
     re.ASCII,
 )
 
+LEFT_OUT = "left-out"
+"""Beside a checkout: the files of the commit that its .gitattributes takes out. `requirements` reads it, too."""
+
 
 @dataclass(frozen=True)
 class Git:
@@ -148,12 +151,12 @@ fi
     def peek(self, ref: str, server: Server) -> Sequence[Shell]:
         return self.borrowing.look(ref, server, borrows=self)
 
-    def read(self, ref: str, server: Server, reader: Shell) -> Sequence[Shell]:
-        """The same; then `reader`, the words of a program, gets the commit's files, as a tar on its standard input."""
+    def read(self, ref: str, server: Server, into: PurePosixPath, unpack: Shell) -> Sequence[Shell]:
+        """The same; then `unpack`, the words of a program, puts the commit's files there, from its standard input."""
         here = self.borrowing
-        files = sh('as_committed archive --format=tar "$commit" | {reader}', reader=reader)
+        files = sh('as_committed archive --format=tar "$commit" | {unpack} {into}', unpack=unpack, into=into)
         only = sh("from={mirror}\n{as_committed}", mirror=here.mirror, as_committed=AS_COMMITTED)
-        return [*self.peek(ref, server), only, here.miss_nothing(server), files]
+        return [*self.peek(ref, server), only, here.miss_nothing(server), files, here.list_left_out(into)]
 
     @property
     def borrowing(self) -> Git:
@@ -220,7 +223,8 @@ put {mirror} {commit} {into} {url} || {{
             url=self.url,
         )
         put = put_files(server)
-        return [self.functions, put, code, self.miss_nothing(server), self.export_submodules(commit, into)]
+        left_out = self.list_left_out(into)
+        return [self.functions, put, code, self.miss_nothing(server), left_out, self.export_submodules(commit, into)]
 
     def export_submodules(self, commit: str, into: PurePosixPath) -> Shell:
         # A checkout that shares the mirror's objects; its origin is the real address, from which relative addresses
@@ -272,6 +276,22 @@ fi""",
             mirror=self.mirror,
             url=self.url,
             commit=commit,
+        )
+
+    def list_left_out(self, into: PurePosixPath) -> Shell:
+        """Shell that lists, beside the files of `$commit`, those that its .gitattributes takes out of archives.
+
+        So that whoever misses one of them can say why it is not there.
+        """
+        return sh(
+            """\
+if {git} grep -qF export-ignore "$commit" -- '*.gitattributes'; then
+    {git} ls-tree -r -z --name-only "$commit" | (cd {into} && xargs -0 sh -c {absent} sh) > {left_out}
+fi""",
+            git=self.git,
+            into=into,
+            absent='for name; do [ -e "$name" ] || [ -L "$name" ] || printf "%s\\n" "$name"; done',
+            left_out=into.parent / LEFT_OUT,
         )
 
     def miss_nothing(self, server: Server) -> Shell:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from .requirements_file import Line, local_path, unset, without_credentials
+from .requirements_file import Line, Unreadable, absent, local_path, unset, without_credentials
 
 VERSION = re.compile(r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*===?\s*[^\s*,;]+(\s*;.*)?", re.DOTALL)
 ADDRESS = re.compile(r"(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*@\s*)?(?P<address>[^\s;]+)(\s*;.*)?", re.DOTALL)
@@ -62,11 +62,12 @@ def is_fixed(address: str) -> bool:
     return bool(HASHED.search(parts.fragment) or commit or WHEEL.fullmatch(parts.path.rpartition("/")[2]))
 
 
-def absent_from(line: Line) -> Iterator[str]:
+def absent_from(line: Line) -> Iterator[Unreadable]:
     """What is wrong with the files and directories on this machine that a line names: they are not there."""
     for path in filter(None, (path_in(line), *places_in(line))):
         if not os.path.exists(path):
-            yield f"{path} does not exist{unset(path)}: {line.written}"
+            error = absent(path, path)
+            yield Unreadable(f"{line.place}: {error}: {line.written}", code=error.code)
 
 
 def path_in(line: Line) -> str:
@@ -83,7 +84,7 @@ def path_in(line: Line) -> str:
 
 def places_in(line: Line) -> list[str]:
     """The directories and pages on this machine in which a line lets packages be found."""
-    directory = os.path.dirname(line.place.rpartition(":")[0])
+    directory = os.path.dirname(line.file)
     found = []
     for name in ("find_links", "index_url", "extra_index_url"):
         for value in line.options.get(name, ()):

@@ -47,22 +47,23 @@ class Requirements:
 
     def __init__(self, files: Sequence[str], extra: Sequence[str]) -> None:
         self.lines: list[Line] = []
-        self.unreadable: list[str] = []
-        self.files = [path for path in files if os.path.isfile(path)]
-        missing = [path for path in files if path not in self.files]
-        self.unreadable += [f"{path} does not exist in this commit (settings: requirements)" for path in missing]
-        for path in self.files:
+        self.unreadable: list[Unreadable] = []
+        for path in files:
+            if not os.path.isfile(path):
+                why = f"{path} does not exist in this commit (settings: requirements)"
+                self.unreadable.append(Unreadable(why, code="requirements-absent"))
+                continue
             for line in read(path):
                 if isinstance(line, Unreadable):
-                    self.unreadable.append(str(line))
+                    self.unreadable.append(line)
                 else:
                     self.lines.append(line)
         for text in extra:
             try:
                 self.lines.append(parsed("extra_requirements", text))
             except Unreadable as error:
-                self.unreadable.append(f"extra_requirements: {error}")
-        self.unreadable += [f"{line.place}: {problem}" for line in self.lines for problem in absent_from(line)]
+                self.unreadable.append(Unreadable(f"extra_requirements: {error}", code=error.code))
+        self.unreadable += [problem for line in self.lines for problem in absent_from(line)]
 
     def unpinned(self) -> Iterator[str]:
         for line in self.lines:
@@ -79,7 +80,7 @@ class Requirements:
 
     def notes(self) -> Iterator[str]:
         here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        for path in self.files:
+        for path in filter(None, dict.fromkeys(line.file for line in self.lines)):
             found = COMPILED_FOR.search(text_of_file(path)[:2000])
             if found and found.group(1) != here:
                 yield (
@@ -120,8 +121,8 @@ def main(words: Sequence[str]) -> int:
         return compare(found.lines, options.installed)
     unpinned = list(found.unpinned())
     if unpinned or found.unreadable:
-        print("\n".join([*found.unreadable, *unpinned, PIN if unpinned else READ]))
-        emit_error(code="unpinned" if unpinned else "requirements-unreadable")
+        print("\n".join([*map(str, found.unreadable), *unpinned, PIN if unpinned else READ]))
+        emit_error(code="unpinned" if unpinned else found.unreadable[0].code)
         return 1
     for note in found.notes():
         print(f"djdeploy: {note}", file=sys.stderr)

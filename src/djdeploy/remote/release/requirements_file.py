@@ -6,6 +6,7 @@ What cannot be read is said and never skipped: the name of an environment must t
 from __future__ import annotations
 
 import codecs
+import contextlib
 import optparse
 import os
 import re
@@ -44,8 +45,20 @@ COMMENT = re.compile(r"(^|\s+)#.*$")
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
+LEFT_OUT = "left-out"
+"""Beside the checkout: the files of the commit that its .gitattributes takes out, as `server/git.py` lists them."""
+
+
 class Unreadable(Exception):
-    """Why a file cannot be read: where, and what is wrong."""
+    """Why a file cannot be read: where, and what is wrong.
+
+    Args:
+        code: what `fab explain` takes.
+    """
+
+    def __init__(self, why: str, code: str = "requirements-unreadable") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Line(NamedTuple):
@@ -65,6 +78,11 @@ class Line(NamedTuple):
     options: Mapping[str, list[str]]
     constrains: bool = False
 
+    @property
+    def file(self) -> str:
+        """The file that has it; empty for a requirement of the settings."""
+        return self.place.rpartition(":")[0]
+
 
 class Parser(optparse.OptionParser):
     """pip's own kind of parser, so that `-rbase.txt` and `--requirement=base.txt` are the same here, too."""
@@ -82,12 +100,13 @@ def parser() -> Parser:
     return made
 
 
-def read(path: str, constrains: bool = False, seen: set[str] | None = None) -> Iterator[Line | Unreadable]:
+def read(path: str, constrains: bool = False, seen: set[tuple[str, bool]] | None = None) -> Iterator[Line | Unreadable]:
     """The lines of a file and of those that it names, each behind the line that names it; and what cannot be read."""
     seen = set() if seen is None else seen
-    if os.path.abspath(path) in seen:
+    this = (os.path.abspath(path), constrains)  # the same file may constrain, and be installed, too
+    if this in seen:
         return
-    seen.add(os.path.abspath(path))
+    seen.add(this)
     try:
         text = text_of(path)
     except Unreadable as error:
@@ -99,7 +118,7 @@ def read(path: str, constrains: bool = False, seen: set[str] | None = None) -> I
             line = parsed(place, written)
             nested = [(name, nested_file(path, value)) for name in ALONE[:2] for value in line.options.get(name, ())]
         except Unreadable as error:
-            yield Unreadable(f"{place}: {error}")
+            yield Unreadable(f"{place}: {error}", code=error.code)
             continue
         yield line._replace(constrains=constrains)
         for name, file in nested:
@@ -186,8 +205,22 @@ def nested_file(path: str, name: str) -> str:
         raise Unreadable(f"includes {without_credentials(name)}, which may change; put the file into the repository")
     target = os.path.normpath(os.path.join(os.path.dirname(path), local_path(name)))
     if not os.path.isfile(target):
-        raise Unreadable(f"includes {name}, which does not exist{unset(name)}")
+        raise absent(target, f"includes {name}, which")
     return target
+
+
+def absent(path: str, what: str) -> Unreadable:
+    """What to say of a file or directory that is not there.
+
+    Args:
+        what: the beginning of the sentence.
+    """
+    name = os.path.normpath(path)
+    with contextlib.suppress(OSError), open(os.path.join(os.pardir, LEFT_OUT), encoding="utf-8") as file:
+        if any(line.rstrip("\n") == name or line.startswith(f"{name}/") for line in file):
+            why = "is in the commit, and its .gitattributes takes it out of archives (export-ignore)"
+            return Unreadable(f"{what} {why}", code="export-ignored")
+    return Unreadable(f"{what} does not exist{unset(path)}", code="requirements-absent")
 
 
 def unset(text: str) -> str:
