@@ -15,8 +15,8 @@ from fabric import Connection
 
 import djdeploy
 from djdeploy import DEPLOY, ROLLBACK, Settings, collection
+from djdeploy.engine.failures import as_publish_failed, step_failed
 from djdeploy.engine.fleet import as_deploy_error
-from djdeploy.engine.run import as_publish_failed, step_failed
 from djdeploy.errors.catalogue import CATALOGUE, as_markdown
 from djdeploy.errors.foreign import FOREIGN, KERNEL, PROGRAMS, matches, recognised
 from djdeploy.errors.kinds import (

@@ -19,6 +19,7 @@ from ..ssh.step_run import NOTE
 from ..terminal import tables
 from ..terminal.progress import SILENT, Report
 from .commit_checkup import CommitCheckup, unreadable
+from .failures import code_of, raise_failure
 from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, on_live_release
@@ -29,7 +30,6 @@ from .preflight import (
     first_to_migrate,
     known_skips,
 )
-from .run import code_of, raise_failure
 from .session import Who, find_commit, needed, working
 
 

@@ -23,8 +23,8 @@ from ..server.shell import Shell, sh
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun
 from ..terminal.progress import Report
+from .failures import code_of, step_failed
 from .preflight import skips_migrate
-from .run import code_of, step_failed
 
 DECISIVE = ("destructive-migration", "conflicting-migrations", "database-unreachable", "database-in-release")
 """What Django says of migrations before a build and would say in one, whatever the build itself adds."""

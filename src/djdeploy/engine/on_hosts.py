@@ -15,9 +15,9 @@ from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun
 from ..terminal.progress import Report
+from .failures import raise_failure
 from .fleet import Fleet
 from .preflight import check_servers
-from .run import raise_failure
 from .session import Who, access
 
 T = TypeVar("T")

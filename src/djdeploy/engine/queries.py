@@ -21,11 +21,11 @@ from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
 from ..terminal import overview, tables
 from ..terminal.progress import SILENT, Report
+from .failures import raise_failure
 from .fleet import Fleet
 from .job import Job
 from .on_hosts import Answers, run_on_hosts, snapshots
 from .preflight import check_servers, live_releases
-from .run import raise_failure
 from .session import Who, access, needed, resolve, working
 from .unapplied import unapplied
 

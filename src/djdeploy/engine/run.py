@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
 
-from ..errors import ConnectionFailed, DeployError, Interrupted, PublishFailed, StepFailed
-from ..errors.catalogue import CATALOGUE
-from ..errors.foreign import recognised
+from ..errors import ConnectionFailed, DeployError, Interrupted
 from ..errors.kinds import together
 from ..recipe import record as history
-from ..script.deployment import Deployment, Failure
+from ..script.deployment import Deployment
 from ..script.plan import Plan
 from ..script.promises import promise
 from ..script.recipes import Recipe
 from ..script.stages import BUILD, FINISH, MIGRATE, ON_FAILURE, PUBLISH, STAGES, Stage
 from ..script.steps import Step, define
-from ..script.undo import discard_release, restore_links
 from ..ssh.remote import Remote
-from ..ssh.step_run import StepRun, Watcher, failure
+from ..ssh.step_run import StepRun, Watcher
 from ..terminal.progress import SILENT, Report, program_text
+from .failures import as_publish_failed, failure_of, raise_failure
 from .fleet import Fleet, as_deploy_error
-
-KILLED = 128 + signal.SIGKILL
-"""The exit status of a shell whose program was killed."""
+from .standing import Standing, of_the_site, where_some_are_unknown
 
 
 class Run:
@@ -68,6 +63,13 @@ class Run:
         else:
             self.execute()
 
+    def show(self) -> None:
+        """Prints what would run, for a dry run."""
+        for stage in STAGES:
+            for remote, d in self.deployments.items():
+                if steps := self._steps(remote, stage):
+                    self.report.write(program_text(self._as_told(stage), remote.host, d.environment, steps) + "\n")
+
     def execute(self) -> None:
         """Runs all stages; on failure restores what the stage promised, and says how the site stands.
 
@@ -103,59 +105,7 @@ class Run:
     def _publishes(self) -> bool:
         return any(self._steps(remote, PUBLISH) for remote in self.remotes)
 
-    def _commit(self) -> None:
-        """What was done stays, on every host: until here a server goes back by itself should this client vanish.
-
-        It may have vanished for a server without knowing it, as a laptop does that sleeps. So each host acknowledges
-        that it is not going back; one that does not is asked anew, and then either all go back, or its name is said.
-        """
-        try:
-            self.fleet.each(self._settle, self.remotes)
-        except Exception as error:
-            self._restore(PUBLISH, as_deploy_error(error))
-        errors = self.fleet.attempt(Remote.commit, self.remotes, restores=True)[1]
-        if errors and not self._publishes:
-            self._restore(BUILD, together(list(errors.values())))
-        self._ask_anew(errors)
-        undone = [remote for remote in errors if self.now.get(remote, self._target(remote)) != self._target(remote)]
-        if undone:
-            self._restore(PUBLISH, gave_up(undone))
-        if unknown := [remote for remote in errors if remote not in self.now]:
-            self._leave_unknown(unknown)
-        for remote in errors:
-            self.report.warn(f"{remote.host}: the connection broke at the end; asked anew, it runs {self.now[remote]}")
-
-    def _settle(self, remote: Remote) -> None:
-        """A sign of life; and what has lasted until here, such as the probe, ends, and may object."""
-        runs = remote.settle()
-        self.deployments[remote] = learned(self.deployments[remote], runs)
-        raise_failure(remote.host, runs)
-
-    def _target(self, remote: Remote) -> str:
-        return self.deployments[remote].release
-
-    def _ask_anew(self, remotes: Collection[Remote]) -> None:
-        """What is current on hosts that were lost, as far as they can be reached."""
-        if remotes := [remote for remote in remotes if remote not in self.now]:
-            self.report.say(f"asking {', '.join(remote.host for remote in remotes)} anew")
-            self.now |= self.fleet.attempt(Remote.current_now, remotes, restores=True)[0]
-
-    def _leave_unknown(self, unknown: Sequence[Remote]) -> NoReturn:
-        """Some hosts cannot be asked, and the others have committed: how each stands is said, and nothing changed."""
-
-        def stands(remote: Remote) -> str:
-            new, old = self._target(remote), self.deployments[remote].snapshot.current or "nothing"
-            return (
-                f"unknown. It runs {new}, or goes back to {old} by itself." if remote in unknown else f"{new} is live."
-            )
-
-        lines = [f"  {remote.host}: {stands(remote)}" for remote in self.remotes]
-        self._record("not acknowledged by all hosts", unknown)
-        raise ConnectionFailed(
-            f"{', '.join(remote.host for remote in unknown)} did not acknowledge the end of the task",
-            code="not-acknowledged",
-            site="\n".join(["How the hosts stand:", *lines]),
-        )
+    # --- a stage
 
     def stage(self, stage: Stage) -> None:
         """Runs one stage on all hosts. All of them are planned before any begins it."""
@@ -197,6 +147,55 @@ class Run:
         self.report.stage_ended(remote.host, stage, runs, (time.monotonic() - began) * 1000)
         raise_failure(remote.host, runs)
 
+    # --- what was done stays
+
+    def _commit(self) -> None:
+        """What was done stays, on every host: until here a server goes back by itself should this client vanish.
+
+        It may have vanished for a server without knowing it, as a laptop does that sleeps. So each host acknowledges
+        that it is not going back; one that does not is asked anew, and then either all go back, or its name is said.
+        """
+        try:
+            self.fleet.each(self._settle, self.remotes)
+        except Exception as error:
+            self._restore(PUBLISH, as_deploy_error(error))
+        errors = self.fleet.attempt(Remote.commit, self.remotes, restores=True)[1]
+        if errors and not self._publishes:
+            self._restore(BUILD, together(list(errors.values())))
+        self._ask_anew(errors)
+        undone = [remote for remote in errors if self.now.get(remote, self._target(remote)) != self._target(remote)]
+        if undone:
+            self._restore(PUBLISH, lost_this_client(undone))
+        if unknown := [remote for remote in errors if remote not in self.now]:
+            self._leave_unknown(unknown)
+        for remote in errors:
+            self.report.warn(f"{remote.host}: the connection broke at the end; asked anew, it runs {self.now[remote]}")
+
+    def _settle(self, remote: Remote) -> None:
+        """A sign of life; and what has lasted until here, such as the probe, ends, and may object."""
+        runs = remote.settle()
+        self.deployments[remote] = learned(self.deployments[remote], runs)
+        raise_failure(remote.host, runs)
+
+    def _target(self, remote: Remote) -> str:
+        return self.deployments[remote].release
+
+    def _ask_anew(self, remotes: Collection[Remote]) -> None:
+        """What is current on hosts that were lost, as far as they can be reached."""
+        if remotes := [remote for remote in remotes if remote not in self.now]:
+            self.report.say(f"asking {', '.join(remote.host for remote in remotes)} anew")
+            self.now |= self.fleet.attempt(Remote.current_now, remotes, restores=True)[0]
+
+    def _leave_unknown(self, unknown: Sequence[Remote]) -> NoReturn:
+        """Some hosts cannot be asked, and the others have committed: how each stands is said, and nothing changed."""
+        self._record("not acknowledged by all hosts", unknown)
+        hosts = [remote.host for remote in unknown]
+        raise ConnectionFailed(
+            f"{', '.join(hosts)} did not acknowledge the end of the task",
+            code="not-acknowledged",
+            site=where_some_are_unknown(self.deployments.values(), hosts),
+        )
+
     # --- when a stage fails
 
     def _restore(self, stage: Stage, error: DeployError) -> NoReturn:
@@ -214,7 +213,7 @@ class Run:
             }
         if stage == PUBLISH and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
-        error.site = self._site(stage, began, failures)
+        error.site = of_the_site([self._standing(stage, r, r in began, failures.get(r)) for r in self.remotes])
         self._record(f"failed in {stage.name}", failures)
         self._run_on_failure(stage, error)
         raise error
@@ -243,50 +242,17 @@ class Run:
             for remote, error in self.fleet.attempt(undo, batch, restores=True)[1].items()
         }
 
-    def _site(self, stage: Stage, began: Collection[Remote], failures: Mapping[Remote, DeployError]) -> str:
-        """How the site stands after a failure: in a sentence, or host by host where they differ."""
-        if not failures:
-            lines = {self._outcome(remote, stage, remote in began) for remote in self.remotes}
-            if len(lines) == 1:
-                return lines.pop()
-        lines = {
-            f"  {remote.host}: {self._not_restored(remote, stage, remote in began, failures[remote])}"
-            if remote in failures
-            else f"  {remote.host}: {self._outcome(remote, stage, remote in began)}"
-            for remote in self.remotes
-        }
-        healing = ["See how they stand now: fab status. The next `fab deploy` repairs them."] if failures else []
-        return "\n".join(["How the hosts stand:", *sorted(lines), *healing])
-
-    def _outcome(self, remote: Remote, stage: Stage, began: bool) -> str:
-        before = self.deployments[remote].snapshot.current
-        stands = f"The site still runs {before}." if before else "Nothing was live before, and nothing is."
-        if stage == BUILD:
-            removed = discard_release in self.undo
-            return f"{stands} {'The unfinished release was removed.' if removed else 'Nothing was changed.'}"
-        if stage == MIGRATE:
-            return f"{stands} Nothing was published; look at what the migration has changed in the database."
-        if restore_links not in self.undo:
-            return f"{before} is current, as before. How its processes are: fab status"
-        if remote in self.now:
-            return f"It has gone back by itself. {stands}"
-        return f"The links were put back. {stands}" if began else f"It was not touched. {stands}"
-
-    def _not_restored(self, remote: Remote, stage: Stage, began: bool, failure: DeployError) -> str:
-        before = self.deployments[remote].snapshot.current or "nothing"
-        if stage != PUBLISH or not began:
-            return f"{failure.what}. Nothing was published there; {before} is live."
-        if remote in self.now:
-            return f"NOT restored: it runs {self.now[remote] or 'nothing'}. Before this, {before} was live."
-        alone = f" {self._alone(remote)}" if remote.lost and restore_links in self.undo else ""
-        return f"NOT restored: {failure.what}.{alone} Before this, {before} was live."
-
-    def _alone(self, remote: Remote) -> str:
-        """What a host does that was lost while it published. One without power comes up as it went down."""
-        d = self.deployments[remote]
-        launched = bool(d.settings.processes and d.snapshot.current) and d.task == "deploy"
-        unless = ", unless that dies again and again" if launched else ""
-        return f"If it still runs, it goes back by itself; if it went down, it comes up with {d.release}{unless}."
+    def _standing(self, stage: Stage, remote: Remote, began: bool, failure: DeployError | None) -> Standing:
+        return Standing(
+            self.deployments[remote],
+            stage,
+            began,
+            self.undo,
+            failure=failure,
+            is_lost=remote.lost,
+            asked_anew=remote in self.now,
+            runs=self.now.get(remote),
+        )
 
     def _record(self, outcome: str, lost: Collection[Remote]) -> None:
         """Writes into the history of each host how the task has ended."""
@@ -328,13 +294,6 @@ class Run:
             runs = remote.run(steps, self.deployments[remote].environment, self.report, restores=True)
             raise_failure(remote.host, runs)
 
-    def show(self) -> None:
-        """Prints what would run, for a dry run."""
-        for stage in STAGES:
-            for remote, d in self.deployments.items():
-                if steps := self._steps(remote, stage):
-                    self.report.write(program_text(self._as_told(stage), remote.host, d.environment, steps) + "\n")
-
 
 class Noting(Watcher):
     """Passes on what a stage says, and notes in the plan which of its steps have begun.
@@ -359,11 +318,6 @@ class Noting(Watcher):
         self.watcher.step_ended(host, run)
 
 
-def failure_of(error: DeployError, stage: Stage) -> Failure:
-    """The error, as the steps of `on_failure` know it."""
-    return Failure(error.what, error.error_code, stage.name, error.site, error.host, error.output)
-
-
 def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
     """The deployment, knowing how long its steps took and what they emitted."""
     timings, outputs = dict(d.timings), dict(d.outputs)
@@ -373,56 +327,7 @@ def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
     return replace(d, timings=timings, outputs=outputs)
 
 
-def raise_failure(host: str, runs: Sequence[StepRun]) -> None:
-    """Raises the error of the step that failed, if one did."""
-    if failed := failure(runs):
-        raise step_failed(host, failed)
-
-
-def step_failed(host: str, run: StepRun) -> DeployError:
-    """The error of a step that failed, was interrupted, or took too long."""
-    title = f'"{run.step.title}"'
-    if run.why == "interrupted":
-        return Interrupted(f"{title} was interrupted", host=host)
-    if run.why == "timeout":
-        what = f"{title} did not end within {run.step.timeout:g} s (settings: step_timeout) and was ended"
-    elif run.status < 0:
-        what = f"{title} was killed by {signal_name(-run.status)}"
-    else:
-        what = f"{title} failed (exit {run.status})"
-    failed = StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
-    failed.failed_steps = [f'"{run.step.title}" on {host}']
-    return failed
-
-
-def gave_up(remotes: Sequence[Remote]) -> DeployError:
+def lost_this_client(remotes: Sequence[Remote]) -> DeployError:
     """The error of hosts that have lost this client, and gone back, before the task was done everywhere."""
     hosts = ", ".join(remote.host for remote in remotes)
     return ConnectionFailed(f"{hosts} lost this client and went back without it", code="not-acknowledged")
-
-
-def signal_name(number: int) -> str:
-    """The name of a signal; a server may report one that this machine does not have."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def code_of(run: StepRun) -> str:
-    """The code of a failed step's error: how it ended, what its djdeploy program emitted, or what is recognised."""
-    if run.why == "timeout":
-        return "step-timeout"
-    emitted = run.outputs.get("error")
-    code = emitted.get("code") if isinstance(emitted, dict) else None
-    if isinstance(code, str) and code in CATALOGUE:
-        return code
-    if run.status < 0 or run.status == KILLED:
-        return "step-killed"
-    return recognised(run.tail, run.step.programs)
-
-
-def as_publish_failed(error: DeployError) -> PublishFailed:
-    failed = PublishFailed(error.what, code=error.error_code, host=error.host, output=error.output, remedy=error.remedy)
-    failed.is_aggregate, failed.failed_steps = error.is_aggregate, error.failed_steps
-    return failed

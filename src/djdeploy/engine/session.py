@@ -19,8 +19,8 @@ from ..server.wire import COMMIT, FULL_COMMIT
 from ..ssh.opening import Access, Claim, Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
+from .failures import raise_failure
 from .fleet import Fleet, Snapshots
-from .run import raise_failure
 
 JUST_LOOK = Look()
 

@@ -8,8 +8,8 @@ from ..script.deployment import Deployment
 from ..script.fragments import unapplied_settings
 from ..ssh.remote import Remote
 from ..terminal.progress import SILENT, Report
+from .failures import raise_failure
 from .fleet import Fleet
-from .run import raise_failure
 
 
 def unapplied(fleet: Fleet, deployments: Mapping[Remote, Deployment]) -> Mapping[Remote, Sequence[str]]:
