@@ -58,7 +58,7 @@ def found(
         "databases_in_release": [],
     }
     outputs = {"checkup": told | facts, "live_settings": django | (live or {})}
-    return list(findings(settings, Snapshot.parse(seen | (looked or {})), outputs, 1000.0))
+    return list(findings(settings, Snapshot.parse(seen | (looked or {})), outputs, 1000.0, host="demo@web1"))
 
 
 def size(size: int, inodes: int) -> dict[str, int]:
@@ -170,6 +170,12 @@ def test_of_supervisors_environment_only_names_are_shown() -> None:
     assert ["its environment: DB_PASSWORD, LANG (/etc/supervisor.conf)" in finding.what for finding in one] == [True]
     assert "hunter2" not in str(one)
     assert found(SUPERVISED, supervisor=supervised(environment="LANG='C.UTF-8', PYTHONUNBUFFERED=1")) == []
+
+
+def test_a_remedy_names_the_server_itself() -> None:
+    (one,) = found(SUPERVISED, supervisor=supervised(stopsignal="INT"))
+    install = "'cat > /etc/supervisor/conf.d/demo.conf && supervisorctl update'"
+    assert one.remedy == f"fab supervisor-conf | ssh root@web1 {install}"
 
 
 def test_what_supervisor_has_read_and_not_loaded_is_said() -> None:

@@ -76,7 +76,11 @@ def checkups(
             outputs = facts_of(remote, d, report)
             differs = manager_differs(remote, d, report)
             now = who.at.timestamp()
-            problems = [*findings(d.settings, d.snapshot, outputs, now, lacks_programs=bool(differs)), *differs]
+            lacks = bool(differs)
+            problems = [
+                *findings(d.settings, d.snapshot, outputs, now, host=remote.host, lacks_programs=lacks),
+                *differs,
+            ]
             if remote is first and commit.can_read:
                 commit.read()
                 return Checkup(versions_of(outputs["checkup"]), list(problems))

@@ -24,6 +24,7 @@ from invoke.util import enable_logging
 from ..errors import SettingsError, catalogue
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
+from .job import for_the_terminal
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -62,7 +63,9 @@ def explain_exception(
     what = "".join(traceback.format_exception_only(kind, error)).strip()
     if not isinstance(error, SyntaxError):  # which says where it is
         what = f"{place(trace)}{what}"
-    print(SettingsError("the fabfile cannot be read", [what], code="fabfile").message, file=sys.stderr)
+    unread = SettingsError("the fabfile cannot be read", [what], code="fabfile")
+    for_the_terminal(unread)
+    print(unread.message, file=sys.stderr)
     raise SystemExit(SettingsError.exit_code)
 
 
@@ -114,7 +117,9 @@ def check_value(program: Program, context: ParserContext) -> None:
 
 def mistake(context: ParserContext | None, what: str) -> SettingsError:
     task = context.name if context and context.name else ""
-    return SettingsError(f"fab {task}".strip(), [what], code="command-line")
+    error = SettingsError(f"fab {task}".strip(), [what], code="command-line")
+    for_the_terminal(error)
+    return error
 
 
 def advice(program: Program, said: str, context: ParserContext | None) -> str:

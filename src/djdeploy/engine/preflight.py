@@ -22,7 +22,7 @@ def check_servers(snapshots: Snapshots, needs: Sequence[str] | None = None, file
     errors = [
         DeployError(found.what, code=found.code, host=remote.host, site="Nothing was changed.", remedy=found.remedy)
         for remote, snapshot in snapshots.items()
-        for found in obstacles(snapshot, remote.settings, needs, files)
+        for found in obstacles(snapshot, remote.settings, remote.host, needs, files)
     ]
     if errors:
         raise together(errors)

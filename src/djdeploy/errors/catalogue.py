@@ -129,8 +129,7 @@ ON_THE_SERVER = {
     ),
     "shared-file-missing": Entry(
         "Every release links to the files in `shared_files`, and no step creates them.",
-        "Copy the file to the server: scp FILE SERVER:HOME/shared/FILE; or let each deploy install it: `secret_files` "
-        "in the settings.",
+        "Copy the file to the server, into HOME/shared; or let each deploy install it: `secret_files` in the settings.",
     ),
     "shared-outside": Entry(
         "A directory above the shared path is a link in the repository, and leads out of the release. Following it, "
@@ -190,7 +189,7 @@ THE_CODE = {
         "The repository's host shows the server another key than before: it was reinstalled, or somebody is "
         "intercepting the connection and could hand your server code of their own.",
         "Only if you know why the key changed and its operator publishes the new fingerprint, on the server as the "
-        "deploying account: ssh-keygen -R HOST; then deploy again to see the new key.",
+        "deploying account: ssh-keygen -R GIT_HOST; then deploy again to see the new key.",
     ),
     "repository-host-key": Entry(
         "The server's known_hosts does not have the key of the repository's host: anybody could answer in its place.",
@@ -224,7 +223,7 @@ THE_ENVIRONMENT = {
         "Two deploys of one commit must install the same packages. A requirement without an exact version, a branch, a "
         "tag, and an address without a hash may change between two deploys, and between two hosts.",
         "Compile a lock file, commit it, and deploy again: pip-compile requirements.in. What comes from Git: "
-        "NAME @ git+https://HOST/PATH@COMMIT, with all 40 digits. A lock of uv: uv export --no-emit-project "
+        "NAME @ git+ADDRESS@COMMIT, with all 40 digits. A lock of uv: uv export --no-emit-project "
         "-o requirements.txt",
     ),
     "requirements-unreadable": Entry(
@@ -408,7 +407,7 @@ THE_PROCESSES = {
     "no-restart": Entry(
         "The old process ended, and Supervisor did not start it again: its program was not installed as djdeploy "
         "prints it.",
-        "Install Supervisor's programs again: fab supervisor-conf | ssh root@SERVER 'cat > "
+        "Install Supervisor's programs again: fab supervisor-conf | ssh root@HOST 'cat > "
         "/etc/supervisor/conf.d/PROJECT.conf && supervisorctl update'",
     ),
     "nothing-runs": Entry(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from invoke.exceptions import Exit
 
 from .catalogue import CATALOGUE, Entry
 from .output import QUOTE, without_repeats
 from .redaction import printable
+from .typed import filled
+from .wrapping import wrapped
 
 TAIL = 20
 """How many of the last lines of a failed step's output an error shows."""
@@ -31,16 +34,22 @@ class DeployError(Exit):
     Attributes:
         exit_code: the exit status of `fab`.
         error_code: the `code` above. (The `code` of an `invoke.Exit` is its exit status.)
+        hosts: all hosts of which it is true, where they are several.
         is_aggregate: whether `what` is made of several errors, each of which says what to do.
         failed_steps: the titles of the steps that failed, each with its hosts, or what else failed: the last line.
         in_colour: whether that line is for a terminal.
+        columns: of that terminal; 0: its lines are not broken.
+        known: what words in CAPITALS of a remedy stand for, beside `HOST`.
     """
 
     exit_code = 1
     error_code = ""
     is_aggregate = False
+    hosts: Sequence[str] = ()
     failed_steps: Sequence[str] = ()
     in_colour = False
+    columns = 0
+    known: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -69,7 +78,9 @@ class DeployError(Exit):
     @property
     def message(self) -> str:
         """All that `fab` prints to standard error."""
-        return "\n".join([self._body(), *self._last_line()])
+        first, *others = self._body().split("\n")
+        others = [line if line.startswith(QUOTE) else filled(line, self.known) for line in others]
+        return "\n".join([wrapped("\n".join([first, *others]), self.columns), *self._last_line()])
 
     @message.setter
     def message(self, _: object) -> None:
@@ -79,8 +90,13 @@ class DeployError(Exit):
         first = f"{self.host}: {self.what}" if self.host else self.what
         tail = [f"{QUOTE}{printable(line)}" for line in without_repeats(self.output)[-TAIL:]]
         more = f"More: fab explain {self.error_code}" if self.entry else ""
-        parts = [printable(part, keep="\n") for part in (self.site, self.advice, more) if part]
+        advice = filled(self.advice, {"HOST": self._first_host}) if self._first_host else self.advice
+        parts = [printable(part, keep="\n") for part in (self.site, advice, more) if part]
         return "\n".join([printable(first, keep="\n"), *tail, *parts])
+
+    @property
+    def _first_host(self) -> str:
+        return next(iter(self.hosts), self.host)
 
     def _last_line(self) -> Sequence[str]:
         """What whoever wakes up reads first."""
@@ -113,9 +129,8 @@ class SettingsError(DeployError):
 
     def __init__(self, subject: str, problems: Iterable[str], *, code: str = "") -> None:
         self.subject, self.problems = subject, tuple(problems)
-        many = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
-        lines = [f"{subject}: {many}.", *(f"  - {problem}" for problem in self.problems)]
-        super().__init__("\n".join(lines), code=code)
+        many = [f"{subject}: {len(self.problems)} problems.", *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join(many) if len(self.problems) != 1 else f"{subject}: {self.problems[0]}", code=code)
 
 
 class Locked(DeployError):
@@ -190,6 +205,7 @@ def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployErr
     merged = DeployError(
         first.what, code=first.error_code, host=host, output=first.output, remedy=first.remedy, site=site
     )
+    merged.hosts = hosts
     # Those of one error alone end with its host.
     merged.failed_steps = [f"{step.removesuffix(f' on {first.host}')} on {host}" for step in first.failed_steps]
     return merged

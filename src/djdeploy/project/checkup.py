@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from ..errors.typed import copied_to, ssh_as_root
 from ..remote.wire import LiveSettings
 from ..server.layout import LAUNCHER
 from ..server.shell import sh
@@ -68,11 +70,16 @@ class Checkup(NamedTuple):
 
 
 def obstacles(
-    snapshot: Snapshot, settings: Settings, needs: Sequence[str] | None = None, files: Sequence[str] = ()
+    snapshot: Snapshot,
+    settings: Settings,
+    host: str,
+    needs: Sequence[str] | None = None,
+    files: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """What keeps a task from starting on a host.
 
     Args:
+        host: as the user wrote it.
         needs: the tools that it needs to build a release; None: it builds none.
         files: the shared files that must be there.
     """
@@ -100,7 +107,7 @@ def obstacles(
     for file in files:
         if facts["shared"].get(file) == "missing":
             target = layout.shared / file
-            remedy = f"Put the file there: scp FILE SERVER:{target}"
+            remedy = f"Put the file there: {copied_to(host, str(target))}"
             yield Finding(f"{target} is missing (settings: shared_files)", remedy, code="shared-file-missing")
 
 
@@ -133,24 +140,25 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
 
 
 def findings(
-    settings: Settings, snapshot: Snapshot, outputs: Facts, now: float, *, lacks_programs: bool = False
+    settings: Settings, snapshot: Snapshot, outputs: Facts, now: float, *, host: str, lacks_programs: bool = False
 ) -> Iterator[Finding]:
     """The problems of a host.
 
     Args:
+        host: as the user wrote it.
         outputs: what the programs `checkup` and `status` reported there.
         now: this machine's clock, in seconds since the epoch.
         lacks_programs: whether the comparison of a deploy says already what the process manager lacks, and how to
             install it beside what serves.
     """
     facts = outputs["checkup"]
-    yield from obstacles(snapshot, settings, required_tools(settings), settings.shared_files)
+    yield from obstacles(snapshot, settings, host, required_tools(settings), settings.shared_files)
     yield from tools(settings, snapshot, facts)
     yield from too_old(facts["tools"])
     yield from room(snapshot, facts)
     yield from clock(snapshot, now)
     yield from ownership(facts)
-    yield from supervisor(settings, facts, lacks_programs)
+    yield from supervisor(settings, facts, host, lacks_programs)
     yield from running(outputs.get("processes", ()), facts)
     if "live_settings" in outputs:
         yield from django(settings, outputs["live_settings"])
@@ -269,7 +277,7 @@ def recursive(part: Facts) -> Sequence[str]:
 # --- Supervisor and the processes -------------------------------------------------------------------------------------
 
 
-def supervisor(settings: Settings, facts: Facts, lacks_programs: bool) -> Iterator[Finding]:
+def supervisor(settings: Settings, facts: Facts, host: str, lacks_programs: bool) -> Iterator[Finding]:
     """Where Supervisor differs from what `supervisor-conf` prints."""
     if not settings.processes:
         return
@@ -291,7 +299,7 @@ def supervisor(settings: Settings, facts: Facts, lacks_programs: bool) -> Iterat
     if uses_original_layout(settings):
         return
     conf = f"/etc/supervisor/conf.d/{settings.project}.conf"
-    install = f"fab supervisor-conf | ssh root@SERVER 'cat > {conf} && supervisorctl update'"
+    install = f"fab supervisor-conf | {shlex.join(ssh_as_root(host))} 'cat > {conf} && supervisorctl update'"
     for difference in differences(settings, live["programs"], lacking=not lacks_programs):
         yield Finding(f"{difference} ({live['path']})", install, fatal=False)
     for section in live["not_loaded"]:

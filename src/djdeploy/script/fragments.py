@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
+from ..errors.typed import ssh_as_root
 from ..project.process import Process
 from ..remote.launch import GUNICORN
 from ..server.shell import Shell, sh
@@ -341,14 +341,6 @@ def compare_manager(d: Deployment, release: str | Shell) -> Shell:
         fab=shlex.join(fab),
         ssh=shlex.join(ssh_as_root(d.host)),
     )
-
-
-def ssh_as_root(host: str) -> Sequence[str]:
-    """What a user types to be root on a host."""
-    address = host.rpartition("@")[2]
-    with_port = re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", address)
-    name, port = with_port.groups() if with_port else (address, "")
-    return ["ssh", *(["-p", port] if port else []), f"root@{name.strip('[]')}"]
 
 
 def rolling_restart(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors.redaction import printable
+from ..errors.wrapping import width_of, wrapped
 from .progress import Output, Report
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Colum
     """Rows as a table: on a terminal as wide as that is, elsewhere in full."""
     all_columns = [column if isinstance(column, Column) else Column(column) for column in columns]
     cells = [{c.name: printable(str(row[c.name] or "")) for c in all_columns} for row in rows]
-    used = [c for c in all_columns if any(row[c.name] for row in cells) or c.rank == 0]
+    used = [c for c in all_columns if any(row[c.name] for row in cells) or (c.rank == 0 and not c.below)]
     if sys.stdout.isatty():
         draw(cells, used)
     else:
@@ -58,7 +59,8 @@ def print_lines(*lines: str, style: str = "") -> None:
     if sys.stdout.isatty():
         from rich.text import Text
 
-        terminal().print(Text(printable("\n".join(lines), keep="\n"), style=style), soft_wrap=True)
+        text = wrapped(printable("\n".join(lines), keep="\n"), width_of(sys.stdout))
+        terminal().print(Text(text, style=style), soft_wrap=True)
     else:
         Report().write("\n".join(lines))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 from ..errors.redaction import printable
+from ..errors.wrapping import wrapped
 from ..script.stages import Stage
 from ..script.steps import Step
 from ..ssh.step_run import NOTE, StepRun, failure
@@ -136,13 +137,15 @@ class TerminalReport(Report):
         room = min(WIDEST, self.console.width) - cell_len(text.plain)
         text.append(took.rjust(max(2 + len(took), room)), style="dim")
         for note in notes:
-            text.append(f"\n      {printable(note)}", style="dim")
+            text.append("\n" + wrapped(f"      {printable(note)}", self.console.width), style="dim")
         self.console.print(text, soft_wrap=True)
 
     def _show(self, text: str, style: str = "", then: str = "") -> None:
         from rich.text import Text
 
-        shown = Text(printable(text, keep="\n"), style=style).append(printable(then), style="not bold dim")
+        begin = printable(text, keep="\n")
+        shown = Text(wrapped(begin + printable(then), self.console.width), style="not bold dim")
+        shown.stylize(style, 0, len(begin) if then else None)
         self.console.print(shown, soft_wrap=True)
 
     # --- the live lines

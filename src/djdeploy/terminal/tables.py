@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors.redaction import printable
+from ..errors.wrapping import width_of, wrapped
 from ..project.checkup import Checkup, Finding
 from ..ssh.refusals import describe_holder
 from ..ssh.step_run import StepRun
@@ -31,7 +32,7 @@ class Printer(Report):
 
 def say(line: str) -> None:
     """Prints whole lines, which command no terminal whatever a server has put into them."""
-    Report().write(line)
+    Report().write(wrapped(line, width_of(sys.stdout)))
 
 
 def print_json(value: Any) -> None:
