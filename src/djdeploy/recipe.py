@@ -15,29 +15,21 @@ from .project.settings import Settings
 from .script.deployment import Deployment
 from .script.fragments import (
     ask_gunicorn,
-    before_migrate,
-    build_step,
     compare_manager,
-    compile_while_collecting,
+    history_line,
     kept,
-    link_to_shared,
-    link_virtualenv_of_original_layout,
-    make_parents,
-    manage_step,
     manifest,
-    migrate_words,
     rolling_restart,
-    seed_shared,
-    set_current_back,
-    set_link,
-    set_previous_if_possible,
     start_and_ask,
     stop,
     synced,
     write_runtime,
 )
+from .script.links import set_current_back, set_link, set_previous_if_possible
+from .script.management import before_migrate, build_step, compile_while_collecting, manage_step, migrate_words
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
+from .script.shared import share_directory, share_file
 from .script.steps import (
     Step,
     StepDefinition,
@@ -52,7 +44,17 @@ from .script.steps import (
     runs,
     runs_for,
 )
-from .server.installers import Pip, Uv
+from .script.virtualenvs import (
+    expect_pinned,
+    expect_python,
+    finish_virtualenv,
+    install_extra,
+    install_locked,
+    link_virtualenv_of_original_layout,
+    make_virtualenv,
+    share_bytecode,
+)
+from .server.installers import Uv
 from .server.layout import PACKAGE
 from .server.shell import Shell, sh
 
@@ -141,7 +143,6 @@ def fetch_code(d: Deployment) -> Sequence[Shell]:
 def create_virtualenv(d: Deployment) -> Sequence[Shell]:
     """Create the virtualenv, or find the one of the same requirements"""
     # A virtualenv cannot be moved, so it is built where it will live; and it is named by what will be in it.
-    environment = Shell('"$environment"')
     return [
         sh(
             """\
@@ -151,20 +152,16 @@ ln -s ../.djdeploy/virtualenvs/"$digest" {link}
 if [ -e "$environment/.complete" ]; then
     echo 'djdeploy: the requirements are unchanged, their virtualenv is used again'
 else
-    {environment} remove "$environment"
+    {program} remove "$environment"
     {create}
-    if [ "$({python} -c {which})" != "$("$environment"/bin/python -c {which})" ]; then
-        {other}
-    fi
+    {expect_python}
 fi""",
             digest=requirements_digest(d),
-            environment=d.program("environment"),
-            python=d.settings.python,
-            which="import os, sys; print(sys.version, os.path.realpath(sys.base_prefix))",
-            other=stop(d, f"the virtualenv has another Python than {d.settings.python} is here", code="other-python"),
             virtualenvs=d.layout.virtualenvs,
             link=d.target.virtualenv,
-            create=d.installer.create(environment, d.settings.system_site_packages, d.server),
+            program=d.program("environment"),
+            create=make_virtualenv(d),
+            expect_python=expect_python(d),
         ),
         *link_virtualenv_of_original_layout(d),
     ]
@@ -173,9 +170,6 @@ fi""",
 @runs_for(lambda d: d.installer)
 def install_requirements(d: Deployment) -> Sequence[Shell]:
     """Install the pinned requirements"""
-    environment = Shell('"$environment"')
-    files, extra = d.settings.requirements, d.settings.extra_requirements
-    locked = sh("$hashes {files}", files=[word for file in files for word in ("-r", file)])
     return [
         sh(
             """\
@@ -183,31 +177,21 @@ environment=$(readlink -f {virtualenv})
 if [ ! -e "$environment/.complete" ]; then
     cd {repository}
     hashes=$({requirements} --hashes {files})
-    {install}
+    {install_locked}
     {install_extra}
-    {compare}
-    {bytecode}
-    {finish} finish "$environment" {compiled}
+    {expect_pinned}
+    {share_bytecode}
+    {finish}
 fi""",
             virtualenv=d.target.virtualenv,
             repository=d.target.repository,
             requirements=d.program("requirements"),
-            files=files,
-            install=d.installer.install(environment, locked, d.server) if files else Shell(":"),
-            install_extra=d.installer.install(environment, sh("{extra}", extra=extra), d.server)
-            if extra
-            else Shell(":"),
-            bytecode=sh("{share} {old} {new}", share=d.program("bytecode"), old=d.departing.virtualenv, new=environment)
-            if d.departing and d.installer.name == "uv"
-            else Shell(":"),
-            compare=sh(
-                '{requirements} --installed "$environment" {extra} {files}',
-                requirements=d.program("requirements"),
-                extra=[f"--with={text}" for text in extra],
-                files=files,
-            ),
-            finish=d.program("environment"),
-            compiled=["compiled"] if isinstance(d.installer, Pip) else [],  # pip does it as it installs
+            files=d.settings.requirements,
+            install_locked=install_locked(d),
+            install_extra=install_extra(d),
+            expect_pinned=expect_pinned(d),
+            share_bytecode=share_bytecode(d),
+            finish=finish_virtualenv(d),
         )
     ]
 
@@ -225,15 +209,8 @@ def install_secrets(d: Deployment) -> Sequence[Step]:
 
 def link_shared(d: Deployment) -> Sequence[Shell]:
     """Link what all releases share"""
-    commands = []
-    for name in d.settings.shared_dirs:
-        commands += [*make_parents(d, name), seed_shared(d, name), link_to_shared(d, name)]
-    for name in d.settings.linked_files:
-        target = d.layout.shared / name
-        missing = stop(d, f"{target} is missing", code="shared-file-missing")
-        check = sh("if [ ! -e {target} ]; then {missing}; fi", target=target, missing=missing)
-        commands += [check, *make_parents(d, name), link_to_shared(d, name)]
-    return commands
+    directories = [line for name in d.settings.shared_dirs for line in share_directory(d, name)]
+    return [*directories, *(line for name in d.settings.linked_files for line in share_file(d, name))]
 
 
 @group()
@@ -406,26 +383,12 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
 
 def record(d: Deployment) -> Sequence[Shell]:
     """Write the history"""
-    in_the_manifest = ("migrations", "smoke_tested")
-    outputs = {name: value for name, value in d.outputs.items() if name not in in_the_manifest}
-    line = {
-        "task": d.task,
-        "outcome": d.outcome,
-        "release": d.release,
-        "commit": d.commit,
-        "ref": d.ref,
-        "from": d.snapshot.current,
-        "by": d.by,
-        "at": d.at,
-        "timings": dict(d.timings),
-        **outputs,
-    }
     # When it ends, and how long it took, is known there and then: by the clock that was looked at when it began.
     template = """\
 printf '%s, "ended": "%s", "seconds": %s}}\\n' {line} \\
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(($(date +%s) - {began}))" >> {history}"""
-    began, history = int(d.snapshot.facts.get("time", 0)), d.layout.history
-    return [sh(template, line=json.dumps(line).removesuffix("}"), began=str(began), history=history)]
+    line, began = json.dumps(history_line(d)).removesuffix("}"), int(d.snapshot.facts.get("time", 0))
+    return [sh(template, line=line, began=str(began), history=d.layout.history)]
 
 
 def forget_old_secrets(d: Deployment) -> Sequence[Shell]:

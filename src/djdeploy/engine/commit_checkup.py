@@ -15,8 +15,9 @@ from ..recipe import guard_migrations
 from ..remote.launch import GUNICORN
 from ..remote.wire import CommitFacts
 from ..script.deployment import Deployment
-from ..script.fragments import ask_gunicorn, link_to_shared, write_runtime
+from ..script.fragments import ask_gunicorn, write_runtime
 from ..script.reading import expect_manage, places_of_shared, requirements_digest
+from ..script.shared import link_to_shared
 from ..script.steps import Step
 from ..server.git import Git
 from ..server.shell import Shell, sh

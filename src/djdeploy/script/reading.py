@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .fragments import make_parents, stop
+from .fragments import stop
+from .shared import make_parents
 
 
 def expect_manage(d: Deployment) -> Sequence[Shell]:

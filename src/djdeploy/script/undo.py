@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .fragments import kept, migrate_commands, rolling_restart, set_current_back, set_previous_if_possible
+from .fragments import kept, rolling_restart
+from .links import set_current_back, set_previous_if_possible
+from .management import migrate_commands
 from .plan import OWN_UNDOS
 from .recipes import Recipe
 from .steps import Step, once, runs

@@ -1,0 +1,100 @@
+"""The project's commands as steps: those of `manage.py`, and those of its build."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from ..server.shell import Shell, sh
+from .deployment import Deployment
+from .steps import StepDefinition
+
+
+def is_migrate(command: str) -> bool:
+    """Whether this management command changes the database's schema, and so is run once, on one host."""
+    return shlex.split(command)[0] in ("migrate", "migrate_schemas", "createcachetable")
+
+
+def migrate_commands(d: Deployment) -> Sequence[Sequence[str]]:
+    """The words of each management command that migrates databases: a project may have one for each."""
+    commands = map(shlex.split, d.settings.manage_steps)
+    return [words for words in commands if words[0] in ("migrate", "migrate_schemas")]
+
+
+def migrate_words(d: Deployment) -> Sequence[str]:
+    """The same as `migrations.py` takes them: `--` before each."""
+    return [word for words in migrate_commands(d) for word in ("--", *words)]
+
+
+def before_migrate(commands: Sequence[str]) -> Sequence[str]:
+    place = next((i for i, command in enumerate(commands) if is_migrate(command)), len(commands))
+    return commands[:place]
+
+
+STEP_NAMES = {
+    "check": "check_project",
+    "collectstatic": "collect_static",
+    "compilemessages": "compile_messages",
+    "migrate": "migrate_database",
+}
+
+
+def manage_step(command: str) -> StepDefinition:
+    """A management command as a step of its own."""
+    words = shlex.split(command)
+
+    def run(d: Deployment) -> Sequence[Shell]:
+        run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
+        return [compile_messages(d, run) if words[0] == "compilemessages" else run]
+
+    return StepDefinition(
+        run,
+        STEP_NAMES.get(words[0], words[0]),
+        f"manage.py {command}",
+        once=is_migrate(command),
+        programs=("django", "python"),
+        emits=("migrations",) if words[0] == "migrate" else (),
+        aliases=(words[0],),
+    )
+
+
+def compile_messages(d: Deployment, run: Shell) -> Shell:
+    """Compiles where there is something to compile, and something to compile with; else says why not."""
+    return sh(
+        """\
+if [ -z "$(find -H {project} -type d -name locale -print -quit)" ]; then
+    echo 'djdeploy: skipped, the project has no locale directory'
+elif ! command -v msgfmt >/dev/null; then
+    echo 'djdeploy: skipped, the server has no gettext (as root: apt-get install gettext)'
+else
+    {run}
+fi""",
+        project=d.target.project,
+        run=run,
+    )
+
+
+def build_step(number: int, command: str) -> StepDefinition:
+    """A command of the project's build as a step of its own; they count from 1."""
+
+    def run(d: Deployment) -> Sequence[Shell]:
+        return [sh("cd {repository}", repository=d.target.repository), Shell(command)]
+
+    return StepDefinition(run, f"build_{number}", f"Run {command}", aliases=(command,))
+
+
+def compile_while_collecting(steps: Sequence[StepDefinition]) -> Sequence[StepDefinition]:
+    """Compiles messages while static files are collected, where the settings have them last in this order.
+
+    Neither needs the other. What follows them, up to a step that joins, must need neither: so not a step of a project.
+    """
+    for i in range(len(steps) - 1):
+        collect, compile_ = steps[i : i + 2]
+        following = takewhile(lambda step: not step.join, steps[i + 2 :])
+        if (collect.name, compile_.name) == ("collect_static", "compile_messages") and all(
+            step.name == "keep_old_static" for step in following
+        ):
+            return [*steps[:i], replace(compile_, background=True), collect, *steps[i + 2 :]]
+    return steps
