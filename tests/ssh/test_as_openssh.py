@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +24,10 @@ from djdeploy import DeployError, Settings
 from djdeploy.engine.job import connection_to, name_of
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.ssh.address import address
+from djdeploy.ssh.dialing import by_program
+from djdeploy.ssh.forgiving import forgive
 from djdeploy.ssh.opening import Access
+from djdeploy.ssh.openssh import Options
 from djdeploy.ssh.remote import Remote
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh"), reason="there is no OpenSSH here")
@@ -88,13 +93,15 @@ class Servers:
         self.words |= {name: text(each) for name, each in made.items()} | {"dir": self.directory}
         made["person"].write_private_key(self.directory / "open")
         (self.directory / "open").chmod(0o644)
-        made["person"].write_private_key(self.directory / "locked", passphrase="secret")
+        made["person"].write_private_key(self.directory / "locked", passphrase="secret", rounds=50)
         (self.directory / "locked").chmod(0o600)
         for name in ("badge", "badge2"):
             badge = key(self.directory, name)
             certificate = made["person"].generate_user_certificate(badge, name, principals=["deploy"])
             where = "badge-cert.pub" if name == "badge" else "given.pub"
             (self.directory / where).write_bytes(certificate.export_certificate())
+        useless = made["stranger"].generate_user_certificate(made["person"], "useless", principals=["deploy"])
+        (self.directory / "useless.pub").write_bytes(useless.export_certificate())
         certificates = {
             "certified": made["ca"].generate_host_certificate(made["host"], "host", principals=["127.0.0.1", "web1"]),
             "expired": made["ca"].generate_host_certificate(made["host"], "host", valid_before=1),
@@ -156,10 +163,19 @@ class Client:
         command = ["ssh", "-F", str(self.directory / "config"), "-o", "BatchMode=yes", host, "true"]
         return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
 
+    def remote(self, host: str, settings: Settings = SETTINGS) -> Remote:
+        """As `fab` makes it."""
+        config = Config(runtime_ssh_path=str(self.directory / "config"), lazy=True)
+        forgive(config)
+        config.load_ssh_config()
+        return Remote(connection_to(host, config), settings, host)
+
     def djdeploy(self, host: str) -> str:
         """What is the matter; empty if it connects."""
-        connection = connection_to(host, Config(runtime_ssh_path=str(self.directory / "config")))
-        remote = Remote(connection, SETTINGS, host)
+        try:
+            remote = self.remote(host)
+        except DeployError as error:
+            return error.message
         try:
             remote.connect()
         except DeployError as error:
@@ -170,8 +186,7 @@ class Client:
 
     def refused(self, settings: Settings = SETTINGS) -> DeployError:
         """The error with which a task ends that would only look."""
-        connection = connection_to("web1", Config(runtime_ssh_path=str(self.directory / "config")))
-        remote = Remote(connection, settings, "web1")
+        remote = self.remote("web1", settings)
         try:
             remote.connect()
             remote.open(Access())
@@ -201,6 +216,10 @@ def client(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 ACCEPTED = ""
+FABFILE = """\
+from djdeploy import Settings, collection
+ns = collection(Settings(project="demo", repository="/r", home="/srv/demo"))
+"""
 UNKNOWN, CHANGED, REVOKED = "is not known", "host key has changed", "is revoked"
 
 
@@ -270,6 +289,17 @@ UNKNOWN, CHANGED, REVOKED = "is not known", "host key has changed", "is revoked"
         ("* {host}", "RevokedHostKeys {dir}/host.pub", REVOKED),
         ("* {host}", "RevokedHostKeys {dir}/other.pub", ACCEPTED),
         ("* {host}", "RevokedHostKeys /nowhere", REVOKED),
+        # of a command
+        ("", "KnownHostsCommand /bin/echo %H {host}", ACCEPTED),
+        ("* {host}", "KnownHostsCommand /bin/echo @revoked %H %t %K", REVOKED),
+        ("* {host}", "KnownHostsCommand /bin/false", "KnownHostsCommand /bin/false: exit 1"),
+        ("* {host}", "KnownHostsCommand /nowhere", ACCEPTED),
+        # what is kept where there is no file for it
+        ("", "UserKnownHostsFile none\n StrictHostKeyChecking accept-new", UNKNOWN),
+        ("", "UserKnownHostsFile /dev/null\n StrictHostKeyChecking accept-new", ACCEPTED),
+        # the algorithm of an authority
+        ("@cert-authority * {ca}", "Port {certified}\n CASignatureAlgorithms ssh-ed25519", ACCEPTED),
+        ("@cert-authority * {ca}", "Port {certified}\n CASignatureAlgorithms rsa-sha2-512", UNKNOWN),
         # lines that nobody can read
         ("* ssh-ed25519 AAA\n@revoked\n* {host}", "", ACCEPTED),
         ("# * {host}", "", UNKNOWN),
@@ -328,6 +358,18 @@ NO_KEY, REJECTED = "none to offer", "rejected your SSH key"
         ("IdentityFile {dir}/badge2", REJECTED),
         ("IdentityFile {dir}/badge2\n CertificateFile {dir}/given.pub", ACCEPTED),
         ("IdentityFile {dir}/stranger\n CertificateFile {dir}/given.pub", REJECTED),
+        ("IdentityFile {dir}/person\n CertificateFile {dir}/useless.pub", ACCEPTED),
+        ("IdentityFile {dir}/badge\n PubkeyAcceptedAlgorithms ssh-ed25519-cert-v01@openssh.com", ACCEPTED),
+        ("IdentityFile {dir}/badge\n PubkeyAcceptedAlgorithms ssh-ed25519", REJECTED),
+        ("IdentityFile {dir}/person\n PubkeyAcceptedAlgorithms rsa-sha2-512", "does not allow ssh-ed25519"),
+        ("IdentityFile {dir}/person\n PubkeyAuthentication no", "allows no SSH key (PubkeyAuthentication no)"),
+        ("IdentityFile {dir}/person\n PreferredAuthentications password,publickey", ACCEPTED),
+        (
+            "IdentityFile {dir}/person\n PreferredAuthentications gssapi-with-mic",
+            "no SSH key (PreferredAuthentications g",
+        ),
+        ("PKCS11Provider /nowhere.so\n IdentityFile none", "ssh-add -s /nowhere.so"),
+        ("PKCS11Provider /nowhere.so\n IdentityFile {dir}/person", ACCEPTED),
         ("IdentityFile {dir}/person\n User nobody", REJECTED),
         ("IdentityFile {dir}/person\n IdentityAgent none", ACCEPTED),
         ("IdentityFile {dir}/person\n IdentityAgent /nowhere", ACCEPTED),
@@ -378,6 +420,8 @@ def agent(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("IdentityAgent {here}/agent\n IdentityFile {dir}/stranger.pub\n IdentitiesOnly yes", REJECTED),
         ("IdentityAgent {here}/agent\n IdentityFile {dir}/nowhere\n IdentitiesOnly yes", NO_KEY),
         ("IdentityAgent none\n IdentityFile {dir}/person", ACCEPTED),
+        ("IdentityAgent {here}/agent\n IdentityFile none\n CertificateFile {dir}/useless.pub", ACCEPTED),
+        ("IdentityAgent {here}/agent\n PubkeyAcceptedAlgorithms rsa-sha2-512", "the agent: ssh_config does not allow"),
     ],
 )
 def test_keys_of_an_agent(client: Client, agent: Path, config: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,6 +479,115 @@ def test_the_way_there(client: Client, config: str, known: str, said: str) -> No
 
     assert client.filled(said) in answer
     assert bool(said) == bool(answer)
+
+
+RELAY = "import os,socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2]))); "
+PASSED = f"{RELAY} socket.send_fds(socket.socket(fileno=1),[b'x'],[s.fileno()])"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("Ciphers aes256-ctr\n MACs hmac-sha2-256\n KexAlgorithms curve25519-sha256\n Compression yes", ACCEPTED),
+        ("Ciphers aes256-gcm@openssh.com\n MACs umac-64@openssh.com", ACCEPTED),
+        ("Ciphers 3des-cbc", "have no cipher in common: it has chacha20"),
+        ("KexAlgorithms diffie-hellman-group1-sha1", "which djdeploy cannot do"),
+        ("MACs hmac-md5\n Ciphers aes128-ctr", "have no MAC in common"),
+        ("HostKeyAlgorithms rsa-sha2-512", "have no kind of host key in common: it has ssh-ed25519"),
+        ("AddressFamily inet\n BindAddress 127.0.0.2\n ConnectTimeout 0\n ConnectionAttempts 2", ACCEPTED),
+        ("AddressFamily inet6", "Address family for hostname not supported"),
+        ("BindAddress 192.0.2.1", "Cannot assign requested address"),
+        ("BindInterface nosuch0", "No such device"),
+        ("ConnectTimeout 5m", ACCEPTED),
+        ("CanonicalizeHostname yes", ACCEPTED),
+        ("CanonicalizeHostname yes\n CanonicalDomains invalid\n HostName web1\n CanonicalizeFallbackLocal no", "web1"),
+        ("ControlMaster auto\n ControlPath {here}/control", ACCEPTED),
+        ("SendEnv *\n SetEnv A=b\n CheckHostIP yes\n VerifyHostKeyDNS yes\n GSSAPIAuthentication yes", ACCEPTED),
+        ('ProxyUseFdpass yes\n ProxyCommand {python} -c "{passed}" %h %p', ACCEPTED),
+        ("ProxyUseFdpass yes\n ProxyCommand sh -c 'echo nothing to pass >&2'", "ProxyCommand says: nothing to pass"),
+    ],
+)
+def test_other_options(client: Client, config: str, said: str) -> None:
+    client.servers.words |= {"python": sys.executable, "passed": PASSED}
+    client.writes(f"Host web1\n {config}", "* {host}")
+
+    answer = client.both()
+
+    assert said in answer
+    assert bool(said) == bool(answer)
+
+
+@pytest.mark.parametrize(
+    ("config", "option"),
+    [
+        ("Ciphers chacha20-poly1305@openssh.com", "Ciphers: aes128-ctr"),
+        ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "KexAlgorithms: "),
+        ("MACs umac-64@openssh.com", "MACs: hmac-sha2-256, hmac-sha2-512, "),
+        ("PubkeyAcceptedAlgorithms ssh-rsa", "PubkeyAcceptedAlgorithms: ssh-ed25519"),
+    ],
+)
+def test_what_only_openssh_can_do_is_refused_with_what_to_add(client: Client, config: str, option: str) -> None:
+    client.writes(f"Host web1\n {config}")
+
+    error = client.refused()
+
+    assert (error.error_code, error.exit_code) == ("ssh-algorithms", 4)
+    assert f"allows only {config.split()[1]}" in error.what
+    assert f"Add one of these to {option}" in error.remedy
+    assert not re.search("cbc|md5", error.remedy)
+
+
+def test_a_new_key_is_kept_without_the_hosts_name_where_ssh_would_hide_it(client: Client) -> None:
+    client.writes("Host web1\n HashKnownHosts yes\n StrictHostKeyChecking accept-new", "")
+
+    assert client.djdeploy("web1") == ACCEPTED
+
+    assert "127.0.0.1" not in (client.directory / "known").read_text()
+    client.writes("", (client.directory / "known").read_text())
+    assert client.both() == ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "Host web1\n ProxyJump web2\nHost web2\n ProxyJump web1",
+        "Host web1\n ProxyJump web1",
+        "Host web1\n ProxyJump a,b\nHost b\n ProxyJump x@c:2\nHost c\n ProxyJump web1",
+        "Host *\n ProxyJump jump",
+    ],
+)
+def test_jump_hosts_in_a_circle_are_an_error_of_ssh_config(client: Client, config: str) -> None:
+    """ssh itself starts one process after the other, without end."""
+    client.writes(config)
+
+    assert "circle" in client.djdeploy("web1")
+
+
+def test_fabric_does_not_follow_jump_hosts_in_a_circle(client: Client) -> None:
+    """It makes a connection of each host that `-H` names, before any task begins."""
+    client.writes("Host web1\n ProxyJump web2\nHost web2\n ProxyJump web1")
+    client.directory.joinpath("fabfile.py").write_text(FABFILE)
+
+    fab = [sys.executable, "-m", "fabric", "-S", "config", "-H", "web1", "releases"]
+    ended = subprocess.run(fab, cwd=client.directory, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (4, False), ended.stderr
+    assert "circle: web1, web2, web1" in ended.stderr
+
+
+def test_ctrl_c_does_not_reach_the_program_that_connects(client: Client) -> None:
+    """It goes to the whole foreground; we count it, and still need the connection to go back."""
+    program = by_program(Options({"proxycommand": ["cat"]}, "web1"), None)
+    program.settimeout(10)
+    program.sendall(b"1")
+    assert program.recv(1) == b"1", "it runs"
+
+    program.process.send_signal(signal.SIGINT)
+    program.sendall(b"2")
+
+    assert program.recv(1) == b"2"
+    program.close()
+    program.process.wait(10)
 
 
 def test_an_ipv6_address_with_a_port() -> None:

@@ -62,6 +62,7 @@ ELSEWHERE = {
     "login-refused": "tests/ssh/test_as_openssh.py: it needs an account that cannot log in",
     "no-agent": "tests/ssh/test_as_openssh.py: it needs a user without an agent",
     "ssh-config": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
+    "ssh-algorithms": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
     "server-configuration": "tests/shell/test_gunicorn.py: it needs another gunicorn.conf.py",
     "command-line": "tests/text/test_command_line.py: it needs no server",
     "fabfile": "tests/text/test_command_line.py: it needs no server",

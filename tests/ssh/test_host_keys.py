@@ -100,33 +100,6 @@ def test_a_key_that_is_kept_is_known_from_then_on(client: Client, option: str) -
     assert len(client.known.read_text().splitlines()) == 2
 
 
-def test_a_hashed_entry_is_known(client: Client) -> None:
-    client.knows(f"{client.name} {client.key}")
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(client.known)], check=True, capture_output=True)
-    assert client.known.read_text().startswith("|1|")
-
-    client.connect()
-
-
-def test_the_file_of_all_users_is_read(client: Client) -> None:
-    of_all = client.directory / "of all"
-    of_all.write_text(f"{client.name} {client.key}\n")
-
-    client.connect(f'GlobalKnownHostsFile "{of_all}"')
-
-
-def test_any_of_several_keys_of_a_type_is_known(client: Client) -> None:
-    client.knows(f"{client.name} {client.other_key()}", f"{client.name} {client.key}")
-
-    client.connect()
-
-
-def test_a_line_that_nobody_can_read_hides_no_other(client: Client) -> None:
-    client.knows(f"{client.name} ssh-ed25519 AAA", "one two", "# x", "", f"{client.name} {client.key}")
-
-    client.connect()
-
-
 @pytest.mark.parametrize("keys", [1, 2])
 def test_a_changed_key_is_refused_with_the_name_to_remove(client: Client, keys: int) -> None:
     client.knows(*[f"{client.name} {client.other_key()}" for _ in range(keys)])

@@ -61,6 +61,11 @@ REACHING_THE_SERVER = {
         "The configuration of ssh has an error, so that ssh itself could not connect either.",
         "Correct the line that is named, then try: ssh HOST",
     ),
+    "ssh-algorithms": Entry(
+        "ssh_config (Ciphers, MACs, KexAlgorithms, HostKeyAlgorithms, PubkeyAcceptedAlgorithms), or the server's own "
+        "configuration, allows only algorithms that this client does not have.",
+        "Allow one of those that the error names; ssh -G HOST prints what ssh_config says.",
+    ),
     "no-agent": Entry(
         "The settings, or ssh_config, want your SSH agent on the server (`forward_agent`), and none answers at "
         "SSH_AUTH_SOCK.",

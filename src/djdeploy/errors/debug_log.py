@@ -19,6 +19,10 @@ def without_secrets(record: logging.LogRecord) -> bool:
 
 
 def keep_secrets_out() -> None:
-    """From now on; it may be called twice."""
+    """From now on; it may be called twice.
+
+    What paramiko logs, tracebacks of its threads, is for `--debug` only, too; Python prints what nobody handles.
+    """
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     for name in LOGGERS:
         logging.getLogger(name).addFilter(without_secrets)

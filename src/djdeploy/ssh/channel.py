@@ -55,7 +55,7 @@ class Channel:
             if not self._was_connected:
                 for hop in route(self.connection, settings, self.host):
                     with self.errors(hop):
-                        hop.connection.open()
+                        hop.open()
             self.connection.transport.set_keepalive(max(1, int(keepalive)))
 
     def start(self, command: str, silence: float) -> None:

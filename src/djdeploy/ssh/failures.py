@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors.kinds import ConnectionFailed
+from .dialing import ProgramSocket
+from .transport import NothingInCommon
 
 if TYPE_CHECKING:
     from .route import Hop
@@ -30,6 +30,8 @@ def failed(error: Exception, host: str, hop: Hop | None) -> ConnectionFailed:
         remedy = f"{lists}Try: ssh {port}{hop.connection.user}@{hop.connection.host}"
         code = "login-refused" if getattr(error, "hung_up", False) else "key-refused"
         return ConnectionFailed(f"{where} {error}", code=code, host=host, remedy=remedy)
+    if isinstance(error, NothingInCommon):
+        return ConnectionFailed(f"{where} and this client {error}", code="ssh-algorithms", host=host)
     if hop and isinstance(error, socket.gaierror):
         what = (
             f"the name {hop.connection.host} {'of a jump host ' if is_jump else ''}cannot be resolved: {error.strerror}"
@@ -42,6 +44,7 @@ def failed(error: Exception, host: str, hop: Hop | None) -> ConnectionFailed:
         what = f"the jump host {hop.before.name} cannot connect to {hop.name}: {error.text}"
         return ConnectionFailed(what, code="host-unreachable", host=host)
     why = getattr(error, "strerror", None) or error or type(error).__name__
+    why = "no SSH server answers" if str(why).startswith("Error reading SSH protocol banner") else why
     to = f" to {where}" if is_jump else ""
     what = f"the connection{to} failed: {'; '.join(filter(None, [str(why), words_of_program(hop)]))}"
     return ConnectionFailed(what, code="host-unreachable", host=host)
@@ -49,13 +52,7 @@ def failed(error: Exception, host: str, hop: Hop | None) -> ConnectionFailed:
 
 def words_of_program(hop: Hop | None) -> str:
     """What the program of `ProxyCommand` said, if there is one."""
-    program: Any = hop.connection.connect_kwargs.get("sock") if hop else None
-    if not hasattr(program, "process"):
+    if hop is None or not isinstance(hop.socket, ProgramSocket):
         return ""
-    said = b""
-    os.set_blocking(program.process.stderr.fileno(), False)
-    with contextlib.suppress(OSError):
-        said = program.process.stderr.read(1000) or b""
-    return (
-        f"ProxyCommand says: {' '.join(said.decode('utf-8', 'replace').split())}" if said else "its ProxyCommand ended"
-    )
+    words = hop.socket.words
+    return f"ProxyCommand says: {words}" if words else "its ProxyCommand ended"

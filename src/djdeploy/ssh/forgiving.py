@@ -10,7 +10,10 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from paramiko import ConfigParseError, SSHConfig
+from paramiko import ConfigParseError, SSHConfig, SSHConfigDict
+
+from .address import address
+from .openssh import NO_FILE, leads_in_a_circle
 
 if TYPE_CHECKING:
     from fabric import Config
@@ -40,3 +43,29 @@ class Forgiving(SSHConfig):  # type: ignore[misc]
             for name, is_readable in READABLE.items():
                 if name in options and not is_readable(str(options[name])):
                     del options[name]
+
+    def lookup(self, hostname: str) -> SSHConfigDict:
+        """What it says of a host.
+
+        Raises:
+            ConnectionFailed: its jump hosts lead in a circle, in which Fabric would go on for ever.
+        """
+        found = self._read(hostname)
+        self._follow(found, (hostname,))
+        return found
+
+    def _read(self, hostname: str) -> SSHConfigDict:
+        try:
+            found = super().lookup(hostname)
+        except Exception:  # such as `CanonicalizeHostname` without domains
+            found = SSHConfigDict(hostname=hostname)
+        if found.get("proxyjump", "").lower() == NO_FILE:
+            del found["proxyjump"]
+        return found
+
+    def _follow(self, found: SSHConfigDict, way: tuple[str, ...]) -> None:
+        for text in filter(None, found.get("proxyjump", "").split(",")):
+            jump = address(text.removeprefix("ssh://")).host
+            if jump in way:
+                raise leads_in_a_circle((*way, jump))
+            self._follow(self._read(jump), (*way, jump))

@@ -5,13 +5,25 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConnectionFailed
-from .knownhosts import AUTHORITY, CERTIFICATE, Key, KnownHosts, Line, certificate_of, is_valid_for, signer_of
+from .knownhosts import (
+    AUTHORITY,
+    CERTIFICATE,
+    Key,
+    KnownHosts,
+    Line,
+    certificate_of,
+    hashed,
+    is_valid_for,
+    lines_in,
+    signed_by,
+    signer_of,
+)
 from .openssh import Options
 from .transport import transport_of
 
@@ -48,7 +60,9 @@ def check_host_key(connection: Connection, options: Options, accept_new: bool, j
         strict=strictness(options, str(connection.host), accept_new),
         revoked=next(iter(options.paths("revokedhostkeys")), None),
         jump=jump,
+        options=options,
     )
+    check.known.lines.extend(check._commanded("ORDER"))
     connection.client.set_missing_host_key_policy(check)
     connection.connect_kwargs["transport_factory"] = transport_of(check.preferred, options)
 
@@ -74,6 +88,7 @@ class HostKeyCheck:
         strict: `yes` refuses a key that was never seen, `accept-new` keeps it, `no` accepts also one that has changed.
         revoked: a file of revoked keys.
         jump: its name, if it is a jump host.
+        options: ssh's for this host.
     """
 
     known: KnownHosts
@@ -83,9 +98,11 @@ class HostKeyCheck:
     strict: str
     revoked: Path | None
     jump: str
+    options: Options
 
     def missing_host_key(self, _client: Any, _hostname: str, key: Any) -> None:
         offered = Key(key.get_name(), key.asbytes())
+        self.known.lines.extend(self._commanded("HOSTNAME", offered, key.fingerprint))
         if key.public_blob:
             offered_certificate = Key(key.public_blob.key_type, key.public_blob.key_blob)
             if self._is_certified(offered, offered_certificate):
@@ -96,7 +113,7 @@ class HostKeyCheck:
         others = [line for line in self.known.about(self.name) if line.key.kind == offered.kind]
         if others and self.strict != "no":
             raise self._changed(others[0].path)
-        if self.strict == "yes":
+        if self.strict == "yes" or not (others or self.path):
             raise self._unknown(key, offered)
         if not others and self.path:
             self._keep(self.path, offered)
@@ -121,10 +138,28 @@ class HostKeyCheck:
         certificate = certificate_of(shown)
         if not certificate or not is_valid_for(certificate, self.plain):
             return False
+        if signed_by(certificate) not in self.options.get("casignaturealgorithms", signed_by(certificate)).split(","):
+            return False
         signer = signer_of(certificate)
         self._raise_if_revoked(offered)
         self._raise_if_revoked(signer)
         return signer in self._authorities()
+
+    def _commanded(self, occasion: str, key: Key | None = None, fingerprint: str = "NONE") -> Iterator[Line]:
+        """The lines that `KnownHostsCommand` prints."""
+        if not self.options.is_set("knownhostscommand"):
+            return
+        kind, blob = key.text.split() if key else ("NONE", "NONE")
+        more = {"I": occasion, "H": self.name, "t": kind, "K": blob, "f": fingerprint}
+        command = [self.options.expanded(word, more) for word in shlex.split(self.options.get("knownhostscommand"))]
+        try:
+            asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        except OSError:  # without it ssh connects, too, if it knows the key otherwise
+            return
+        if asked.returncode:
+            said = asked.stderr.strip() or f"exit {asked.returncode}"
+            raise ConnectionFailed(f"KnownHostsCommand {command[0]}: {said}", code="ssh-config")
+        yield from lines_in(asked.stdout, Path(command[0]))
 
     def _authorities(self) -> Sequence[Key]:
         lines = [*self.known.about(self.name, AUTHORITY), *self.known.about(self.plain, AUTHORITY)]
@@ -187,4 +222,5 @@ class HostKeyCheck:
         """The line of a key in known_hosts, after a newline that the file lacks at its end."""
         before = path.read_bytes() if path.is_file() else b""
         newline = "\n" if before and not before.endswith(b"\n") else ""
-        return f"{newline}{self.name} {offered.text}"
+        name = hashed(self.name) if self.options.get("hashknownhosts") == "yes" else self.name
+        return f"{newline}{name} {offered.text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from paramiko.agent import AgentSSH
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, OnDiskPrivateKey, Password
 from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException
 
+from .algorithms import USER_KEYS, allowed
 from .openssh import DEFAULT_KEYS, Options
 
 OF_AUTHENTICATION = ("allow_agent", "key_filename", "look_for_keys", "passphrase", "password", "pkey")
@@ -63,6 +65,15 @@ class Identities(AuthStrategy):  # type: ignore[misc]
         raise NotLetIn(self.user, tried, self.unusable, [*said, *own_words])
 
     def get_sources(self) -> Iterator[AuthSource]:
+        ways = ways_in(self.options)
+        if "publickey" in ways:
+            yield from self._keys()
+        elif not (self.given.get("password") and ways):
+            self.unusable.append(f"ssh_config allows no SSH key ({what_forbids_keys(self.options)})")
+        if self.given.get("password") and "password" in ways:
+            yield Password(self.user, lambda: self.given["password"])
+
+    def _keys(self) -> Iterator[AuthSource]:
         if self.given.get("pkey"):
             yield InMemoryPrivateKey(self.user, self.given["pkey"])
         with contextlib.closing(self._agent()) as agent:
@@ -71,13 +82,39 @@ class Identities(AuthStrategy):  # type: ignore[misc]
             keys = agent.get_keys()
             first = [key for key in keys if key.asbytes() in named]
             others = [] if self.options.get("identitiesonly") == "yes" else [key for key in keys if key not in first]
-            yield from (InMemoryPrivateKey(self.user, key) for key in [*first, *others])
+            for key in [*first, *others]:
+                for variant in self._variants(key, named.get(key.asbytes())):
+                    yield InMemoryPrivateKey(self.user, variant)
             held = {named[key.asbytes()] for key in first}
             for path in paths:
                 if path not in held and (loaded := self._load(path)):
-                    yield OnDiskPrivateKey(self.user, "ssh-config", path, loaded)
-        if self.given.get("password"):
-            yield Password(self.user, lambda: self.given["password"])
+                    for variant in self._variants(loaded, path):
+                        yield OnDiskPrivateKey(self.user, "ssh-config", path, variant)
+        if self.options.is_set("pkcs11provider"):
+            library = self.options.get("pkcs11provider")
+            self.unusable.append(f"PKCS11Provider: djdeploy asks the agent for such keys: ssh-add -s {library}")
+
+    def _variants(self, key: PKey, path: Path | None) -> Iterator[PKey]:
+        """A key with each of its certificates, and by itself; without what ssh_config does not allow."""
+        beside = [path.with_name(f"{path.name}-cert.pub")] if path else []
+        certificates = [
+            file for file in (*beside, *self.options.paths("certificatefile")) if certified(file) == key.asbytes()
+        ]
+        for certificate in dict.fromkeys(certificates):
+            with_certificate = copied(key)
+            with_certificate.load_certificate(str(certificate))
+            if self._is_allowed(with_certificate.public_blob.key_type):
+                yield with_certificate
+        if self._is_allowed(key.get_name()):
+            yield key
+        else:
+            self.unusable.append(
+                f"{path or 'the agent'}: ssh_config does not allow {key.get_name()} (PubkeyAcceptedAlgorithms)"
+            )
+
+    def _is_allowed(self, kind: str) -> bool:
+        usable = allowed(self.options, USER_KEYS)
+        return kind in usable or (kind.startswith("ssh-rsa") and any(name.startswith("rsa-") for name in usable))
 
     def _agent(self) -> Agent:
         agent = Agent()
@@ -101,18 +138,57 @@ class Identities(AuthStrategy):  # type: ignore[misc]
             if status.st_uid == os.getuid() and status.st_mode & 0o077:
                 raise SSHException("other accounts can read it; ssh ignores it, too: chmod 600")
             passphrase = self.given.get("passphrase")
-            key = PKey.from_path(path, passphrase.encode() if passphrase else None)  # with its `-cert.pub`
-            for certificate in self.options.paths("certificatefile"):
-                if certified(certificate) == key.asbytes():
-                    key.load_certificate(str(certificate))
-            return key
+            return private_key(path, passphrase.encode() if passphrase else None)
         except FileNotFoundError:  # the private half is in the agent, or nowhere
             return None
-        except (PasswordRequiredException, TypeError):
-            self.unusable.append(f"{path} has a passphrase: ssh-add {path}")
+        except PasswordRequiredException:
+            self.unusable.append(f"{path} has a passphrase: ssh-add {path}, or fab --prompt-for-passphrase")
+        except WrongPassphrase:
+            self.unusable.append(f"{path} has another passphrase than the one that was given")
         except Exception as error:  # whatever is in that file: the other keys count
             self.unusable.append(f"{path}: {error}")
         return None
+
+
+class WrongPassphrase(Exception):
+    """Of an encrypted private key."""
+
+
+def private_key(path: Path, passphrase: bytes | None) -> PKey:
+    """The key in a file, without the certificate that may be beside it.
+
+    Raises:
+        PasswordRequiredException: it is encrypted, and there is no passphrase.
+        WrongPassphrase: it is encrypted otherwise.
+    """
+    try:
+        key = PKey.from_path(path)
+    except (PasswordRequiredException, TypeError):  # it is encrypted
+        if passphrase is None:
+            raise PasswordRequiredException(str(path)) from None
+        try:
+            key = PKey.from_path(path, passphrase)
+        except (ValueError, SSHException):
+            raise WrongPassphrase from None
+    key.public_blob = None
+    return key
+
+
+def copied(key: PKey) -> PKey:
+    return AgentKey(key.agent, key.blob, key.comment) if isinstance(key, AgentKey) else copy.copy(key)
+
+
+def ways_in(options: Options) -> Sequence[str]:
+    """The ways of logging in that ssh_config allows, of those that we can go."""
+    switches = {"publickey": "pubkeyauthentication", "password": "passwordauthentication"}
+    preferred = options.get("preferredauthentications", ",".join(switches)).split(",")
+    return [way for way in switches if way in preferred and options.get(switches[way], "yes") not in ("no", "false")]
+
+
+def what_forbids_keys(options: Options) -> str:
+    if options.get("pubkeyauthentication", "yes") in ("no", "false"):
+        return "PubkeyAuthentication no"
+    return f"PreferredAuthentications {options.get('preferredauthentications')}"
 
 
 class NotLetIn(AuthenticationException):  # type: ignore[misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -54,11 +55,15 @@ class KnownHosts:
 
 
 def lines_of(path: Path) -> Iterator[Line]:
-    """Those that can be read: what one line has hides no other."""
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:
         return
+    yield from lines_in(text, path)
+
+
+def lines_in(text: str, path: Path) -> Iterator[Line]:
+    """Those that can be read: what one line has hides no other."""
     for line in text.splitlines():
         words = line.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
@@ -87,6 +92,13 @@ def hash_matches(name: str, field: str) -> bool:
     return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
 
 
+def hashed(name: str) -> str:
+    """The first field of a line for this host, from which nobody reads its name."""
+    salt = os.urandom(20)
+    digest = hmac.new(salt, name.lower().encode(), hashlib.sha1).digest()
+    return "|".join(["", "1", *(base64.b64encode(part).decode() for part in (salt, digest))])
+
+
 def matches_pattern(name: str, pattern: str) -> bool:
     """`*` and `?`, and nothing else: brackets are part of a name."""
     parts = (".*" if sign == "*" else "." if sign == "?" else re.escape(sign) for sign in pattern.lower())
@@ -109,6 +121,13 @@ def signer_of(certificate: SSHCertificate) -> Key:
     public, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     kind, blob = certificate.signature_key().public_bytes(public, form).split()[:2]
     return Key(kind.decode(), base64.b64decode(blob))
+
+
+def signed_by(certificate: SSHCertificate) -> str:
+    """The algorithm of its signature, which comes last in it, behind the key that has signed."""
+    blob, signer = base64.b64decode(certificate.public_bytes().split()[1]), signer_of(certificate).blob
+    rest = blob[blob.rindex(signer) + len(signer) + 4 :]
+    return rest[4 : 4 + int.from_bytes(rest[:4], "big")].decode("ascii", "replace")
 
 
 def is_valid_for(certificate: SSHCertificate, host: str) -> bool:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fabric import main as fabric_main
@@ -53,13 +54,16 @@ class Options:
         lines = [line for line in self.values.get(name, ()) if line.lower() != NO_FILE]
         return [Path(self.expanded(path.strip('"'))) for line in lines for path in re.split(r'"? (?="?[~/])', line)]
 
-    def expanded(self, text: str) -> str:
+    def expanded(self, text: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
         """A value with its `~`, its tokens such as `%h` and its `${VARIABLES}` replaced.
+
+        Args:
+            more: tokens that this option has besides.
 
         Raises:
             ConnectionFailed: a variable is not set; ssh ends there, too.
         """
-        tokens = self.tokens()
+        tokens = {**self.tokens(), **more}
         text = re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), text)
         return re.sub(r"\$\{(\w+)\}", variable, str(Path(text).expanduser()) if text.startswith("~") else text)
 
@@ -118,6 +122,10 @@ def options_for(connection: Connection, written: Address, keys: Iterable[str] = 
             values.setdefault(name, []).append(value)
         return Options(values, written.host)
     return as_paramiko_reads(connection, written, keys)
+
+
+def leads_in_a_circle(way: Sequence[str]) -> ConnectionFailed:
+    return ConnectionFailed(f"ProxyJump leads in a circle: {', '.join(way)}", code="ssh-config")
 
 
 def option(name: str, value: object) -> Sequence[str]:

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import getpass
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors.kinds import ConnectionFailed, SettingsError
 from ..project.settings import Settings
 from .address import Address, address
+from .dialing import by_program, dialled
 from .hostkeys import check_host_key
 from .identities import OF_AUTHENTICATION, Identities, agent_socket, answers, key_files
 from .openssh import Options, login, options_for
 
 if TYPE_CHECKING:
+    import socket as sockets
+
     from fabric import Connection
 
 MOST_HOPS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Hop:
     """A connection on the way.
 
     Args:
+        options: ssh's for this host.
         before: the jump host through which it is opened.
         is_jump: whether it is one itself.
+
+    Attributes:
+        socket: over which it was opened; None if that was a jump host's channel.
     """
 
     connection: Connection
+    options: Options
     before: Hop | None = None
     is_jump: bool = False
+    socket: sockets.socket | None = None
+
+    def open(self) -> None:
+        """Raises: OSError, EOFError, SSHException, DeployError."""
+        connection, given = self.connection, self.connection.connect_kwargs
+        if connection.gateway or "sock" in given or connection.is_connected:
+            connection.open()
+            return
+        timeout = given.get("timeout", connection.connect_timeout) or None
+        if self.options.is_set("proxycommand"):
+            self.socket = by_program(self.options, timeout)
+        else:
+            self.socket = dialled(connection.host, connection.port, timeout, self.options)
+        given["sock"] = self.socket
+        try:
+            connection.open()
+        except BaseException:
+            connection.client.close()
+            self.socket.close()
+            raise
+        finally:  # it serves once, and Fabric may open this connection again
+            del given["sock"]
 
     @property
     def name(self) -> str:
@@ -89,7 +118,7 @@ class Router:
             for before in self.gateways(connection, options):
                 yield before
         self.prepare(connection, options, files, is_jump)
-        yield Hop(connection, before, is_jump)
+        yield Hop(connection, options, before, is_jump)
 
     def gateways(self, connection: Connection, options: Options) -> Iterator[Hop]:
         """The jump hosts before a connection, each through the one before it; or the program that connects."""
@@ -109,8 +138,6 @@ class Router:
             hops = list(self.hops(jump, where, before=before, is_jump=True))
             connection.gateway, before = jump, hops[-1]
             yield from hops
-        if options.is_set("proxycommand"):
-            connection.connect_kwargs["sock"] = program(options)
 
     def prepare(self, connection: Connection, options: Options, files: Sequence[str], is_jump: bool) -> None:
         """Which keys are offered, which are accepted, and whether an agent is forwarded."""
@@ -142,6 +169,7 @@ def take(connection: Connection, options: Options, asked: Address) -> None:
     patience = options.get("connecttimeout")
     if patience.isdigit() and "timeout" not in connection.connect_kwargs:
         connection.connect_timeout = int(patience)
+    connection.connect_kwargs.setdefault("compress", options.get("compression") == "yes")
 
 
 def local_user() -> str | None:
@@ -150,13 +178,6 @@ def local_user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return None
-
-
-def program(options: Options) -> Any:
-    """What `ProxyCommand` starts: our connection to the host."""
-    from paramiko import ProxyCommand
-
-    return ProxyCommand(shlex.join(["/bin/sh", "-c", f"exec {options.expanded(options.get('proxycommand'))}"]))
 
 
 def forward_agent(connection: Connection, options: Options, settings: Settings) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from paramiko import Message, SSHException, Transport
 from paramiko.auth_handler import AuthHandler
+from paramiko.ssh_exception import IncompatiblePeer
 
+from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, USER_KEYS, allowed
 from .knownhosts import CERTIFICATE
 from .openssh import Options
 
@@ -18,16 +20,33 @@ def transport_of(preferred: Callable[[str], bool], options: Options) -> Callable
 
     Args:
         preferred: whether a server should show a host key that signs by this algorithm, before others that it has.
+
+    Raises:
+        ConnectionFailed: ssh_config allows nothing that paramiko can do.
     """
-    allowed = options.get("hostkeyalgorithms").split(",") if options.is_set("hostkeyalgorithms") else None
+    host_keys = sorted(allowed(options, HOST_KEYS), key=lambda name: (not preferred(name), is_plain(name)))
+    ciphers, user_keys = allowed(options, CIPHERS), allowed(options, USER_KEYS)
+    only_authenticated = all("gcm@" in name for name in ciphers)
 
     class Ours(AsOpenSSH):
+        _preferred_ciphers = ciphers
+        _preferred_macs = MACS.usual if only_authenticated else allowed(options, MACS)
+        _preferred_kex = allowed(options, KEY_EXCHANGE)
+        _preferred_pubkeys = tuple(dict.fromkeys(name.removesuffix(CERTIFICATE) for name in user_keys))
+
         @property
         def preferred_keys(self) -> tuple[str, ...]:
-            usual = [name for name in super().preferred_keys if allowed is None or name in allowed]
-            return tuple(sorted(usual, key=lambda name: (not preferred(name), not name.endswith(CERTIFICATE))))
+            return tuple(host_keys)
 
     return Ours
+
+
+def is_plain(name: str) -> bool:
+    return not name.endswith(CERTIFICATE)
+
+
+class NothingInCommon(IncompatiblePeer):  # type: ignore[misc]
+    """Server and client have no algorithm of some kind in common."""
 
 
 class AsOpenSSH(Transport):  # type: ignore[misc]
@@ -43,6 +62,19 @@ class AsOpenSSH(Transport):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.said: list[str] = []
+
+    def _really_parse_kex_init(self, m: Message, **more: Any) -> dict[str, Any]:
+        parsed: dict[str, Any] = super()._really_parse_kex_init(m, **more)
+        for kind, field, ours in (
+            (KEY_EXCHANGE, "kex_algo_list", self.preferred_kex),
+            (HOST_KEYS, "server_key_algo_list", self.preferred_keys),
+            (CIPHERS, "client_encrypt_algo_list", self.preferred_ciphers),
+            (MACS, "client_mac_algo_list", self.preferred_macs),
+        ):
+            if not set(parsed[field]) & set(ours):
+                has, wants = ", ".join(parsed[field]), ", ".join(ours)
+                raise NothingInCommon(f"have no {kind.words} in common: it has {has}; ssh_config allows {wants}")
+        return parsed
 
     def auth_publickey(self, username: str, key: Any, event: threading.Event | None = None) -> list[str]:
         answered = event or threading.Event()
