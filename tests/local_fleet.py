@@ -148,7 +148,9 @@ class Client:
 
 def main(root: str, hosts: str, *options: str) -> int:
     settings = {name: int(value) for name, value in (option.split("=") for option in options)}
-    durations = USUAL._replace(client_silence=settings.pop("client_silence", USUAL.client_silence))
+    durations = USUAL
+    if silence := settings.pop("client_silence", 0):  # a client that is awake speaks often enough
+        durations = USUAL._replace(client_silence=silence, heartbeat=silence / 10)
     fleet = LocalFleet(Path(root), int(hosts), durations, **settings)
     try:
         fleet.deploy(seconds=1)

@@ -225,12 +225,12 @@ class Home:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def left(self) -> list[int]:
-        """The processes that work in this home."""
+    def left(self, folder: str = "") -> list[int]:
+        """The processes that work in this home, or in a folder of it."""
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(self.path):
+                if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(self.path / folder):
                     found.append(int(entry.name))
         return found
 

@@ -187,7 +187,7 @@ def test_what_ended_steps_have_left_running_does_not_keep_the_lock(
     pid = tmp_path / "pid"
     ann = client(lock=ANN, durations=Durations(kill_after=0.5))
     more = {"failure": "; exit 1", "timeout": "; sleep 1000", "interrupt": "; sleep 1000"}.get(end, "")
-    ann.run(DAEMON.format(pid=pid) + more, timeout=1 if end == "timeout" else 60)
+    ann.run(DAEMON.format(pid=pid) + more, timeout=3 if end == "timeout" else 60)
     wait_until("the daemon", lambda: pid.exists() and pid.read_text().strip())
     try:
         if end == "interrupt":
@@ -197,7 +197,7 @@ def test_what_ended_steps_have_left_running_does_not_keep_the_lock(
             ann.leave()
         else:
             ann.send({"do": "quit"})
-        ann.process.wait(10)
+        ann.process.wait(30)
         assert "refused" not in client(lock=BOB).hello
     finally:
         os.kill(int(pid.read_text()), signal.SIGKILL)
@@ -211,7 +211,7 @@ def test_what_left_a_running_steps_group_keeps_the_lock_when_the_client_vanishes
     ann.run(DAEMON.format(pid=pid) + "; sleep 1000")
     wait_until("the daemon", lambda: pid.exists() and pid.read_text().strip())
     ann.leave()
-    ann.process.wait(20)
+    ann.process.wait(30)
     assert client(lock=BOB).hello["refused"] == "locked"
     os.kill(int(pid.read_text()), signal.SIGKILL)
     wait_until("the lock", lambda: "refused" not in client(lock=BOB).hello)
@@ -227,7 +227,7 @@ def test_a_vanished_client_ends_the_step_and_what_it_had_begun_is_undone(
     pid = wait_until("the step", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
     ann.leave()
     wait_until("the undo", lambda: (tmp_path / "undone").exists())
-    ann.process.wait(10)
+    ann.process.wait(30)
     assert not Path("/proc", pid).exists()
     assert not (tmp_path / "done").exists()
     assert "refused" not in client(lock=BOB).hello
@@ -242,7 +242,7 @@ def test_what_was_begun_is_undone_to_the_end_also_when_nobody_reads_our_output(
     assert ann.process.stdout
     ann.process.stdout.close()
     ann.leave()
-    ann.process.wait(20)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
@@ -250,10 +250,10 @@ def test_what_was_begun_is_undone_to_the_end_also_when_nobody_reads_our_output(
 def test_nothing_of_a_step_that_was_ended_still_runs_when_it_is_undone(
     client: Callable[..., Client], tmp_path: Path, how: str
 ) -> None:
-    agent = client(lock=ANN)
+    agent = client(lock=ANN, durations=USUAL._replace(kill_after=0.5))
     stubborn = "trap '' TERM; while :; do sleep 0.1; done"
     undo = f"if kill -0 $(cat {tmp_path}/pid); then echo alive; else echo gone; fi > {tmp_path}/undone"
-    agent.run(f"({stubborn}) & echo $! > {tmp_path}/pid; wait", if_lost=undo, timeout=1 if how == "timeout" else 60)
+    agent.run(f"({stubborn}) & echo $! > {tmp_path}/pid; wait", if_lost=undo, timeout=3 if how == "timeout" else 60)
     wait_until("the step", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     if how == "lost":
         agent.leave()
@@ -288,21 +288,21 @@ def test_a_stage_that_was_done_is_undone_until_the_client_commits_or_goes_on(
         if message["do"] == "run":
             ann.output()
     ann.leave()
-    ann.process.wait(10)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists() is undone
 
 
 def test_a_client_that_says_nothing_for_too_long_is_given_up(client: Callable[..., Client], tmp_path: Path) -> None:
-    ann = client(lock=ANN, durations=USUAL._replace(client_silence=0.5))
+    ann = client(lock=ANN, durations=USUAL._replace(client_silence=3))
     ann.run("sleep 1000", if_lost=f"echo > {tmp_path}/undone")
-    ann.process.wait(20)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
 def test_a_client_that_speaks_now_and_then_is_not_given_up(client: Callable[..., Client]) -> None:
-    ann = client(lock=ANN, durations=USUAL._replace(client_silence=1.5))
+    ann = client(lock=ANN, durations=USUAL._replace(client_silence=5))
     began = time.monotonic()
-    while time.monotonic() - began < 3:
+    while time.monotonic() - began < 6:
         ann.send({"do": "ping", "id": "1"})
         assert ann.receive() == {"pong": "1"}
         time.sleep(0.3)  # as a heart beats
@@ -323,7 +323,7 @@ def test_a_client_that_quits_in_the_middle_of_a_stage_has_it_undone(
     ann.run(f"echo > {tmp_path}/began; sleep 1000", if_lost=f"echo > {tmp_path}/undone")
     wait_until("the step", (tmp_path / "began").exists)
     ann.send({"do": "quit"})
-    ann.process.wait(20)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
@@ -334,7 +334,7 @@ def test_a_client_that_breaks_off_within_a_line_is_gone(client: Callable[..., Cl
     assert ann.process.stdin
     ann.process.stdin.write(b'{"do": "ru')
     ann.leave()
-    ann.process.wait(10)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
@@ -351,7 +351,7 @@ def test_a_step_that_cannot_be_started_is_a_failure_that_is_undone(
     assert answers[-1]["status"] == 126
     resource.prlimit(ann.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
     ann.leave()
-    ann.process.wait(10)
+    ann.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
@@ -375,8 +375,12 @@ def test_an_interrupt_ends_the_running_step_and_the_stage(client: Callable[..., 
 def test_a_step_beside_others_does_not_keep_them_waiting(client: Callable[..., Client], tmp_path: Path) -> None:
     agent = client()
     waits = f"until [ -e {tmp_path}/made ]; do sleep 0.01; done; echo beside"
-    agent.run({"script": waits, "background": True}, f"echo > {tmp_path}/made", {"script": "echo last", "join": True})
-    ends = [(answer["end"], answer["status"]) for answer in agent.answers() if "end" in answer]
+    agent.run({"script": waits, "background": True}, "true", {"script": "echo last", "join": True})
+    ends = []
+    for answer in agent.answers():
+        if "end" in answer:
+            ends.append((answer["end"], answer["status"]))
+            (tmp_path / "made").touch()
     assert ends == [(1, 0), (0, 0), (2, 0)]
 
 
@@ -395,21 +399,24 @@ def test_a_stage_is_done_only_when_what_runs_beside_it_is(client: Callable[..., 
     last = list(agent.answers())[-1]
     assert (last["end"], last["status"]) == (0, 3)
     agent.leave()
-    agent.process.wait(10)
+    agent.process.wait(30)
     assert (tmp_path / "undone").exists()
 
 
 @pytest.mark.parametrize(
     "steps",
     [
-        ({"script": "sleep 0.2; exit 1", "background": True}, "sleep 1000"),
-        ({"script": "sleep 1000", "background": True}, "false"),
+        ("until [ -e {began} ]; do sleep 0.01; done; exit 1", "touch {began}; sleep 1000"),
+        ("sleep 1000", "false"),
     ],
     ids=["background", "before"],
 )
-def test_a_step_that_fails_ends_those_beside_it(client: Callable[..., Client], steps: Any) -> None:
+def test_a_step_that_fails_ends_those_beside_it(
+    client: Callable[..., Client], tmp_path: Path, steps: tuple[str, str]
+) -> None:
     agent = client()
-    agent.run(*steps, "echo not reached", timeout=600)
+    beside, next_one = (step.format(began=tmp_path / "began") for step in steps)
+    agent.run({"script": beside, "background": True}, next_one, "echo not reached", timeout=600)
     ends = {answer["end"]: answer["why"] for answer in agent.answers() if "end" in answer}
     assert sorted(ends.values()) == ["", "cancelled"]
     assert sorted(ends) == [0, 1]
@@ -501,7 +508,7 @@ def test_all_that_runs_is_ended_together(client: Callable[..., Client], tmp_path
 def test_programs_that_are_on_the_server_are_not_sent_again(client: Callable[..., Client]) -> None:
     first = client(lock=ANN)
     first.leave()
-    first.process.wait(10)
+    first.process.wait(30)
     again = client(lock=ANN)
     assert (first.asked, again.asked) == (True, False)
     assert again.hello["programs"] == first.hello["programs"]
@@ -535,7 +542,7 @@ def test_a_home_of_ours_shows_others_nothing(client: Callable[..., Client], tmp_
 def test_programs_that_were_damaged_are_sent_again(client: Callable[..., Client]) -> None:
     first = client(lock=ANN)
     first.leave()
-    first.process.wait(10)
+    first.process.wait(30)
     damaged = Path(first.hello["programs"], "djdeploy_remote/processes/rolling_restart.py")
     whole = damaged.read_text()
     damaged.write_text("")  # as after a power loss
@@ -551,7 +558,7 @@ def test_a_step_that_ignores_term_is_killed(client: Callable[..., Client], tmp_p
     began = time.monotonic()
     agent.send({"do": "interrupt"})
     assert list(agent.answers())[-1]["status"] == -signal.SIGKILL
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < USUAL.kill_after
 
 
 def test_a_daemon_that_a_step_leaves_behind_does_not_hold_the_step(
@@ -580,16 +587,16 @@ def test_looking_leaves_nothing_behind(client: Callable[..., Client], tmp_path: 
     assert (folder / "run.py").exists()
     assert not folder.is_relative_to(tmp_path)
     agent.leave()
-    agent.process.wait(10)
+    agent.process.wait(30)
     assert not folder.exists()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_agents_memory_does_not_grow_with_the_output(client: Callable[..., Client]) -> None:
     agent = client()
-    agent.run("head -c 200000000 /dev/zero | tr '\\0' x")
+    agent.run("head -c 100000000 /dev/zero | tr '\\0' x")
     size = sum(len(answer.get("out", "")) for answer in agent.answers())
-    assert size == 200_000_000
+    assert size == 100_000_000
     status = Path("/proc", str(agent.process.pid), "status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak < 60_000, "kB"

@@ -23,6 +23,7 @@ from djdeploy.engine import changes, on_hosts
 from djdeploy.engine.checkup import checkups
 from djdeploy.errors.kinds import DeployError, Locked, PublishFailed, SettingsError, StepFailed
 from djdeploy.recipe import mark_ready, migrate_database, record, switch_links
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.server.snapshot import Snapshot
 from djdeploy.ssh.step_run import StepRun
 from djdeploy.terminal.progress import Report
@@ -130,7 +131,7 @@ def test_what_is_written_down_are_the_real_moments_not_the_beginning_of_the_task
     for moment in (manifest["switched"], manifest["published"], line["ended"]):
         assert began + 1 < datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() + 1 <= time.time() + 1
     assert 1 <= line["seconds"] <= time.time() - began + 1
-    again = site.deploy()
+    again = site.deploy(recipe=DEPLOY.before(switch_links, wait_a_second))
     site.rollback()
     assert site.manifest(release)["published"] > manifest["published"], "it has become live anew"
     assert site.manifest(again)["withdrawn"] >= site.manifest(release)["published"]
@@ -547,16 +548,11 @@ def test_a_directory_that_has_the_name_already_is_not_ours_to_remove(site: Site)
 
 
 def test_a_step_that_takes_too_long_is_ended_with_its_children(site: Site) -> None:
-    site.change(build_steps=["echo waiting; sleep 1000 & echo $! > pid; wait"], step_timeout=1)
-    pids: list[int] = []
-
-    def read_pid(d: Deployment) -> Sequence[Shell]:
-        return []
-
-    with pytest.raises(StepFailed, match="did not end within 1 s"):
-        site.deploy(recipe=DEPLOY.before(mark_ready, read_pid))
-    running = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True, check=False)
-    assert running.stdout == "", pids
+    pid = site.root / "pid"
+    site.change(build_steps=[f"sleep 1000 & echo $! > {pid}; wait"], step_timeout=3)
+    with pytest.raises(StepFailed, match="did not end within 3 s"):
+        site.deploy()
+    wait_until("the child's end", lambda: not Path("/proc", pid.read_text().strip()).exists())
 
 
 def test_a_step_that_is_killed_is_a_failure(site: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from djdeploy import Process
+from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.processes import gunicorn
 
 from .homes import Home, Ran, a_home
@@ -33,7 +34,7 @@ def release(home: Home, process: Process, conf: str = "", **runtime: Any) -> Non
 def asked(home: Home, process: Process, conf: str = "", **runtime: Any) -> Ran:
     release(home, process, conf, **runtime)
     done = home.run("gunicorn", "r1", str(home.path))
-    assert home.left() == []
+    wait_until("its end", lambda: home.left() == [])
     return done
 
 

@@ -228,7 +228,7 @@ def test_a_line_without_end_does_not_keep_the_processor_busy(evil: Evil) -> None
         remote.run([Step("a_step", "A step", (sh("true"),))], {}, Watcher())
     assert_names_the_host(caught.value)
     assert time.process_time() - worked < 2
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_a_server_that_talks_on_when_it_is_asked_whether_it_is_there_is_given_up(evil: Evil) -> None:

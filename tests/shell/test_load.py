@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from djdeploy.rehearsal.load import Answer, Load, Summary
+from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nX-Release: r1\r\nX-Pid: 7\r\nContent-Length: 2\r\n\r\nok"
@@ -122,10 +123,7 @@ def test_each_way_to_fail_is_counted_by_its_name(answer: bytes, kind: str) -> No
 
 
 def test_a_server_that_nobody_runs_refuses() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-    seen = loaded(f"http://127.0.0.1:{port}/")
+    seen = loaded(f"http://127.0.0.1:{free_port()}/")
 
     assert seen.failures == {"refused": seen.sent}
     assert seen.longest_gap > 0.15

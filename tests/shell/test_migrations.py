@@ -857,7 +857,7 @@ def test_what_cannot_be_judged_is_said_soon_with_how_to_go_back_all_the_same(
             project.write("manage.py", "raise RuntimeError('x')" if "broken" in fault else "raise SystemExit('x')")
         began = time.monotonic()
         done = project.run("back", "--to-json", '{"applied": {"default": {}}}', "--refuse")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 30
     assert (done.status, done.code) == (1, "not-judged")
     assert "Whether the older code works with the database as it is now could not be judged: " in done.output
     assert "Traceback" not in done.output
@@ -1011,8 +1011,8 @@ class Postgres:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
+        self.process.send_signal(signal.SIGQUIT)  # nobody needs what it would write to its disk
+        self.process.wait(60)
 
     def answers(self) -> bool:
         try:
@@ -1131,29 +1131,29 @@ def test_a_migration_that_gets_no_lock_lets_the_site_go_first_and_is_tried_again
         'RunSQL("CREATE TABLE once (x int)"), AddField("note", "more", models.TextField(null=True))',
         more=more,
     )
-    with Site(on_postgres) as site, held(on_postgres, 3):
+    with Site(on_postgres) as site, held(on_postgres, 5):
         done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.3")
     assert done.status == 0
     assert "\ndjdeploy: canceling statement due to lock timeout: tried again in 1 s" in done.output
     assert site.reads > 20
-    assert site.longest < 1.5  # the lock timeout, and what a busy machine adds
+    assert site.longest < 3.5  # the lock timeout, and what a busy machine adds
     assert on_postgres.run("applied").outputs["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
 
 
 def test_without_a_lock_timeout_the_site_would_wait(on_postgres: Project) -> None:
     on_postgres.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
-    with Site(on_postgres) as site, held(on_postgres, 3):
+    with Site(on_postgres) as site, held(on_postgres, 5):
         assert on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0").status == 0
-    assert site.longest > 2.5
+    assert site.longest > 4.5
 
 
 def test_concurrent_work_waits_for_older_transactions_without_a_limit(on_postgres: Project) -> None:
     on_postgres.migration("0002_index", CONCURRENTLY, more="atomic = False")
-    with Site(on_postgres) as site, held(on_postgres, 3):
+    with Site(on_postgres) as site, held(on_postgres, 5):
         done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.2")
     assert done.status == 0
     assert "tried again" not in done.output
-    assert site.longest < 1.5
+    assert site.longest < 3.5
 
 
 def test_no_session_is_changed_since_a_pooler_gives_it_to_the_site_next(

@@ -330,7 +330,7 @@ def test_a_client_that_slept_while_the_servers_went_back_says_so(tmp_path: Path,
     first = fleet.deploy()
     last = fleet.names[-1]
     fleet.hook(last, "publish", f"touch {tmp_path}/publishing\nuntil [ -e {tmp_path}/asleep ]; do sleep 0.05; done")
-    with Client(fleet, "client_silence=2") as client:
+    with Client(fleet, "client_silence=3") as client:
         client.when(tmp_path / "publishing", signal.SIGSTOP)
         (tmp_path / "asleep").touch()
         wait_until("their way back", lambda: all(fleet.is_free(name) for name in fleet.names))

@@ -12,7 +12,7 @@ PAUSE = 0.02
 """Seconds between two looks."""
 
 
-def wait_until(what: str, ready: Callable[[], T | Literal[False] | None], seconds: float = 30) -> T:
+def wait_until(what: str, ready: Callable[[], T | Literal[False] | None], seconds: float = 60) -> T:
     """Waits for something to become true.
 
     Args:
