@@ -80,18 +80,44 @@ CANNOT = {
     "daemon = True": "daemon = True: Supervisor loses such a server",
     "pidfile = '/tmp/web.pid'": "pidfile = /tmp/web.pid: only one of its instances can start then",
     "chdir = '{home}/current/repository'": "a path through",
-    "raw_env = ['PYTHONPATH={home}/current/lib']": "a path through",
+    "raw_env = ['PYTHONPATH={home}/current/lib']": "a path through {home}/current in raw_env",
+    "raw_env = ['X=1', 'Y=../../previous/lib']": "a path through {home}/previous in raw_env",
+    "pythonpath = '../../current/lib,/srv'": "a path through {home}/current in pythonpath",
+    "chdir = '../../current/repository'": "a path through {home}/current in chdir",
+    "chdir = 'deeper'; logconfig = '../../../current/log.ini'": "a path through {home}/current in logconfig",
+    "import sys; sys.path.insert(0, '{home}/current/lib')": "in gunicorn.conf.py ('{home}/current/lib')",
+    "def post_fork(server, worker):\n    open('../../current/x')": "in gunicorn.conf.py ('../../current/x')",
+    "def when_ready(_):\n    return '~/home/current/x'": "in gunicorn.conf.py",
 }
+
+MAY = (
+    "# as {home}/current\nerrorlog = '-'",
+    '"where it lives: {home}/current"',
+    "raw_env = ['X={home}/current-affairs', 'Y=../current', 'Z=current/x']",
+    "accesslog = '../../shared/access.log'",
+)
 
 
 @pytest.mark.parametrize(("conf", "why"), CANNOT.items())
 def test_a_configuration_that_cannot_work_fails_the_build(home: Home, conf: str, why: str) -> None:
     (home.path / "current").symlink_to("r1")
-    done = asked(home, web(instances=2), conf.format(home=home.path))
+    release(home, web(instances=2), conf.format(home=home.path))
+    (home.path / "r1/repository/deeper").mkdir()
+    done = home.run("gunicorn", "r1", str(home.path))
     assert done.status == 1
     assert done.output.startswith("web: Gunicorn's configuration has ")
-    assert why in done.output
+    assert why.format(home=home.path) in done.output
     assert done.outputs["error"] == {"code": "server-configuration"}
+
+
+@pytest.mark.parametrize("conf", MAY)
+def test_a_configuration_that_only_looks_so_builds(home: Home, conf: str) -> None:
+    assert asked(home, web(), conf.format(home=home.path)).output == ""
+
+
+def test_options_of_the_environment_lead_through_no_link_either(home: Home) -> None:
+    done = asked(home, web("./serve.sh", server="gunicorn"), env={"GUNICORN_CMD_ARGS": "--ca-certs ../../current/ca"})
+    assert f"a path through {home.path}/current in ca_certs" in done.output
 
 
 HAS_NO_EFFECT = {

@@ -8,6 +8,7 @@ Exit status 0. 1: by its configuration it cannot run here, and the reason is pri
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -15,11 +16,12 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import launch, servers
 from ..emit import emit_error
+from ..links import link_in
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -105,8 +107,13 @@ def stop_seconds(home: str, release: str | None, process: Table) -> float:
 # --- in the build stage -----------------------------------------------------------------------------------------------
 
 
-def problems(home: str, process: Table, known: Table) -> Iterator[tuple[bool, str]]:
-    """What its configuration says against running here: whether it cannot, and why."""
+def problems(homes: Sequence[str], found: launch.Launch, known: Table) -> Iterator[tuple[bool, str]]:
+    """What its configuration says against running here: whether it cannot, and why.
+
+    Args:
+        homes: the directory that has the release, and the one in which it will live.
+    """
+    process = found.process
     several = (process.get("instances") or 1) > 1 and ASKED not in known.get("pidfile", "")
     options = servers.options(launch.ServerCommand.parse(process["command"]).server)  # of which others warn
 
@@ -124,10 +131,39 @@ def problems(home: str, process: Table, known: Table) -> Iterator[tuple[bool, st
     if graceful and graceful > servers.stop_seconds(process):
         why = "Supervisor's configuration does not know it, and kills the process sooner if Supervisor itself stops it"
         yield False, f"graceful_timeout = {graceful}: {why}. Write stop_timeout={graceful} and install it again"
-    current = os.path.join(home, "current")
-    for name in sorted(known):
-        if name != "bind" and re.search(rf"{re.escape(current)}(?![\w.-])", known[name]):
-            yield True, f"a path through {current} in {name}, which can be of another release than the code"
+    for place, link in through_links(homes, found, known):
+        yield True, f"a path through {link} in {place}, which can be of another release than the code"
+
+
+def through_links(homes: Sequence[str], found: launch.Launch, known: Table) -> Iterator[tuple[str, str]]:
+    """(where, link) of each path that leads through `current` or `previous`, in its values and its file's strings."""
+    folder = launch.folder(found)
+    folders = [folder, os.path.normpath(os.path.join(folder, known.get("chdir", "")))]
+    for home in dict.fromkeys(homes):
+        # A release is where a relative path starts, and it may stand in another home than it will.
+        starts = [os.path.join(home, os.path.relpath(each, homes[0])) for each in folders]
+        for name in sorted(known):
+            link = None if name == "bind" else link_in(known[name], home, starts)
+            if link:
+                yield name, link
+        path = os.path.join(folder, re.sub("^file:", "", known.get("config", "")))
+        for text in strings_in(path):
+            link = link_in(text, home, starts)
+            if link:
+                yield f"{os.path.basename(path)} ({text!r})", link
+
+
+def strings_in(path: str) -> Iterator[str]:
+    """What a Python file names in strings, such as paths that it only uses when it runs. Docstrings are for people."""
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return  # Gunicorn says why
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
 
 
 def record(home: str, release: str, real_home: str) -> int:
@@ -135,8 +171,9 @@ def record(home: str, release: str, real_home: str) -> int:
     runtime = launch.runtime_of(root) or {}
     fatal = False
     for process in runtime.get("processes", ()):
-        known = configuration(home, launch.Launch(root, runtime, process))
-        for is_fatal, why in problems(real_home, process, known):
+        found = launch.Launch(root, runtime, process)
+        known = configuration(home, found)
+        for is_fatal, why in problems([home, real_home], found, known):
             fatal = fatal or is_fatal
             note = "" if is_fatal else "djdeploy: "
             print(f"{note}{process['name']}: Gunicorn's configuration has {why}", flush=True)
