@@ -157,7 +157,7 @@ def test_a_build_that_installs_leaves_the_environment_of_other_releases_alone(in
     before = sorted(path for path in shared.parents[2].rglob("*") if "__pycache__" not in path.parts)
 
     installing.change(
-        build_steps=["pip install --no-index wheels/tool-1.0-py3-none-any.whl", "python -c 'import tool'"]
+        build_steps=["python -m pip install --no-index wheels/tool-1.0-py3-none-any.whl", "python -c 'import tool'"]
     )
     installing.deploy()
     own = packages(installing)

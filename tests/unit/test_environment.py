@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,7 +137,40 @@ def test_who_skips_the_steps_that_make_an_environment_has_none_to_copy(release: 
 
 def test_pip_is_uv_where_uv_has_made_the_environment(release: Release) -> None:
     separate(str(release.link), "r1", "/opt/it's uv")
-    assert "exec '/opt/it'\\''s uv' pip \"$@\"" in (release.link / "bin/pip").read_text()
+    shims = [release.link / "bin/pip", release.link / "bin/pip3", release.code.with_name("pip.py")]
+    assert all(shim.exists() for shim in shims)
     (release.code.parent / "more.py").write_text("")
     settle(str(release.link))
-    assert not (release.link / "bin/pip").exists()
+    assert not any(shim.exists() for shim in shims)
+
+
+@pytest.mark.parametrize("command", ["bin/pip", "bin/pip3", "bin/python -m pip", "bin/python -I -m pip"])
+def test_each_way_to_call_pip_calls_uv(release: Release, tmp_path: Path, command: str) -> None:
+    uv = tmp_path / "it's uv"
+    uv.write_text('#!/bin/sh\necho "$VIRTUAL_ENV: $*"\n')
+    uv.chmod(0o755)
+    separate(str(release.link), "r1", str(uv))
+    program, *words = command.split()
+    (release.link / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    packages = release.link / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    if not packages.exists():  # of another Python than the one that runs this
+        packages.parent.mkdir()
+        packages.symlink_to(release.code.parent.resolve())
+    said = subprocess.run(
+        [release.link.resolve() / program, *words, "install", "x y"],
+        env={"VIRTUAL_ENV": str(release.link.resolve()), "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert said == f"{release.link.resolve()}: pip install x y\n"
+
+
+def test_a_pip_that_is_there_stays(release: Release) -> None:
+    release.shared.chmod(0o755)
+    (release.shared / "bin").chmod(0o755)
+    (release.shared / "bin/pip").write_text("of the lock file")
+    separate(str(release.link), "r1", "/opt/uv")
+    assert not release.code.with_name("pip.py").exists()
+    settle(str(release.link))
+    assert (release.link / "bin/pip").read_text() == "of the lock file"

@@ -11,8 +11,11 @@ one: `separate` leads it to a copy that the release's build may change, `settle`
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
+import shlex
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,12 +25,20 @@ COMPLETE = ".complete"
 SHARED = ".shared"  # in a copy: what it is a copy of
 OURS = (COMPLETE, SHARED, ".lock")
 
-PIP = """\
+PROGRAM = """\
 #!/bin/sh
 # uv makes virtualenvs without pip, and does its work.
-exec '{uv}' pip "$@"
+exec {uv} pip "$@"
 """
-SHIM = "bin/pip"
+MODULE = """\
+# uv makes virtualenvs without pip, and does its work.
+import os, sys
+
+os.environ["VIRTUAL_ENV"] = sys.prefix
+os.execv({uv!r}, ["uv", "pip", *sys.argv[1:]])
+"""
+SHIMS = {"bin/pip": PROGRAM, "bin/pip3": PROGRAM, "lib/python*/site-packages/pip.py": MODULE}
+"""What a build finds as `pip`, `pip3` and `python -m pip`; a real pip in its place is a package, and stronger."""
 
 
 def finish(environment: str, compiled: str = "") -> None:
@@ -77,11 +88,8 @@ def separate(link: str, release: str, uv: str = "") -> None:
     os.unlink(os.path.join(own, COMPLETE))
     with open(os.path.join(own, SHARED), "w", encoding="utf-8") as file:
         file.write(shared)
-    shim = os.path.join(own, SHIM)
-    if uv and not os.path.lexists(shim):
-        with open(shim, "w", encoding="utf-8") as file:
-            file.write(PIP.format(uv=uv.replace("'", "'\\''")))
-        os.chmod(shim, 0o700)
+    if uv and not os.path.lexists(os.path.join(own, "bin/pip")):
+        give_pip(own, uv)
     lead(link, own)
 
 
@@ -91,8 +99,7 @@ def settle(link: str) -> None:
         return
     with open(os.path.join(own, SHARED), encoding="utf-8") as file:
         shared = file.read()
-    if has_shim(own):
-        os.unlink(os.path.join(own, SHIM))
+    take_pip(own)
     if state(own) == state(shared):
         lead(link, shared)
         remove(own)
@@ -101,13 +108,27 @@ def settle(link: str) -> None:
         finish(own)
 
 
-def has_shim(environment: str) -> bool:
-    """Whether its pip is still the one that we gave it."""
-    try:
-        with open(os.path.join(environment, SHIM), "rb") as file:
-            return file.read().startswith(PIP.partition("exec")[0].encode())
-    except OSError:
-        return False
+def give_pip(environment: str, uv: str) -> None:
+    for path, template in shims(environment):
+        text = template.format(uv=shlex.quote(uv) if template is PROGRAM else uv)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o700 if template is PROGRAM else 0o600)
+
+
+def take_pip(environment: str) -> None:
+    """Takes it away again, unless the build has installed another one there."""
+    for path, template in shims(environment):
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+            if file.read().startswith(template.partition("{")[0]):
+                os.unlink(path)
+
+
+def shims(environment: str) -> Iterator[tuple[str, str]]:
+    """(path, template) of each."""
+    for pattern, template in SHIMS.items():
+        for directory in glob.glob(os.path.join(glob.escape(environment), os.path.dirname(pattern))):
+            yield os.path.join(directory, os.path.basename(pattern)), template
 
 
 def place_of(environment: str) -> bytes:
