@@ -63,6 +63,7 @@ ELSEWHERE = {
     "no-agent": "tests/ssh/test_as_openssh.py: it needs a user without an agent",
     "ssh-config": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
     "ssh-algorithms": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
+    "listens-elsewhere": "tests/shell/test_rolling_restart.py: it needs a server that binds another address",
     "server-configuration": "tests/shell/test_gunicorn.py: it needs another gunicorn.conf.py",
     "command-line": "tests/text/test_command_line.py: it needs no server",
     "fabfile": "tests/text/test_command_line.py: it needs no server",

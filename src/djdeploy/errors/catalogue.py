@@ -427,6 +427,12 @@ THE_PROCESSES = {
         "may change that.",
         "Do what the lines above say, then deploy again. What has to be installed: fab supervisor-conf",
     ),
+    "listens-elsewhere": Entry(
+        "The server that a process becomes binds its address itself, and binds another one than `bind` in the settings "
+        "names: whoever asks there gets no answer.",
+        "Name the same address in the command and in `bind`; or let the server take djdeploy's socket, as Gunicorn "
+        "does by itself: uvicorn --fd 3, hypercorn --bind fd://3, daphne --fd 3, uwsgi --http-socket fd://3.",
+    ),
     "not-ready": Entry(
         "A restarted instance did not become healthy in time, or did not stay so.",
         "Its log is shown above, and by: fab logs. The state of all instances: fab status",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import proc
 from .instances import Found, Instance
+from .logs import log_of
 from .saying import Failed, note, show
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def explain(instance: Instance, wrong: list[str], known: str | None, release: st
         )
     launcher = instance.launcher()
     if known or launcher:
-        show(instance.log_tail(0))
+        show(log_of(instance, None).tail())
         who = f"Supervisor says {known}" if known else f"its launcher waits (pid {launcher and launcher.pid})"
         raise Failed(
             f"{who}, and it does not come up within {patience(instance):g} s; {start_hint(instance)}",

@@ -1,4 +1,4 @@
-"""One instance of a process: which files are its own, which process it is, and what it said last."""
+"""One instance of a process: which files are its own, and which process it is."""
 
 from __future__ import annotations
 
@@ -142,28 +142,6 @@ class Instance(NamedTuple):
     def was_started_in(self, release: str) -> bool:
         """Whether the last start here was one of this release, by our launcher's word."""
         return launch.counted(self._file("starts"), os.path.join(self.home, release)) >= 0
-
-    @property
-    def log(self) -> str:
-        """Where the printed configuration has its output written. What other logs are called says nothing."""
-        return os.path.join(self.home, "log", f"{self.name}.log")
-
-    def log_size(self) -> int:
-        with contextlib.suppress(OSError):
-            return os.path.getsize(self.log)
-        return 0
-
-    def log_tail(self, since: int, lines: int = 12) -> list[str]:
-        """The last lines that it logged since its log had this size."""
-        try:
-            with open(self.log, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(max(size - 8192, since if since <= size else 0))
-                return file.read().decode("utf-8", "replace").splitlines()[-lines:]
-        except FileNotFoundError:
-            return [f"(it has no {self.log}: its output is where stdout_logfile of its Supervisor program says)"]
-        except OSError as error:
-            return [f"({self.log}: {error.strerror})"]
 
 
 def instances_of(home: str, runtime: Table) -> list[Instance]:

@@ -11,6 +11,7 @@ from .. import launch
 from ..emit import emit_error
 from . import proc
 from .instances import Instance, instances_of, what_ran
+from .logs import log_of
 from .saying import note, show
 
 
@@ -24,7 +25,7 @@ def main(words: list[str]) -> int:
         instance = instances.get((name, int(number)))
         if instance and not still_runs(instance, int(pid)):
             note(f"{instance.label}: pid {pid} was ready, and has ended since{again(instance)}")
-            show(instance.log_tail(0))
+            show(log_of(instance, instance.find(["current"])[0]).tail())
             ended += 1
     if ended:
         emit_error("not-ready")

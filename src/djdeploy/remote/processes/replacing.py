@@ -17,6 +17,7 @@ from . import health, proc, supervisorctl
 from .absent import explain, may_start_later, patience, start_hint
 from .ending import end
 from .instances import Found, Instance, instances_of
+from .logs import Log, log_of
 from .saying import Failed, note, show
 from .successor import NotReady, Probation, Successor
 
@@ -44,6 +45,7 @@ class RollingRestart:
         self.runtime, self.before = runtime, before
         self.results: list[Table] = []
         self.serving: list[tuple[Instance, Found]] = []
+        self.logs: dict[str, Log] = {}
         self.places = [options.release, *([options.old] if options.old else [])]
 
     def run(self) -> None:
@@ -113,6 +115,7 @@ class RollingRestart:
         now = self.handle(instance, found, wrong, result)
         if now:
             self.serving.append((instance, now))
+            self.logs[instance.name] = log_of(instance, now)  # which nobody could know any more when it has ended
             result.update(pid=now.pid, release=now.release, seconds=round(time.monotonic() - began, 1))
             say_done(instance, result)
 
@@ -124,7 +127,9 @@ class RollingRestart:
             # Who has started since the links moved has not served yet: it has to prove itself like all others.
             has_served = self.options.quick or proc.seconds_alive(found.process) > launch.YOUNG
             probation = AT_ONCE if has_served else self.probation(instance)
-            now = self.wait(Successor(instance, self.release, None, probation, self.waits), instance.log_size())
+            now = self.wait(
+                Successor(instance, self.release, None, probation, self.waits), log_of(instance, found).from_now()
+            )
             result["state"] = "kept"
         else:
             now = self.replace(instance, found, result)
@@ -134,9 +139,9 @@ class RollingRestart:
     def replace(self, instance: Instance, found: Found, result: Table) -> Found:
         result["touched"] = True
         successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
-        size = instance.log_size()
+        log = log_of(instance, found).from_now()
         end(instance, found, self.waits)
-        now = self.wait(successor, size)
+        now = self.wait(successor, log)
         if now is None:
             raise Failed(
                 f"pid {found.pid} ended and Supervisor started no other within {patience(instance):g} s. "
@@ -156,7 +161,7 @@ class RollingRestart:
         )
         seconds = patience(instance) if is_started else self.waits.unexpected_start
         successor = Successor(instance, self.release, None, self.probation(instance), self.waits)
-        now = self.wait(successor, instance.log_size(), appears_within=seconds)
+        now = self.wait(successor, log_of(instance, None).from_now(), appears_within=seconds)
         if now is None:
             explain(instance, wrong, known if is_started else None, self.release)
         return now
@@ -169,8 +174,12 @@ class RollingRestart:
             self.waits.tested_probation if name in self.options.smoke_tested else self.waits.first_probation, 3
         )
 
-    def wait(self, successor: Successor, log_size: int, appears_within: float | None = None) -> Found | None:
-        """The new process once it serves; None if none appears."""
+    def wait(self, successor: Successor, log: Log, appears_within: float | None = None) -> Found | None:
+        """The new process once it serves; None if none appears.
+
+        Args:
+            log: what it writes to, from here on.
+        """
         instance, began = successor.instance, time.monotonic()
         seconds = patience(instance)
         appears = seconds if appears_within is None else appears_within
@@ -181,10 +190,10 @@ class RollingRestart:
                 if not successor.seen and waited > appears and (waited > seconds or not instance.launcher()):
                     return None
                 if waited > seconds:
-                    raise NotReady(f"not ready within {seconds:g} s: {successor.why or 'it is gone'}")
+                    raise successor.late(seconds)
                 time.sleep(min(self.waits.probation_poll, max(self.waits.poll, successor.left)))
         except NotReady as error:
-            show(instance.log_tail(log_size))
+            show(log.tail())
             raise Failed(str(error), error.code) from None
         if successor.answered:
             note(f"{instance.label}: {successor.answered}")
@@ -196,7 +205,7 @@ class RollingRestart:
         """Whether the instances that were replaced before are still well."""
         for instance, found in self.serving:
             if not proc.lives(found.process):
-                show(instance.log_tail(0))
+                show(self.logs[instance.name].tail())
                 raise NotReady(f"meanwhile {instance.label}, {found}, has ended")
 
     def watch_to_the_end(self) -> None:
@@ -225,7 +234,7 @@ class RollingRestart:
         if answer and not answer.ok:
             answer = instance.ask(found)
         if answer and not answer.ok and answer.kind != health.OTHERS:
-            show(instance.log_tail(0))
+            show(self.logs[instance.name].tail())
             raise NotReady(f"{instance.label}, {found}, was ready and is not any more: {answer.why}")
 
     def end_removed(self) -> None:

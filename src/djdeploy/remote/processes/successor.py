@@ -174,9 +174,22 @@ class Successor:
         """It answers us on a socket of its own: users come by another, which it may not have."""
         bind = self.instance.process["bind"]
         if self.right == 0 and sockets.listens_on(found.process, bind) is False:
-            held = sockets.held_by(found.process) or []
-            where = ", ".join(str(each) for each in held if each.port or os.path.isabs(each.path)) or "nothing"
+            where = self._listens_on(found) or "nothing"
             raise NotReady(f"it listens on {where}, and its `bind` is {bind}", code="manager-differs")
+
+    def late(self, seconds: float) -> NotReady:
+        """That it is not ready in time: one that binds its address itself may have bound another."""
+        bind, why = self.instance.process.get("bind"), self.why or "it is gone"
+        if bind and self.now and launch.kind_of(self.instance.process) == launch.OTHER:
+            where = self._listens_on(self.now)
+            if where and sockets.listens_on(self.now.process, bind) is False:
+                why = f"it listens on {where}, and its `bind` is {bind}"
+                return NotReady(f"not ready within {seconds:g} s: {why}", code="listens-elsewhere")
+        return NotReady(f"not ready within {seconds:g} s: {why}")
+
+    def _listens_on(self, found: Found) -> str:
+        held = sockets.held_by(found.process) or []
+        return ", ".join(str(each) for each in held if each.port or os.path.isabs(each.path))
 
     def _long_enough(self) -> bool:
         """Counts one good sign more."""

@@ -52,6 +52,58 @@ def files_of(supervisor: proc.Process) -> Files:
     return Files(True, "", path, programs, places)
 
 
+def logs_of(files: Files, group: str, name: str) -> list[str]:
+    """The files to which a program writes by these configuration files, errors last; empty if that is not known.
+
+    Args:
+        name: that of the process, as Supervisor calls it within its group.
+    """
+    found = [
+        (section, number)
+        for section, values in (files.programs or {}).items()
+        for number in numbers(values)
+        if expanded(values.get("process_name") or "%(program_name)s", files, section, number) == name
+    ]
+    mine = [(section, number) for section, number in found if program_name(section) == group] or found
+    if len(mine) != 1:
+        return []  # of another group, in which each program could be
+    section, number = mine[0]
+    values = (files.programs or {})[section]
+    is_one = values.get("redirect_stderr", "").lower() in ("true", "1", "yes", "on")
+    names = ("stdout_logfile",) if is_one else ("stdout_logfile", "stderr_logfile")
+    paths = [expanded(values.get(name, ""), files, section, number) for name in names]
+    return [path for path in paths if os.path.isabs(path)]  # others are named by Supervisor, or by where it was started
+
+
+def program_name(section: str) -> str:
+    return section.partition(":")[2].strip()
+
+
+def numbers(values: Table) -> range:
+    """The numbers of a program's processes."""
+    try:
+        first = int(values.get("numprocs_start") or 0)
+        return range(first, first + int(values.get("numprocs") or 1))
+    except ValueError:
+        return range(1)
+
+
+def expanded(text: str, files: Files, section: str, number: int) -> str:
+    """A value with what Supervisor puts into it; empty if that is not known."""
+    place = (files.places or {}).get(section, files.path)
+    known = {
+        "program_name": program_name(section),
+        "group_name": program_name(section),
+        "process_num": number,
+        "here": os.path.dirname(os.path.abspath(place)),
+        "host_node_name": os.uname().nodename,
+    }
+    try:
+        return text % known
+    except (KeyError, ValueError, TypeError):
+        return ""
+
+
 def started_for(home: str) -> list[proc.Process]:
     """The processes of this home: servers, and launchers that wait."""
     return [p for p in proc.everything() if proc.works_for(p.pid, home)]
