@@ -229,9 +229,45 @@ def test_the_real_environment_is_there(home: Home) -> None:
 
 
 def test_a_server_that_takes_no_sockets_is_left_out_with_a_note(home: Home) -> None:
-    status, output = tried(home, web(free_port(), command="uvicorn site_of:asgi --fd 3"))
+    status, output = tried(home, web(free_port(), command="uvicorn site_of:asgi", instances=1))
     assert status == 0
-    assert output == "djdeploy: web was not smoke-tested: only Gunicorn takes a private socket\n"
+    assert output == "djdeploy: web was not smoke-tested: it takes no socket, and binds its address itself\n"
+
+
+@pytest.mark.parametrize("command", ["uvicorn site_of:asgi --fd 3", "sh -c 'exec uvicorn site_of:asgi --fd=3'"])
+@pytest.mark.parametrize("bind", ["127.0.0.1:1", "[::1]:1", "unix:/nowhere/web.sock"])
+def test_a_server_that_takes_a_descriptor_is_tried_on_one(home: Home, command: str, bind: str) -> None:
+    status, output = tried(home, web(0, command=command, bind=bind))
+    assert status == 0
+    assert output.startswith("web answered / with 200 in ")
+
+
+def test_a_server_that_takes_a_descriptor_knows_whom_to_trust_as_behind_its_bind(home: Home) -> None:
+    """To uvicorn a client that comes by a file has no address, and what it says of the scheme does not count."""
+    more = "def scheme(s): return b'x-scheme', s['scheme'].encode()"
+    process = web(1, command="uvicorn site_of:strict --fd 3", health=Health("/", {"X-Forwarded-Proto": "https"}))
+    body = (
+        "async def strict(scope, receive, send):\n"
+        "    assert scope['type'] != 'http' or scope['scheme'] == 'https'\n"
+        "    await asgi(scope, receive, send)\n"
+    )
+    assert tried(home, process, more=f"{more}\n{body}")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("uvicorn site_of:nothing --fd 3", 'Attribute "nothing" not found'),
+        ("uvicorn site_of:asgi --fd 3 --nonsense", "No such option"),
+        ("python -m http.server -b 127.0.0.1 {port}", "(it listens on 127.0.0.1:{port}, not on descriptor 3)"),
+    ],
+)
+def test_a_server_that_takes_no_descriptor_after_all_is_refused(home: Home, command: str, why: str) -> None:
+    port = free_port()
+    process = web(1, command=command.format(port=port), server="descriptor", timeout=5)
+    status, output = tried(home, process)
+    assert status == 1
+    assert why.format(port=port) in output
 
 
 def test_a_missing_program_is_named(home: Home) -> None:

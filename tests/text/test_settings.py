@@ -211,6 +211,30 @@ def test_an_address_without_a_secret_is_taken(address: str) -> None:
             {"instances": 2, "pid_file": "run/web.pid"},
             "`pid_file` must contain {instance}, since there are 2 instances",
         ),
+        *(
+            (
+                {"name": "web", "command": command, "bind": "127.0.0.1:8001", "instances": 2},
+                f"`command` must tell {server} to take the socket that Supervisor holds for 2 instances: {told}",
+            )
+            for command, server, told in (
+                ("env X=1 uvicorn demo.asgi", "uvicorn", "uvicorn --fd 3"),
+                ("python -m hypercorn demo.asgi", "hypercorn", "hypercorn --bind fd://3"),
+                ("sh -c 'exec daphne demo.asgi'", "daphne", "daphne --fd 3"),
+                ("uwsgi --http-socket :8001 --module demo.wsgi", "uwsgi", "uwsgi --http-socket fd://3"),
+            )
+        ),
+        *(
+            (
+                {"name": "web", "command": command, "bind": "127.0.0.1:8001", "instances": 2},
+                f"`instances` must be 1: {server} cannot take the socket that Supervisor holds for several. "
+                "Gunicorn takes it by itself, and uvicorn by --fd 3",
+            )
+            for command, server in (
+                ("granian --interface wsgi demo.wsgi", "granian"),
+                ("waitress-serve demo.wsgi", "waitress-serve"),
+                ("python -m waitress demo.wsgi", "waitress"),
+            )
+        ),
         (
             {"pid_file": "../x.pid"},
             "`pid_file` must be a path without .. in which only {name} and {instance} are replaced, not '../x.pid'",

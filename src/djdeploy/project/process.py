@@ -6,11 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..remote.launch import ServerCommand
+from ..remote.launch import OTHER, ServerCommand
 from .compound import Either, MappingOf, One, OrNone
 from .kinds import Amount, Choice, Count, Seconds, Share
 from .strings import AnyText, Bind, Command, HeaderName, HeaderValue, Name, PidFile, RequestPath
 from .values import Checked, declared, duplicates, setting
+
+SOCKETS = {
+    "uvicorn": "uvicorn --fd 3",
+    "hypercorn": "hypercorn --bind fd://3",
+    "daphne": "daphne --fd 3",
+    "uwsgi": "uwsgi --http-socket fd://3",
+    "granian": "",
+    "waitress": "",
+    "waitress-serve": "",
+}
+"""How servers are told to take a socket as descriptor 3; empty for those that cannot."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,23 @@ class Process(Checked):
         names = (self.pid_file.format(name=self.name, instance=instance) for instance in range(2))
         if self.instances > 1 and len(set(names)) < 2:
             yield f"`pid_file` must contain {{instance}}, since there are {self.instances} instances"
+        if self.bind and self.instances > 1 and self.kind == OTHER:
+            yield from self._takes_no_socket()
+
+    def _takes_no_socket(self) -> Iterator[str]:
+        """What a server that is known must be told, so that it does not bind the address that Supervisor holds."""
+        command = ServerCommand.parse(self.command).server
+        server = next((name for name in SOCKETS if command.place_of(name) is not None), None)
+        if server and SOCKETS[server]:
+            yield (
+                f"`command` must tell {server} to take the socket that Supervisor holds for {self.instances} "
+                f"instances: {SOCKETS[server]}"
+            )
+        elif server:
+            yield (
+                f"`instances` must be 1: {server} cannot take the socket that Supervisor holds for several. "
+                "Gunicorn takes it by itself, and uvicorn by --fd 3"
+            )
 
 
 def clashes(processes: Sequence[Process]) -> Iterator[str]:

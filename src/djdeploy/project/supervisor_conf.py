@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -213,12 +212,15 @@ def _foreign_problems(process: Process) -> Iterator[str]:
             f"Tell others to use descriptor 3, as in `uvicorn --fd 3`; else two instances fight for the address. "
             f'If its command is a script that execs Gunicorn: server="gunicorn".'
         )
-    if "daphne" in map(os.path.basename, ServerCommand.parse(process.command).server.words):
+        yield f"{name} is not smoke-tested, since it binds its address itself."
+    server = ServerCommand.parse(process.command).server
+    if server.place_of("daphne") is not None:
         yield (
             f"{name}: Daphne cuts off the requests that it has when it is told to end, so each restart fails some: "
             f"use `uvicorn --fd 3`, or Gunicorn's own `asgi` worker."
         )
-    yield f"{name} is not Gunicorn: it is not smoke-tested."
+    if server.place_of("uwsgi") is not None and not re.search(r"die-on-term|\.(ini|ya?ml|xml|json)\b", process.command):
+        yield f"{name}: to uWSGI, TERM means to start again, so each restart waits until it is killed: --die-on-term."
 
 
 def _worker_problems(name: str, worker: str, version: tuple[int, ...]) -> Iterator[str]:

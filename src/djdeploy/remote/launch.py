@@ -403,10 +403,13 @@ class ServerCommand(NamedTuple):
     @property
     def gunicorn(self) -> int | None:
         """The place of the word that is Gunicorn: the first, or after what becomes it, as `env` or `python -m`."""
+        return self.place_of("gunicorn")
+
+    def place_of(self, name: str) -> int | None:
         for place, word in enumerate(self.words):
             if word.endswith(".py"):
                 break  # what follows are the words of a script
-            if os.path.basename(word) == "gunicorn" and not re.search(r"\s", word):
+            if os.path.basename(word) == name and not re.search(r"\s", word):
                 return place
         return None
 
@@ -423,7 +426,7 @@ class ServerCommand(NamedTuple):
         server = self.server
         if server.gunicorn is not None:
             return GUNICORN
-        return DESCRIPTOR if re.search(r"--fd[ =]3\b|\bfd:(//)?3\b", " ".join(server.words)) else OTHER
+        return DESCRIPTOR if re.search(r"--fd[ =]3\b|\bfd:(//|fileno=)?3\b", " ".join(server.words)) else OTHER
 
 
 def kind_of(process: Table) -> str:

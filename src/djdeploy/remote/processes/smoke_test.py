@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import Others, emit, emit_error
-from . import health, proc
+from . import health, proc, sockets
 from .gunicorn import surroundings
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Server:
         self.number = f"smoke-{os.getpid()}"
         self.name = found.process["name"]
         self.path = os.path.join(home, "run", f".{self.name}-{self.number}")
+        self.is_gunicorn = launch.kind_of(found.process) == launch.GUNICORN
         self.pid = 0
         self.began = 0.0
         self.hurry = False
@@ -74,7 +76,7 @@ class Server:
     def __enter__(self) -> Server:
         self.output: IO[bytes] = tempfile.TemporaryFile()
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        listener = launch.unix_socket(self.path, 0o600)
+        listener = self.listen()
         made = launch.environment(self.found, self.home, self.number, surroundings())
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [EXCEPTIONS, made.get("PYTHONPATH")]))
         words = self.words(made)
@@ -90,9 +92,23 @@ class Server:
                 self.become(program, words, made, listener.fileno(), parent)
         return self
 
+    def listen(self) -> socket.socket:
+        """Gunicorn gets a file that nobody else may open; others a socket of the kind that they know from their `bind`.
+
+        To some, whoever comes by a file has no address, and so is not trusted as a proxy.
+        """
+        bind = self.found.process.get("bind") or ""
+        if self.is_gunicorn or bind.startswith("unix:"):
+            self.address = health.Address("", 0, self.path)
+            return launch.unix_socket(self.path, 0o600)
+        host = "[::1]" if bind.startswith("[") else "127.0.0.1"
+        listener = launch.tcp_socket(f"{host}:0")
+        self.address = health.address(f"{host}:{listener.getsockname()[1]}")
+        return listener
+
     def words(self, made: dict[str, str]) -> list[str]:
         """Its own command, but for what would be in the way of the live server or hide an error from us."""
-        options = ["--workers=1", "--error-logfile=-", f"--pid={self.path}.pid"]
+        options = ["--workers=1", "--error-logfile=-", f"--pid={self.path}.pid"] if self.is_gunicorn else []
         return launch.told(launch.command_of(self.found, made), options, made)
 
     def become(self, program: str, words: list[str], made: dict[str, str], listener: int, parent: int) -> NoReturn:
@@ -149,8 +165,15 @@ class Server:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def workers(self) -> set[proc.Process]:
-        known = proc.process(self.pid)
+        """Gunicorn's; of others we do not know what their children are."""
+        known = proc.process(self.pid) if self.is_gunicorn else None
         return set(proc.children(known)) if known else set()
+
+    def elsewhere(self) -> str:
+        """Where it listens besides; empty if nowhere, or if nobody may know."""
+        known = proc.process(self.pid)
+        held = (sockets.held_by(known) if known else None) or []
+        return ", ".join(str(each) for each in held if each.port and each.port != self.address.port)
 
     def tail(self) -> list[str]:
         self.output.seek(max(0, os.fstat(self.output.fileno()).st_size - 65536))
@@ -214,11 +237,13 @@ class Try:
     def run(self) -> health.Answer:
         while not self.is_well():
             if time.monotonic() > self.until:
-                raise Failed(f"not healthy within {self.seconds:g} s: {self.why}{burden()}")
+                elsewhere = self.server.elsewhere()
+                other = f" (it listens on {elsewhere}, not on descriptor 3)" if elsewhere and not self.right else ""
+                raise Failed(f"not healthy within {self.seconds:g} s: {self.why}{other or burden()}")
         return self.right[-1]
 
     def is_well(self) -> bool:
-        asking = health.Asking(lambda: health.ask(health.Address("", 0, self.server.path), self.asked))
+        asking = health.Asking(lambda: health.ask(self.server.address, self.asked))
         while asking.is_alive():
             asking.join(0.1)
             self.look()
@@ -282,12 +307,12 @@ def smoke(home: str, release: str, path: str | None, waits: Durations) -> int:
         return 1
     well, others = [], Others()
     for process in runtime["processes"]:
-        if process.get("health") and launch.kind_of(process) == launch.GUNICORN:
+        if process.get("health") and launch.kind_of(process) != launch.OTHER:
             if not Smoke(home, launch.Launch(root, runtime, process), path, waits).passes(others):
                 return 1
             well.append(process["name"])
         elif process.get("health"):
-            print(f"djdeploy: {process['name']} was not smoke-tested: only Gunicorn takes a private socket")
+            print(f"djdeploy: {process['name']} was not smoke-tested: it takes no socket, and binds its address itself")
     emit({"smoke_tested": well})
     return 0
 
