@@ -67,7 +67,30 @@ def test_what_a_server_prints_of_a_secret_is_hidden_however_it_is_quoted(shown: 
 
 @pytest.mark.parametrize(
     "name",
-    ["DB_PASS", "DBPASS", "PASS", "MYSQL_PWD", "DB_PW", "PGPASSWORD", "KEY_PASSPHRASE", "API_KEY", "AUTH_TOKEN"],
+    [
+        "DB_PASS",
+        "DBPASS",
+        "PASS",
+        "MYSQL_PWD",
+        "DB_PW",
+        "PGPASSWORD",
+        "KEY_PASSPHRASE",
+        "API_KEY",
+        "AUTH_TOKEN",
+        "BASIC_AUTH",
+        "ADMIN_PIN",
+        "pin2",
+        "GCP_CREDENTIALS",
+        "SENTRY_DSN",
+        "PASSWORD_SALT",
+        "DB_CREDS",
+        "GITHUB_PAT",
+        "TOTP_PSK",
+        "userJwt",
+        "PUBLIC_API_SECRET",
+        "PUBLIC_SITE_PASSWORD",
+        "SMTP_AUTH",
+    ],
 )
 def test_a_variable_is_secret_by_its_name(name: str) -> None:
     assert hidden("so hunter2 it is", values_to_hide({name: "hunter2"})) == "so *** it is"
@@ -78,6 +101,9 @@ def test_a_variable_is_secret_by_its_name(name: str) -> None:
     [
         *("COMPASS_URL", "BYPASS_CACHE", "PASSENGER_APP", "PWDX", "LANG", "KEYCLOAK_REALM", "TOKENIZER_PATH"),
         *("TOKEN_TTL", "PASSWORD_HASHERS", "CACHE_KEY_PREFIX", "STRIPE_PUBLISHABLE_KEY", "SECRET_KEY_FILE"),
+        *("AUTHOR", "AUTH_USER_MODEL", "AUTHENTICATION_BACKENDS", "OAUTH_CLIENT_ID", "SPINNER", "OPINION", "PINNED"),
+        *("SALTED", "PINTEREST_ID", "PATH", "PATTERN", "MONKEY", "TASK_DEFAULT_ROUTING_KEY", "PRIMARY_KEY", "REPUBLIC"),
+        *("NEXT_PUBLIC_API_KEY", "SENTRY_PUBLIC_DSN", "VAPID_PUBLIC_KEY", "PUBLISHABLE_TOKEN", "PASSWORD_RESET_PAGE"),
     ],
 )
 def test_a_variable_is_not_secret_because_its_name_has_letters_of_password(name: str) -> None:
@@ -178,6 +204,23 @@ def test_what_a_secret_file_gives_a_secret_name_to_is_hidden_alone_too(text: str
     assert hidden("so hunter2 it is", values_to_hide({}, {"conf": text.encode()})) == "so *** it is"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"STRIPE_PUBLISHABLE_KEY={RANDOM}",
+        f'export NEXT_PUBLIC_KEY="{RANDOM}"',
+        f'"publishableKey": "{RANDOM}",',
+        f"STRIPE_KEY=pk_live_{RANDOM}",
+        f"DEPLOY_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5{RANDOM} ann@example.com",
+        "SENTRY_PUBLIC_DSN=https://0123456789abcdef0123456789abcdef@o12.ingest.de.sentry.io/345",
+    ],
+)
+def test_what_everybody_may_see_is_shown_however_random_it_is(line: str) -> None:
+    name, _, value = line.partition("=")
+    for secrets in (values_to_hide({name: value}), values_to_hide({}, {".env": f"A=1\n{line}\n".encode()})):
+        assert hidden(line, secrets) == line
+
+
 @pytest.mark.parametrize("name", ["token", "db_password", "API_KEY", ".pgpass"])
 def test_a_file_whose_own_name_says_so_is_secret_as_a_whole(name: str) -> None:
     assert hidden("so hunter2 it is", values_to_hide({}, {name: b"hunter2\n"})) == "so *** it is"
@@ -260,6 +303,15 @@ def test_what_is_only_long_is_not_hidden(value: str) -> None:
     assert hidden(value, values_to_hide({}, {"conf": f"x = {value}\n".encode()})) == value
 
 
+def test_no_rest_of_a_word_says_that_the_other_part_is_secret() -> None:
+    secrets = values_to_hide({"DB_PASS": "hunter2"})
+    assert (
+        hidden("hunter20, xhunter2, (HUNTER2) hunter2_db hunter2.example", secrets)
+        == "***, ***, (***) ***_db ***.example"
+    )
+    assert hidden(f"hunter2{'x' * 20}", secrets) == f"***{'x' * 20}"
+
+
 VALUE = "h&nter2<ö>'/+?=\"x\\y z|9"
 FORMS: dict[str, Callable[[str], str]] = {
     "json": json.dumps,
@@ -275,6 +327,27 @@ FORMS: dict[str, Callable[[str], str]] = {
     "html": html.escape,
     "html of django": lambda value: html.escape(value).replace("&#x27;", "&#39;"),
     "html of go": lambda value: html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "json in a page": lambda value: (
+        json.dumps(value).replace("&", "\\u0026").replace("<", "\\u003C").replace(">", "\\u003E")
+    ),
+    "json in a page, no ascii": lambda value: (
+        json.dumps(value, ensure_ascii=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    ),
+    "json, all escaped": lambda value: "".join(f"\\u{ord(c):04X}" for c in value),
+    "url in a url": lambda value: quote(quote(value)),
+    "url, all escaped": lambda value: "".join(f"%{byte:02x}" for byte in value.encode()),
+    "html, all escaped": lambda value: "".join(f"&#x{ord(c):X};" for c in value),
+    "html, all in decimals": lambda value: "".join(f"&#{ord(c)};" for c in value),
+    "hex": lambda value: value.encode().hex(),
+    "hex, upper case": lambda value: value.encode().hex(" ", 2).upper(),
+    "hex with colons": lambda value: value.encode().hex(":"),
+    "hex in C": lambda value: ", ".join(f"0x{byte:02X}" for byte in value.encode()),
+    "bytes, all escaped": lambda value: "b'" + "".join(f"\\x{byte:02x}" for byte in value.encode()) + "'",
+    "octal": lambda value: "".join(f"\\{byte:03o}" for byte in value.encode()),
+    "a list of bytes": lambda value: str(list(value.encode())),
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "repr, upper case": lambda value: repr(value).swapcase(),
     "base64": lambda value: base64.b64encode(value.encode()).decode(),
     "base64 after a name": lambda value: base64.b64encode(f"demo:{value}".encode()).decode(),
     "base64 of a url": lambda value: base64.urlsafe_b64encode(f"a{value}bc".encode()).decode(),
@@ -288,7 +361,14 @@ def test_a_secret_is_hidden_in_whatever_form_a_program_prints_it(form: str) -> N
     assert "***" in text
     assert text.startswith("before ")
     assert text.endswith(" after")
-    assert not any(part in text for part in ("nter2", "bnRlcj", "JnRlcj", "udGVyM"))
+    assert not any(part in text.lower() for part in ("nter2", "bnrlcj", "jnrlcj", "udgvym", "74657232", "74, 65"))
+    assert len(text) < len("before *** after") + 8 or form == "base64 in lines"
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if "hex" in name or "all" in name or "base64" in name])
+def test_a_secret_that_is_a_word_is_hidden_in_whatever_is_no_word(form: str) -> None:
+    shown = FORMS[form]("aardvark")
+    assert shown not in hidden(f"before {shown} after", values_to_hide({"SECRET_KEY": "aardvark"}))
 
 
 @pytest.mark.parametrize("width", [1, 3, 7, 20, 79])

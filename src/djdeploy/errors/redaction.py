@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from .forms import BETWEEN, HIDDEN, forms_of, in_base64, place_in, replaced
+from .forms import BETWEEN, HIDDEN, dense, encoded, forms_of, place_in, replaced
 from .output import without_colours, without_escapes
 from .secrecy import COMMON, IN_URL, SHORT, secrets_in, secrets_in_file
 
@@ -13,7 +13,7 @@ WORD = re.compile(r"[^\W\d_]{1,11}|\d{1,11}")
 """A value that may be a part of other words, and so is hidden only where it stands alone."""
 
 BESIDE_A_NAME = (
-    r"(?P<name>(?i:secret|passw|passphrase|token|key|credential|dsn|pass|pwd|pw)[\w.-]*[\"'\\]*\s*(?:=>|[=:\s])"
+    r"(?P<name>(?i:secret|passw|passphrase|token|key|credential|dsn|pass|pwd|pw|pin|auth|salt|otp|psk)[\w.-]*[\"'\\]*\s*(?:=>|[=:\s])"
     r"\s*[\"'\\]*)VALUE(?!\w)"
 )
 """A value that stands in many texts, where a name before it says that it is secret."""
@@ -40,13 +40,12 @@ class Secrets:
         self._key = frozenset(stripped), frozenset(public)
         plain = {value for value in stripped if len(value) > SHORT and value.lower() not in public}
         words = {value for value in plain if WORD.fullmatch(value)}
-        self._forms = forms_of(plain - words, {form for word in words for form in in_base64(word.encode())})
+        self._forms = forms_of(plain - words, {form for word in words for form in encoded(word)})
         self._words = any_of(words, r"(?:(?<![^\W_])|(?<=-p))VALUE(?![^\W_])")
         self._beside = any_of(stripped - plain, BESIDE_A_NAME)
         self._beginnings: dict[str, list[str]] = {}
         for form in self._forms:
             self._beginnings.setdefault(form[:BEGINNING], []).append(form)
-        self._begins = any_of(self._beginnings, "(?=VALUE)")
         self._longest = max(map(len, self._forms), default=0)
 
     def __eq__(self, other: object) -> bool:
@@ -55,14 +54,19 @@ class Secrets:
     def __hash__(self) -> int:
         return hash(self._key)
 
+    def and_also(self, values: Collection[str]) -> Secrets:
+        """These and others, in texts of the same words."""
+        known, public = self._key
+        return self if known.issuperset(value.strip() for value in values) else Secrets({*known, *values}, public)
+
     def hidden(self, text: str) -> str:
         """The text without these values, and without the passwords of URLs."""
-        dense = text.translate(BETWEEN)
+        searched = dense(text)
         places = []
-        for form in self._forms:
-            while (at := dense.find(form)) >= 0:
+        for form in self._candidates(searched):
+            while (at := searched.find(form)) >= 0:
                 places.append((at, at + len(form)))
-                dense = dense[:at] + "\0" * len(form) + dense[at + len(form) :]
+                searched = searched[:at] + "\0" * len(form) + searched[at + len(form) :]
         text = replaced(text, places)
         for pattern in (self._words, self._beside):
             text = (
@@ -70,20 +74,26 @@ class Secrets:
             )
         return without_passwords(text)
 
+    def _candidates(self, searched: str) -> Sequence[str]:
+        """The forms whose beginnings are in a text, which are few; the longest first."""
+        there = {searched[place : place + BEGINNING] for place in range(len(searched) - BEGINNING + 1)}
+        found = (form for beginning in there & self._beginnings.keys() for form in self._beginnings[beginning])
+        return sorted(found, key=len, reverse=True)
+
     def unfinished(self, text: str, before: str = "") -> int:
         """Where at the end of a text a value may have begun that goes on in the next; its length if nowhere.
 
         Args:
             before: the end of what was before it.
         """
-        if not self._begins:
+        if not self._beginnings:
             return len(text)
         tail = (before + text)[-3 * self._longest :]
-        dense = tail.translate(BETWEEN)
-        for found in self._begins.finditer(dense, max(0, len(dense) - self._longest)):
-            rest = dense[found.start() :]
-            if any(form.startswith(rest) and form != rest for form in self._beginnings[rest[:BEGINNING]]):
-                return max(0, len(text) - len(tail) + place_in(tail, found.start()))
+        searched = dense(tail)
+        for place in range(max(0, len(searched) - self._longest), len(searched) - BEGINNING + 1):
+            forms = self._beginnings.get(searched[place : place + BEGINNING])
+            if forms and any(form.startswith(rest := searched[place:]) and form != rest for form in forms):
+                return max(0, len(text) - len(tail) + place_in(tail, place))
         return len(text)
 
     def lines(self) -> HiddenLines:

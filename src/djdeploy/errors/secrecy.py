@@ -5,24 +5,35 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from urllib.parse import unquote
 
 SAYS_SECRET = re.compile(
-    r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|keys?(_|\d|$)"
-    r"|(^|_|db|pg)(pass|pwd|pw)(_|\d|$)"
+    r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|mnemonic"
+    r"|(?<!mon)(?<!tur)(?<!don)(?<!hoc)keys?(_|\d|$)|(^|_|db|pg)(pass|pwd|pw)(_|\d|$)"
+    r"|(^|_)(pin|auth|salt|creds?|jwt|otp|pat|psk|bearer)s?(_?\d+)?$"
 )
 """Names of secret values, in lower case and with `_` between their words."""
 
 SAYS_SOMETHING_ELSE = re.compile(
-    r"(^|_)(public|publishable)_key$|(^|_)(file|path|dir|directory|prefix|suffix|timeout|ttl|age|lifetime|expiry|expires?"
+    r"(^|_)(primary|foreign|sort|partition|cache|routing|lookup)_keys?$"
+    r"|(^|_)(file|path|dir|directory|prefix|suffix|timeout|ttl|age|lifetime|expiry|expires?"
     r"|expiration|seconds|minutes|hours|days|hashers?|validators?|backends?|class|names?|headers?|alg|algorithm|length"
     r"|size|min|max|count|limit|enabled|disabled|required|hosts?|port|users?|username|ur[li]|endpoint|type|format|issuer"
-    r"|audience|id|domain|version|fields?|function|policy|errors?|exception|warning|missing|invalid)$"
+    r"|audience|id|domain|version|fields?|function|policy|errors?|exception|warning|missing|invalid|models?|mode|method"
+    r"|strategy|scheme|provider|service|realm|region|template|view|page|engine|storage|manager|generator|rounds"
+    r"|iterations|leeway|interval|rotation|reset|label|title)$"
 )
 """Names that have such a word in them, and are of something else: `PASSWORD_HASHERS`, `TOKEN_TTL`."""
+
+SAYS_PUBLIC = re.compile(r"(^|_)(public|publishable|pubkey|pub)(_|\d|$)")
+SAYS_SECRET_ALL_THE_SAME = re.compile(r"secret|passw|private")
+"""`NEXT_PUBLIC_KEY` is public, however random; `PUBLIC_API_SECRET` is not."""
+
+PUBLIC = re.compile(r"pk_(live|test)_\w+|(ssh-|ecdsa-|sk-)\S+ AAAA\S+( .*)?")
+"""Values that are public, whatever they are called: a publishable key of Stripe, a public key of SSH."""
 
 SCHEME = re.compile(r"^(bearer|basic|token)\s+", re.I)
 """What is before the secret in a header."""
@@ -62,9 +73,10 @@ ARMOUR = re.compile(r"-----BEGIN (?P<what>[^-]+)-----(?P<body>.*?)-----END [^-]+
 
 IN_URL = re.compile(
     r"(?P<user>://[^\s/:@\[]*:)(?P<password>[^\s/]+|(?!\d+/)[^\s@\"'<>,]+)(?=@)"
-    r"|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@)"
+    r"|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@(?!(?:[\w-]+\.)*(?:ingest|sentry)\.))"
 )
 """In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not.
+That of a Sentry is not: each visitor's browser gets it.
 
 A password with a `/` in it is a mistake, and still a secret: with digits alone before the `/`, those are a port.
 """
@@ -81,10 +93,12 @@ def secrets_in(text: str, name: str = "") -> Iterator[str]:
     """
     yield from passwords(text)
     yield from keys(text)
+    if says_public(name, text):
+        return
     if says_secret(name, text):
         yield from of_value(text)
     for found in [*pairs(text), *(found for pattern in OTHER_PAIRS for found in pattern.finditer(text))]:
-        for value in values_of(found):
+        for value in secret_values_of(found):
             if says_secret(found["name"], value):
                 yield from of_value(value)
 
@@ -102,8 +116,8 @@ def secrets_in_file(content: bytes, name: str = "") -> Iterator[str]:
     has_names = False
     for found in pairs(text):
         has_names = True
-        yield from (value for value in values_of(found) if is_random(value))
-    lines = [line.strip() for line in text.splitlines()]
+        yield from (value for value in secret_values_of(found) if is_random(value))
+    lines = [line.strip() for line in text.splitlines() if not is_public_line(line)]
     yield from (line for line in lines if is_random(line))
     if not has_names and (is_random(text) or says_secret(name, text)):
         yield from of_value(text)
@@ -122,10 +136,32 @@ def of_value(value: str) -> Iterator[str]:
 
 def says_secret(name: str, value: str) -> bool:
     """Whether a value is secret by its name."""
-    words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
-    if not SAYS_SECRET.search(words) or PLAIN.fullmatch(value.strip()):
+    words = words_of(name)
+    if says_public(name, value) or not SAYS_SECRET.search(words) or PLAIN.fullmatch(value.strip()):
         return False
     return not SAYS_SOMETHING_ELSE.search(words) or is_random(value)
+
+
+def says_public(name: str, value: str) -> bool:
+    """Whether everybody may see a value, however random it is: by its name, or by itself."""
+    words = words_of(name)
+    is_named = SAYS_PUBLIC.search(words) and not SAYS_SECRET_ALL_THE_SAME.search(words)
+    return bool(is_named or PUBLIC.fullmatch(value.strip()))
+
+
+def is_public_line(line: str) -> bool:
+    found = PAIR.fullmatch(line.strip().removeprefix("export ").rstrip(","))
+    return found is not None and not secret_values_of(found)
+
+
+def secret_values_of(found: re.Match[str]) -> Sequence[str]:
+    """A value in the ways in which programs read it; none if everybody may see it."""
+    values = list(values_of(found))
+    return [] if any(says_public(found["name"], value) for value in values) else values
+
+
+def words_of(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
 def pairs(text: str) -> Iterator[re.Match[str]]:
