@@ -309,7 +309,7 @@ def test_ctrl_c_in_the_middle_ends_the_remote_work_and_says_how_the_site_stands(
     deploy = live.popen("deploy")
     wait_until("the step", lambda: live.target.root("pgrep", "-x", "sleep")[0] == 0)
     refused = live.fab("deploy", code=3)
-    assert "holds the lock" in refused
+    assert "has held the lock since" in refused
     deploy.send_signal(2)
     output, _ = deploy.communicate(timeout=30)
     assert deploy.returncode == 130, output

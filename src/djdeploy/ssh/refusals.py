@@ -49,4 +49,4 @@ def describe_holder(holder: Holder) -> str:
         left = "; ".join(f"pid {orphan['pid']}: {orphan['command']}" for orphan in orphans)
         return f"{by}, who began `{task}`{since}, is gone, but step {holder.get('step')} left this running ({left})"
     step = f", at step {holder['step']}" if holder.get("step") else ""
-    return f"{by} holds the lock{since} for `{task}`{step}"
+    return f"{by} {f'has held the lock{since}' if since else 'holds the lock'} for `{task}`{step}"
