@@ -17,10 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djdeploy import Secret
-from djdeploy.errors.kinds import SettingsError, StepFailed
+from djdeploy import Secret, Settings, sh
+from djdeploy.errors.kinds import DeployError, SettingsError, StepFailed
 from djdeploy.errors.redaction import values_to_hide
 from djdeploy.project.secret_files import read_secrets, secrets_at_hand
+from djdeploy.script.steps import Step
+from djdeploy.ssh.opening import Access
+from djdeploy.ssh.step_run import Watcher
 from tests.local_host import local_remote
 
 from .homes import starter
@@ -35,6 +38,25 @@ WORDS = ("hunter2-hunter2", "correct horse", "aHVudGVyMi1")
 def secret(tmp_path: Path, text: str = CONTENT) -> dict[str, Any]:
     (tmp_path / "local.env").write_text(text)
     return {"secret_files": {"conf/.env": Secret(file=str(tmp_path / "local.env"))}}
+
+
+def test_what_only_an_older_releases_environment_has_is_hidden(tmp_path: Path) -> None:
+    """`fab manage` and `fab logs` show what runs with it."""
+    release = tmp_path / "r1"
+    release.mkdir()
+    (release / "release.json").write_text('{"name": "r1"}')
+    runtime = {"processes": [], "env": {"API_TOKEN": "hunter2-old", "COLOUR": "mauve"}}
+    (release / "runtime.json").write_text(json.dumps(runtime))
+    settings = Settings(project="demo", repository="/r", home=str(tmp_path), env={"API_TOKEN": "hunter2-new"})
+    remote = local_remote(settings)
+    try:
+        remote.open(Access())
+        (run,) = remote.run([Step("manage", "", (sh("echo hunter2-new hunter2-old mauve"),))], {}, Watcher())
+    finally:
+        remote.close()
+
+    assert list(run.tail) == ["*** *** mauve"]
+    assert "hunter2" not in DeployError("hunter2-old").message
 
 
 def files_with(words: tuple[str, ...], root: Path) -> Iterator[Path]:

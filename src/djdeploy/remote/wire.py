@@ -186,6 +186,7 @@ class Facts(BasicFacts, total=False):
 
     lock: LockState
     in_use: list[ReleaseName]
+    environments: dict[str, list[str]]  # of all releases, by names: what the client hides of what they print
 
 
 @final

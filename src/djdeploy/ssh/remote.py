@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors.kinds import TAIL, ConnectionFailed, DeployError, Interrupted
 from ..errors.redaction import remember
+from ..errors.secrecy import secrets_in
 from ..project.secret_files import secrets_at_hand, secrets_of
 from ..project.settings import Settings
 from ..remote import wire
@@ -103,7 +104,13 @@ class Remote:
             self.channel.close()
             raise refusal(answer, host=self.host, home=self.settings.home, run=self._run)
         self._is_open = True
+        self._hide_also(answer["look"].get("environments", {}))
         return answer
+
+    def _hide_also(self, environments: Mapping[str, Sequence[str]]) -> None:
+        """What is secret in releases that were made with other settings."""
+        found = {value for name, texts in environments.items() for text in texts for value in secrets_in(text, name)}
+        self.hide = remember(self.hide.and_also(found))
 
     def run(
         self,

@@ -8,9 +8,10 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
+from .. import launch
 from ..processes import proc
 from .lock import listing, lock_state, parsed
 
@@ -35,6 +36,7 @@ def look(home: str, options: Look) -> Facts:
         "venv": all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")),
         "releases": list(releases(home, sizes=options["sizes"])),
     }
+    found["environments"] = environments(home, [release["name"] for release in found["releases"]])
     if lock:
         found["lock"] = lock
     if options["in_use"]:
@@ -57,6 +59,17 @@ def releases(home: str, sizes: bool) -> Iterator[Manifest]:
             if sizes:
                 manifest["size"] = size(root)
             yield manifest
+
+
+def environments(home: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """The values that the variables of these releases have. Whoever shows what they print must know what to hide."""
+    values: dict[str, set[str]] = {}
+    for name in names:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # somebody has damaged it
+            runtime = launch.runtime_of(os.path.join(home, name)) or {}
+            for variable, value in (runtime.get("env") or {}).items():
+                values.setdefault(variable, set()).add(str(value))
+    return {variable: sorted(each) for variable, each in values.items()}
 
 
 def size(root: str) -> int:
