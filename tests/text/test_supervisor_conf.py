@@ -241,7 +241,7 @@ def test_what_no_command_says_the_settings_say() -> None:
     ],
 )
 def test_gunicorns_options_are_read_and_not_those_of_what_becomes_it(command: str, seconds: int, worker: str) -> None:
-    assert stop_seconds({"command": command}) == seconds
+    assert stop_seconds({"name": "web", "command": command}) == seconds
     assert worker_class(ServerCommand.parse(command).server) == worker
 
 
@@ -257,7 +257,8 @@ def test_gunicorns_options_are_read_and_not_those_of_what_becomes_it(command: st
     ],
 )
 def test_how_long_a_process_may_take_to_end(process: dict[str, Any], seconds: float) -> None:
-    assert stop_seconds({"command": "celery -A demo worker", **process}) == seconds
+    known: Any = {"name": "worker", "command": "celery -A demo worker", **process}
+    assert stop_seconds(known) == seconds
 
 
 def test_supervisor_is_more_patient_than_a_process_may_take() -> None:

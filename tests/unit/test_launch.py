@@ -163,7 +163,7 @@ def test_it_gives_up_what_dies_again_and_again_before_it_could_serve(
     root = release(home, "r2", state, 3)
     runtime: Any = {"processes": []}
     for _ in range(launch.GIVEN_UP + 1):
-        launch.back_off(web(home), Launch(str(root), runtime, {"name": "web", "timeout": 60}))
+        launch.back_off(web(home), Launch(str(root), runtime, {"name": "web", "command": "gunicorn", "timeout": 60}))
         lately = time.time() - seconds
         os.utime(home / "run/web-0.starts", (lately, lately))
     assert str((home / "current").readlink()) == leads_to
@@ -217,7 +217,7 @@ def test_starts_are_counted_on_a_full_disk_too(full: Path) -> None:
 
 
 def test_a_pid_is_written_on_a_full_disk_where_there_was_one(full: Path) -> None:
-    started = Launch(str(full / "r1"), {}, {"name": "web"})
+    started = Launch(str(full / "r1"), {}, {"name": "web", "command": "gunicorn"})
     for number in ("0", "1"):
         path = full / f"run/web-{number}.pid"
         if number == "0":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
 
 from ..remote.launch import OTHER, ServerCommand
 from .compound import Either, MappingOf, One, OrNone
 from .kinds import Amount, Choice, Count, Seconds, Share
 from .strings import AnyText, Bind, Command, HeaderName, HeaderValue, Name, PidFile, RequestPath
 from .values import Checked, declared, duplicates, setting
+
+if TYPE_CHECKING:
+    from ..remote import wire
 
 SOCKETS = {
     "uvicorn": "uvicorn --fd 3",
@@ -119,6 +122,11 @@ class Process(Checked):
     def kind(self) -> str:
         """The server that the command becomes, as the release records it."""
         return ServerCommand.parse(self.command).kind if self.server == "auto" else self.server
+
+    @property
+    def recorded(self) -> wire.Process:
+        """As `runtime.json` has it."""
+        return cast("wire.Process", asdict(self) | {"server": self.kind})
 
     def problems(self) -> Iterator[str]:
         names = (self.pid_file.format(name=self.name, instance=instance) for instance in range(2))

@@ -6,7 +6,6 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 
 from ..errors import SettingsError
 from ..remote.launch import DESCRIPTOR, GUNICORN, ServerCommand
@@ -113,7 +112,7 @@ def _stopping(process: Process) -> Iterator[str]:
     yield "stopsignal=TERM"
     yield "stopasgroup=false"
     yield "killasgroup=true"
-    seconds = math.ceil(stop_seconds(asdict(process) | {"server": process.kind}))
+    seconds = math.ceil(stop_seconds(process.recorded))
     yield f"; Longer than the process may take to end ({seconds} s; in the settings: stop_timeout)."
     yield f"stopwaitsecs={seconds + MARGIN}"
 

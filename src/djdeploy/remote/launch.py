@@ -25,12 +25,12 @@ import socket
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # installed, it is one file, and has nothing of ours to import
     from collections.abc import Iterator
 
-    Table = dict[str, Any]  # this runs on Python 3.8
+    from .wire import Manifest, Process, Runtime
 
 NAME = "djdeploy-launch-1"  # its number changes only when a printed configuration would no longer fit it
 VERSION = 2  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
@@ -82,18 +82,18 @@ class Launch(NamedTuple):
     """What to become: a process of a release."""
 
     release: str  # the physical directory: a swap of `current` must never mix two releases in one process
-    runtime: Table
-    process: Table
+    runtime: Runtime
+    process: Process
 
 
 # --- which release ----------------------------------------------------------------------------------------------------
 
 
-def runtime_of(release: str) -> Table | None:
+def runtime_of(release: str) -> Runtime | None:
     """What a release runs with. A release that another tool made has no such file."""
     try:
         with open(os.path.join(release, "runtime.json"), encoding="utf-8") as file:
-            runtime: Table = json.load(file)
+            runtime: Runtime = json.load(file)
     except FileNotFoundError:
         return None
     if not isinstance(runtime, dict) or not isinstance(runtime.get("processes"), list):
@@ -101,13 +101,14 @@ def runtime_of(release: str) -> Table | None:
     return runtime
 
 
-def runtime_for(home: str, release: str) -> Table | None:
+def runtime_for(home: str, release: str) -> Runtime | None:
     """Its own, or else that of the release that `previous` or `current` names: after a rollback to foreign work."""
     others = [os.path.realpath(os.path.join(home, link)) for link in ("current", "previous")]
     for directory in [release, *others]:
         runtime = runtime_of(directory)
         if runtime is not None:
-            return dict(runtime, release=os.path.basename(release))
+            runtime["release"] = os.path.basename(release)
+            return runtime
     return None
 
 
@@ -116,9 +117,8 @@ def current_of(home: str) -> str:
     return os.path.realpath(os.path.join(home, "current"))
 
 
-def process_of(runtime: Table, name: str) -> Table | None:
-    found: Table | None = next((p for p in runtime.get("processes", ()) if p["name"] == name), None)
-    return found
+def process_of(runtime: Runtime, name: str) -> Process | None:
+    return next((process for process in runtime.get("processes", ()) if process["name"] == name), None)
 
 
 def look(instance: Instance) -> Launch:
@@ -270,9 +270,9 @@ def state_of(release: str) -> str | None:
         return ""
 
 
-def manifest_of(release: str) -> Table:
+def manifest_of(release: str) -> Manifest:
     with open(os.path.join(release, "release.json"), encoding="utf-8") as file:
-        manifest = json.load(file)
+        manifest: Manifest = json.load(file)
     if not isinstance(manifest, dict):
         raise ValueError("not a manifest")
     return manifest
@@ -429,7 +429,7 @@ class ServerCommand(NamedTuple):
         return DESCRIPTOR if re.search(r"--fd[ =]3\b|\bfd:(//|fileno=)?3\b", " ".join(server.words)) else OTHER
 
 
-def kind_of(process: Table) -> str:
+def kind_of(process: Process) -> str:
     """Which server it is: one decision, which the release has recorded. A release of an older djdeploy has not."""
     return process.get("server") or ServerCommand.parse(process["command"]).kind
 
@@ -451,8 +451,9 @@ def told(words: list[str], options: list[str], made: dict[str, str]) -> list[str
 def gunicorn_options(launch: Launch) -> list[str]:
     """What Gunicorn is told besides: how long it may take to end, and nothing that instances would take from others."""
     options = []
-    if launch.process.get("stop_timeout"):
-        options.append(f"--graceful-timeout={math.ceil(launch.process['stop_timeout'])}")
+    seconds = launch.process.get("stop_timeout")
+    if seconds:
+        options.append(f"--graceful-timeout={math.ceil(seconds)}")
     if has_control_socket(launch.release) and "control-socket" not in launch.process["command"]:
         options.append(
             "--no-control-socket"
@@ -592,7 +593,7 @@ def sockets_for(instance: Instance, launch: Launch, with_socket: bool, made: dic
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def pid_file(home: str, release: str, process: Table, number: object) -> str:
+def pid_file(home: str, release: str, process: Process, number: object) -> str:
     """Where the pid is: below `home`, or inside the release if the setting begins with `current/`."""
     template = process.get("pid_file") or "run/{name}-{instance}.pid"
     path: str = template.format(name=process["name"], instance=number)

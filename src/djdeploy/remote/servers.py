@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .launch import GUNICORN, ServerCommand, kind_of
+
+if TYPE_CHECKING:
+    from .wire import Process
 
 GRACEFUL = 30
 """Seconds that Gunicorn lets its workers finish, unless it is told otherwise; and what other servers get."""
@@ -15,16 +17,16 @@ JOB = 300
 """Seconds that what serves nobody may take, such as Celery: it ends at once unless it works, and then loses the job."""
 
 
-def stop_seconds(process: Mapping[str, Any]) -> float:
+def stop_seconds(process: Process) -> float:
     """How long a process may take to end, before it is killed.
 
     Args:
         process: as `runtime.json` has it, where a deploy has recorded what Gunicorn's own configuration says.
     """
-    for known in ("stop_timeout", "graceful_timeout"):
-        if process.get(known):
-            return float(process[known])
-    if kind_of(dict(process)) == GUNICORN:
+    known = process.get("stop_timeout") or process.get("graceful_timeout")
+    if known:
+        return float(known)
+    if kind_of(process) == GUNICORN:
         said = option(ServerCommand.parse(process["command"]).server, "", "--graceful-timeout")
         return int(said) if said.isdigit() else GRACEFUL
     return GRACEFUL if process.get("bind") else JOB

@@ -422,11 +422,14 @@ class Health(TypedDict):
     timeout: float
 
 
-class Process(TypedDict):
-    """As `djdeploy.Process`."""
-
+class ProcessBasics(TypedDict):
     name: str
     command: str
+
+
+class Process(ProcessBasics, total=False):
+    """As `djdeploy.Process`. A release of an older djdeploy may lack some of it."""
+
     bind: str | None
     instances: int
     pid_file: str
@@ -434,10 +437,11 @@ class Process(TypedDict):
     timeout: float
     stop_timeout: float | None
     server: str  # the one that the command becomes, and not `auto`
+    graceful_timeout: int | None  # what Gunicorn's own configuration says: the build asks it
 
 
-class Runtime(TypedDict):
-    """`runtime.json`: what a release's processes need to start."""
+class Runtime(TypedDict, total=False):
+    """`runtime.json`: what a release's processes need to start. Likewise."""
 
     project: str
     release: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors.typed import ssh_as_root
 from ..remote.launch import GUNICORN
+from ..remote.wire import Manifest, MaybeCommit, ReleaseName, Runtime
 from ..server.shell import Shell, sh
 from .deployment import Deployment
 from .steps import Step
@@ -30,14 +30,14 @@ def kept(d: Deployment) -> PurePosixPath:
     return d.layout.private / f"replaced-{d.token}"
 
 
-def manifest(d: Deployment) -> Mapping[str, Any]:
+def manifest(d: Deployment) -> Manifest:
     """What `release.json` says when the release begins."""
     return {
-        "name": d.release,
+        "name": ReleaseName(d.release),
         "project": d.settings.project,
         "number": d.snapshot.next_number,
         "state": "building",
-        "commit": d.commit,
+        "commit": MaybeCommit(d.commit),
         "ref": d.ref,
         "subject": d.subject,
         "author": d.author,
@@ -49,15 +49,15 @@ def manifest(d: Deployment) -> Mapping[str, Any]:
     }
 
 
-def runtime(d: Deployment) -> Mapping[str, Any]:
+def runtime(d: Deployment) -> Runtime:
     """What the release's processes need to start: it travels with the release, so a rollback brings it back."""
     return {
         "project": d.settings.project,
         "release": d.release,
         "commit": d.commit,
         "source_dir": d.settings.source_dir,
-        "env": d.settings.env,
-        "processes": [asdict(process) | {"server": process.kind} for process in d.settings.processes],
+        "env": dict(d.settings.env),
+        "processes": [process.recorded for process in d.settings.processes],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import proc
 from .instances import Found, Instance
@@ -10,7 +10,7 @@ from .logs import log_of
 from .saying import Failed, note, show
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 
 def explain(instance: Instance, wrong: list[str], known: str | None, release: str) -> None:
@@ -56,7 +56,7 @@ def strangers(instance: Instance) -> list[Found]:
     return found
 
 
-def may_start_later(process: Table, old: str | None) -> bool:
+def may_start_later(process: wire.Process, old: str | None) -> bool:
     """A program of the user's own that runs inside the release, as the original script had it: Supervisor could not
     start it before the first release, and has given up."""
     return old is None and str(process.get("pid_file")).startswith("current/")

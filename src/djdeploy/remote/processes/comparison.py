@@ -10,18 +10,18 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import emit_error
 from . import proc, sockets
 from .absent import may_start_later
-from .instances import Found, instances_of, what_ran
+from .instances import Found, alone, instances_of, what_ran
 from .manager import Manager, Place, group_of, is_shared
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 INSTALL, UPDATE, START, STOP = "install", "update", "start", "stop"  # what root has to do
 
@@ -48,7 +48,9 @@ class Problem(NamedTuple):
     is_served: bool = False  # whether users would be served all the same, by less than the settings want
 
 
-def compare(manager: Manager, runtime: Table, before: Table, options: Options, waits: Durations) -> Iterator[Problem]:
+def compare(
+    manager: Manager, runtime: wire.Runtime, before: wire.Runtime, options: Options, waits: Durations
+) -> Iterator[Problem]:
     """What the release needs and does not have."""
     releases = options.releases
     wanted = [
@@ -65,12 +67,12 @@ def compare(manager: Manager, runtime: Table, before: Table, options: Options, w
         yield from not_started_again(manager, places)
 
 
-def missing(manager: Manager, process: Table, places: list[Place]) -> Iterator[Problem]:
+def missing(manager: Manager, process: wire.Process, places: list[Place]) -> Iterator[Problem]:
     """Instances that nobody runs."""
     absent = [place for place in places if not place.is_kept]
     is_served = not process.get("bind") or len(absent) < len(places)
     if absent and not is_served:
-        yield from taken(process["bind"], process["name"], manager.home)
+        yield from taken(process["bind"] or "", process["name"], manager.home)
     for place in absent:
         who = "nothing runs it" if len(absent) == len(places) else f"nothing runs instance {place.instance.number}"
         why, remedy = why_missing(manager, place)
@@ -112,7 +114,9 @@ def why_missing(manager: Manager, place: Place) -> tuple[str, str]:
     return "it was stopped, or Supervisor has given it up", START
 
 
-def wrong_address(manager: Manager, process: Table, places: list[Place], before: Table) -> Iterator[Problem]:
+def wrong_address(
+    manager: Manager, process: wire.Process, places: list[Place], before: wire.Runtime
+) -> Iterator[Problem]:
     """A socket that is not the one of the settings. Whoever restarts on it would be healthy, and nobody would come."""
     name, bind = process["name"], process.get("bind") or ""
     for place in places if bind else []:
@@ -146,7 +150,7 @@ def not_started_again(manager: Manager, places: list[Place]) -> Iterator[Problem
             return
 
 
-def without_replacement(runtime: Table, leaving: dict[str, Found], before: Table) -> Iterator[Problem]:
+def without_replacement(runtime: wire.Runtime, leaving: dict[str, Found], before: wire.Runtime) -> Iterator[Problem]:
     """What serves users now and would be ended without anything in its place."""
     heirs = {process["bind"]: process["name"] for process in runtime["processes"] if process.get("bind")}
     for process in before.get("processes", ()):
@@ -159,13 +163,13 @@ def without_replacement(runtime: Table, leaving: dict[str, Found], before: Table
             yield Problem(f"{name}: {what}", STOP, group)
 
 
-def leaving_ones(runtime: Table, before: Table, home: str, releases: list[str]) -> dict[str, Found]:
+def leaving_ones(runtime: wire.Runtime, before: wire.Runtime, home: str, releases: list[str]) -> dict[str, Found]:
     """The processes that run, and will be ended or have no address any more."""
     names = {process["name"]: process.get("bind") for process in runtime["processes"]}
     running = {}
     for process in before.get("processes", ()):
         if process["name"] not in names or (process.get("bind") and not names[process["name"]]):
-            for instance in instances_of(home, dict(before, processes=[process])):
+            for instance in instances_of(home, alone(before, process)):
                 found, _ = instance.find(releases)
                 running.update({process["name"]: found} if found else {})
     return running
@@ -214,7 +218,7 @@ def installing(manager: Manager, options: Options, leaving: Collection[str]) -> 
     yield f"After the deploy: {options.as_root} 'mv {new} {path} && supervisorctl update'"
 
 
-def is_of(home: str, values: Table) -> bool:
+def is_of(home: str, values: dict[str, str]) -> bool:
     return os.path.join(home, "bin", "") in values.get("command", "")
 
 

@@ -24,6 +24,8 @@ from ..emit import emit_error
 from ..links import link_in
 
 if TYPE_CHECKING:
+    from ..wire import Process, Runtime
+
     Table = dict[str, Any]
 
 SECONDS = 20  # for Gunicorn to read its configuration
@@ -90,7 +92,7 @@ def graceful_timeout(known: Table) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def stop_seconds(home: str, release: str | None, process: Table) -> float:
+def stop_seconds(home: str, release: str | None, process: Process) -> float:
     """How long a process of this release may take to end.
 
     A release of an older djdeploy has not recorded it: it is asked now.
@@ -100,7 +102,8 @@ def stop_seconds(home: str, release: str | None, process: Table) -> float:
     recorded = launch.process_of(runtime, process["name"]) or process
     if runtime and not recorded.get("stop_timeout") and "graceful_timeout" not in recorded:
         known = configuration(home, launch.Launch(root, runtime, recorded))
-        recorded = dict(recorded, graceful_timeout=graceful_timeout(known))
+        recorded = recorded.copy()
+        recorded["graceful_timeout"] = graceful_timeout(known)
     return servers.stop_seconds(recorded)
 
 
@@ -187,7 +190,7 @@ def record(home: str, release: str, real_home: str) -> int:
     return 0
 
 
-def write(path: str, runtime: Table) -> None:
+def write(path: str, runtime: Runtime) -> None:
     """Beside its place, for this account alone, since the environment may hold secrets; then renamed."""
     beside = f"{path}.{os.getpid()}"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

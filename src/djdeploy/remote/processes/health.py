@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import accepted
 
 if TYPE_CHECKING:
+    from .. import wire
+
     Table = dict[str, Any]
 
 OTHERS = "others"  # the kind of a failure to reach the one that is asked, among several
@@ -65,7 +67,7 @@ def address(bind: str) -> Address:
     return Address(every.get(host, host), int(port))
 
 
-def question(process: Table) -> Table:
+def question(process: wire.Process) -> Table:
     """What to ask a process. One without a health path is ready when it answers anything at all."""
     asked: Table = dict(process.get("health") or {"path": "/", "any": True})
     headers = dict(asked.get("headers") or {})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import launch
 from . import health, proc
 from .proc import Identity, Process
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 
 class Found(NamedTuple):
@@ -34,7 +34,7 @@ class Instance(NamedTuple):
 
     home: str
     project: str
-    process: Table
+    process: wire.Process
     number: int
 
     @property
@@ -144,7 +144,7 @@ class Instance(NamedTuple):
         return launch.counted(self._file("starts"), os.path.join(self.home, release)) >= 0
 
 
-def instances_of(home: str, runtime: Table) -> list[Instance]:
+def instances_of(home: str, runtime: wire.Runtime) -> list[Instance]:
     """All that a release wants to have running, in the order in which they are replaced.
 
     Supervisor may run more of a process than the settings say now: those must not keep the old release either.
@@ -158,7 +158,14 @@ def instances_of(home: str, runtime: Table) -> list[Instance]:
     ]
 
 
-def what_ran(home: str, release: str | None) -> Table | None:
+def alone(runtime: wire.Runtime, *processes: wire.Process) -> wire.Runtime:
+    """The same release, as if it had these processes only."""
+    made = runtime.copy()
+    made["processes"] = [*processes]
+    return made
+
+
+def what_ran(home: str, release: str | None) -> wire.Runtime | None:
     """What the release before runs with; None if that cannot be read, so that nothing is known of it."""
     try:
         return launch.runtime_of(os.path.join(home, release)) if release else None

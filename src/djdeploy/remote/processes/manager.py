@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import launch
 from ..durations import Durations
@@ -17,7 +17,7 @@ from . import proc, sockets, supervisor_files, supervisorctl
 from .instances import Found, Instance
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 
 class Place(NamedTuple):
@@ -56,7 +56,7 @@ class Manager:
         self.ctl = supervisorctl.command(p.pid for p in proc.everything() if proc.works_for(p.pid, home))
         self.files = supervisor_files.of(home)
 
-    def section(self, group: str) -> tuple[str, Table] | None:
+    def section(self, group: str) -> tuple[str, dict[str, str]] | None:
         """A program in Supervisor's files, and its name there; None if it is not there, or they cannot be read."""
         programs = self.files.programs or {}
         return next(((name, programs[name]) for name in programs if name.partition(":")[2] == group), None)
@@ -77,7 +77,7 @@ class Manager:
                 return found
             time.sleep(waits.scan)
 
-    def holds_socket(self, place: Place, others: list[Place], before: Table) -> bool:
+    def holds_socket(self, place: Place, others: list[Place], before: wire.Runtime) -> bool:
         """Whether Supervisor gives an instance its socket: by what is known best."""
         if place.launcher:
             return "--socket" in proc.command_of(place.launcher.pid)
@@ -94,7 +94,7 @@ class Manager:
         return is_shared(known) if known else False
 
 
-def is_shared(process: Table) -> bool:
+def is_shared(process: wire.Process) -> bool:
     """Whether Supervisor has to hold the socket of a process (`is_held_by_supervisor` of the printed configuration)."""
     bind = process.get("bind") or ""
     return bool(bind) and (process.get("instances") or 1) > 1 and not bind.startswith("[")

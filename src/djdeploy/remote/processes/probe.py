@@ -224,7 +224,7 @@ def in_words(result: Table) -> str:
 def questions(home: str, release: str, path: str | None) -> list[tuple[health.Address, Table]]:
     """What users ask: each address that a process of the release binds."""
     runtime = launch.runtime_for(home, os.path.join(home, release)) or {"processes": []}
-    asked = {process["bind"]: health.question(process) for process in runtime["processes"] if process.get("bind")}
+    asked = {process["bind"] or "": health.question(process) for process in runtime["processes"] if process.get("bind")}
     if path:
         asked = {bind: dict(question, path=path, contains=None) for bind, question in asked.items()}
     return [(health.address(bind), question) for bind, question in asked.items()]

@@ -9,20 +9,20 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import launch
 from ..durations import Durations
 from . import health, proc, supervisorctl
 from .absent import explain, may_start_later, patience, start_hint
 from .ending import end
-from .instances import Found, Instance, instances_of
+from .instances import Found, Instance, alone, instances_of
 from .logs import Log, log_of
 from .saying import Failed, note, show
 from .successor import NotReady, Probation, Successor
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 AT_ONCE = Probation(0, 1)  # for what has served until now
 
@@ -40,10 +40,10 @@ class Options(argparse.Namespace):
 class RollingRestart:
     """Replaces the instances of one home."""
 
-    def __init__(self, options: Options, runtime: Table, before: Table, waits: Durations) -> None:
+    def __init__(self, options: Options, runtime: wire.Runtime, before: wire.Runtime, waits: Durations) -> None:
         self.options, self.release, self.waits = options, options.release, waits
         self.runtime, self.before = runtime, before
-        self.results: list[Table] = []
+        self.results: list[wire.InstanceResult] = []
         self.serving: list[tuple[Instance, Found]] = []
         self.logs: dict[str, Log] = {}
         self.places = [options.release, *([options.old] if options.old else [])]
@@ -63,15 +63,15 @@ class RollingRestart:
         self.watch_to_the_end()  # before anything ends that the release has no more: who fails here goes back
         self.end_removed()
 
-    def place(self, result: Table) -> tuple[int, int]:
+    def place(self, result: wire.InstanceResult) -> tuple[int, int]:
         """Where the result of an instance belongs, as the release names its processes."""
         names = [process["name"] for process in self.runtime["processes"]]
         return names.index(result["process"]), result["instance"]
 
-    def renew(self, process: Table) -> None:
+    def renew(self, process: wire.Process) -> None:
         """All instances of a process: what is down is brought up before anything that serves is ended."""
         problem = None
-        instances = instances_of(self.options.home, dict(self.runtime, processes=[process]))
+        instances = instances_of(self.options.home, alone(self.runtime, process))
         serve = self.those_that_serve(instances)
         for instance in [*(each for each in instances if each not in serve), *serve]:
             if problem and (instance in serve or not self.options.quick):
@@ -98,28 +98,35 @@ class RollingRestart:
         answer = instance.ask(found, self.waits.serving_answer) if found else None
         return answer or health.Answer(found is not None)
 
-    def is_serving(self, process: Table) -> bool:
+    def is_serving(self, process: wire.Process) -> bool:
         """Whether an instance of it runs the release by now."""
         return any(other.process["name"] == process["name"] for other, _ in self.serving)
 
     def replace_or_start(self, instance: Instance) -> None:
         """One instance, whatever it is now."""
-        result = {"process": instance.process["name"], "instance": instance.number, "state": "failed"}
+        result: wire.InstanceResult = {
+            "process": instance.process["name"],
+            "instance": instance.number,
+            "state": "failed",
+        }
         self.results.append(result)
         began = time.monotonic()
         found, wrong = instance.find(self.places)
         if found:
-            result.update(old_pid=found.pid, old_release=found.release)
+            result.update({"old_pid": found.pid, "old_release": found.release})
             for why in wrong if len(wrong) == len(instance.pid_files(self.places)) else []:
                 note(f"{instance.label}: {why}; pid {found.pid} says that it is this instance")
         now = self.handle(instance, found, wrong, result)
         if now:
             self.serving.append((instance, now))
             self.logs[instance.name] = log_of(instance, now)  # which nobody could know any more when it has ended
-            result.update(pid=now.pid, release=now.release, seconds=round(time.monotonic() - began, 1))
+            seconds = round(time.monotonic() - began, 1)
+            result.update({"pid": now.pid, "release": now.release, "seconds": seconds})
             say_done(instance, result)
 
-    def handle(self, instance: Instance, found: Found | None, wrong: list[str], result: Table) -> Found | None:
+    def handle(
+        self, instance: Instance, found: Found | None, wrong: list[str], result: wire.InstanceResult
+    ) -> Found | None:
         if found is None:
             now = self.bring_up(instance, wrong)
             result["state"] = "started" if now else "absent"
@@ -136,7 +143,7 @@ class RollingRestart:
             result["state"] = "replaced"
         return now
 
-    def replace(self, instance: Instance, found: Found, result: Table) -> Found:
+    def replace(self, instance: Instance, found: Found, result: wire.InstanceResult) -> Found:
         result["touched"] = True
         successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
         log = log_of(instance, found).from_now()
@@ -242,7 +249,7 @@ class RollingRestart:
         names = {process["name"] for process in self.runtime["processes"]}
         gone = [process for process in self.before["processes"] if process["name"] not in names]
         has_replacement = any(process.get("bind") for process in self.runtime["processes"])
-        for instance in instances_of(self.options.home, dict(self.before, processes=gone)):
+        for instance in instances_of(self.options.home, alone(self.before, *gone)):
             found, _ = instance.find(self.places)
             if found and instance.process.get("bind") and not has_replacement:
                 raise Failed(
@@ -254,7 +261,7 @@ class RollingRestart:
                 note(f"{instance.label} is ended: {self.release} has no such process")
 
 
-def say_done(instance: Instance, result: Table) -> None:
+def say_done(instance: Instance, result: wire.InstanceResult) -> None:
     now = f"pid {result['pid']} ({result['release']})"
     if result["state"] == "kept":
         return note(f"{instance.label}: {now} already runs it")

@@ -12,7 +12,7 @@ import argparse
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import launch
 from ..durations import Durations, of_environment
@@ -22,7 +22,7 @@ from .replacing import Options, RollingRestart
 from .saying import Failed, note
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 ENDED = 128 + signal.SIGTERM  # as a shell says it
 
@@ -58,7 +58,7 @@ def report(restart: RollingRestart, problem: Failed | None = None, status: int =
     return status
 
 
-def say_touched(results: list[Table]) -> None:
+def say_touched(results: list[wire.InstanceResult]) -> None:
     touched = [f"{r['process']} {r['instance']}" for r in results if r.get("touched")]
     note(f"touched: {', '.join(touched)}" if touched else "no process was touched")
 

@@ -25,7 +25,7 @@ from . import health, proc, sockets
 from .gunicorn import surroundings
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 ANSWERS = 3
 WORKERS_LOST = 3
@@ -221,7 +221,7 @@ class Try:
         path: asked instead of the health check, and once: by then the server has held.
     """
 
-    def __init__(self, server: Server, process: Table, path: str | None = None) -> None:
+    def __init__(self, server: Server, process: wire.Process, path: str | None = None) -> None:
         self.server, self.asked = server, health.question(process)
         self.seconds, self.hold, self.answers = float(process.get("timeout") or 60), server.waits.smoke_hold, ANSWERS
         self.until = server.began + self.seconds + self.hold
@@ -337,7 +337,7 @@ class Smoke:
             print(f"{self.name} of the new release does not serve: {failed}")
             emit_error(reason(self.tail) or failed.code)
             return False
-        path = self.found.process["health"]["path"]
+        path = health.question(self.found.process)["path"]
         print(f"{self.name} answered {path} with {answer.status} in {answer.milliseconds:.0f} ms")
         if answer.why:
             print(f"djdeploy: {self.name}: {answer.why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import launch
 from ..emit import emit
@@ -11,23 +11,34 @@ from . import proc
 from .instances import Instance, instances_of
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .. import wire
 
 
-def status_of(instance: Instance, releases: list[str]) -> Table:
+def status_of(instance: Instance, releases: list[str]) -> wire.ProcessStatus:
     """One row: a process that is not running has a note instead of a pid."""
     restarts = instance.restarts(releases[0])
-    row = {"process": instance.process["name"], "instance": instance.number, "pid": None, "release": None}
     found, wrong = instance.find(releases)
+    row: wire.ProcessStatus = {
+        "process": instance.process["name"],
+        "instance": instance.number,
+        "pid": None,
+        "release": None,
+        "healthy": False,
+        "restarts": restarts,
+        "note": "",
+    }
     if found is None:
-        return dict(row, healthy=False, restarts=restarts, note=why_absent(instance, releases[0], wrong))
-    row.update(pid=found.pid, uptime=round(proc.seconds_alive(found.process)), release=found.release)
+        row["note"] = why_absent(instance, releases[0], wrong)
+        return row
+    uptime = round(proc.seconds_alive(found.process))
+    row.update({"pid": found.pid, "uptime": uptime, "release": found.release, "healthy": None})
     answer = instance.ask(found)
     note = [f"has ended and was started again {times(restarts)}: fab logs"] if restarts else []
-    if answer is None:
-        return dict(row, healthy=None, restarts=restarts, note="; ".join(note))
-    note += [answer.why] if answer.why else []
-    return dict(row, healthy=answer.ok, restarts=restarts, latency_ms=answer.milliseconds, note="; ".join(note))
+    if answer is not None:
+        row.update({"healthy": answer.ok, "latency_ms": answer.milliseconds})
+        note += [answer.why] if answer.why else []
+    row["note"] = "; ".join(note)
+    return row
 
 
 def why_absent(instance: Instance, release: str, wrong: list[str]) -> str:
@@ -43,7 +54,7 @@ def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def status(home: str) -> list[Table]:
+def status(home: str) -> list[wire.ProcessStatus]:
     """The processes that the current release wants, and those that run besides."""
     home = os.path.realpath(home)
     current = os.path.realpath(os.path.join(home, "current"))

@@ -172,7 +172,7 @@ class Successor:
 
     def _must_listen(self, found: Found) -> None:
         """It answers us on a socket of its own: users come by another, which it may not have."""
-        bind = self.instance.process["bind"]
+        bind = self.instance.process.get("bind") or ""
         if self.right == 0 and sockets.listens_on(found.process, bind) is False:
             where = self._listens_on(found) or "nothing"
             raise NotReady(f"it listens on {where}, and its `bind` is {bind}", code="manager-differs")
