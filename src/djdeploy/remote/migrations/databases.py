@@ -12,21 +12,15 @@ from django.core.management import get_commands, load_command_class
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, router
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 
+from ..failing import Coded
+
 NO_DATABASE = "django.db.backends.dummy"
 OF_TENANTS = "migrate_schemas"  # django-tenants: each tenant's schema has migrations of its own
 BRIEFLY = 3  # seconds to connect to a database that no `migrate` touches
 
 
-class Failed(Exception):
-    """Why the task cannot go on, for the user.
-
-    Args:
-        code: what `fab explain` takes; empty if it is not there.
-    """
-
-    def __init__(self, why: str, code: str = "") -> None:
-        super().__init__(why)
-        self.code = code
+class Failed(Coded):
+    """Why the task cannot go on, for the user."""
 
 
 def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:

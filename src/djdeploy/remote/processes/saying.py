@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from ..failing import Coded
 
-class Failed(Exception):
-    """An instance does not serve the release.
 
-    Args:
-        code: what `fab explain` takes; empty if it is not there.
-    """
-
-    def __init__(self, why: str, code: str = "") -> None:
-        super().__init__(why)
-        self.code = code
+class Failed(Coded):
+    """An instance does not serve the release."""
 
 
 def note(text: str) -> None:

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from .. import launch
 from ..durations import Durations, of_environment
 from ..emit import Others, emit, emit_error
+from ..failing import Coded
 from . import health, proc, sockets
 from .gunicorn import surroundings
 
@@ -40,16 +41,10 @@ REASONS = {
 """What the log of a server that fails may show, by its code in the catalogue."""
 
 
-class Failed(Exception):
-    """The release does not serve.
+class Failed(Coded):
+    """The release does not serve."""
 
-    Args:
-        code: what `fab explain` takes.
-    """
-
-    def __init__(self, why: str, code: str = "smoke-test") -> None:
-        super().__init__(why)
-        self.code = code
+    code = "smoke-test"
 
 
 class Ended(BaseException):
@@ -278,7 +273,7 @@ class Try:
         if answer.status not in (None, 503):
             self.wrong_since = self.wrong_since or time.monotonic()
             if time.monotonic() - self.wrong_since > self.server.waits.smoke_wrong_answers:
-                raise Failed(answer.why, code=answer.code or "smoke-test")
+                raise Failed(answer.why, code=answer.code)
 
 
 def starts_another(pid: int) -> bool:

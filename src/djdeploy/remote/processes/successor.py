@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .. import launch
 from ..durations import Durations
+from ..failing import Coded
 from . import health, proc, sockets
 from .instances import Found, Instance
 from .proc import Process
@@ -18,16 +19,10 @@ WORKERS_LOST = 3  # workers that died before the first answer: Gunicorn itself g
 WARMING_UP = 503  # the one status that says so itself
 
 
-class NotReady(Exception):
-    """It will not become ready.
+class NotReady(Coded):
+    """It will not become ready."""
 
-    Args:
-        code: what `fab explain` takes.
-    """
-
-    def __init__(self, why: str, code: str = "not-ready") -> None:
-        super().__init__(why)
-        self.code = code
+    code = "not-ready"
 
 
 class Probation(NamedTuple):
@@ -221,7 +216,7 @@ class Successor:
             return
         self.wrong_since = self.wrong_since or time.monotonic()
         if time.monotonic() - self.wrong_since > self.durations.wrong_answers:
-            raise NotReady(answer.why, code=answer.code or "not-ready")
+            raise NotReady(answer.why, code=answer.code)
 
 
 def supervisor_name(pid: int) -> str | None:

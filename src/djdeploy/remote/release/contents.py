@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from .requirements_file import local_path
+from .texts import text_in
 
 SKIPPED = ("__pycache__", ".git")
 IRRELEVANT = re.compile(
@@ -59,22 +60,14 @@ def configuration(directory: str, top: str) -> Iterator[str]:
 
 def uv_configuration(directory: str) -> str:
     """uv's part of the configuration in a directory; empty if there is none."""
-    whole = read(os.path.join(directory, "uv.toml"))
+    whole = text_in(os.path.join(directory, "uv.toml"))
     if whole:
         return whole
     chosen, inside = [], False
-    for line in read(os.path.join(directory, "pyproject.toml")).splitlines():
+    for line in text_in(os.path.join(directory, "pyproject.toml")).splitlines():
         header = re.match(r"\s*\[+\s*([^\]]*?)\s*\]", line) if line.lstrip().startswith("[") else None
         if header and re.fullmatch(r"[\w.\"' -]+", header.group(1)):
             inside = bool(re.match(r"[\"']?tool[\"']?\s*\.\s*[\"']?uv\b", header.group(1)))
         if inside:
             chosen.append(line)
     return "\n".join(chosen)
-
-
-def read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

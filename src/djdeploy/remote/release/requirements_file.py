@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, urlsplit
 
+from ..failing import Coded
+
 VALUES = (  # what a file may say, as `pip install` does
     "-i --index-url --pypi-url",
     "--extra-index-url",
@@ -49,16 +51,10 @@ LEFT_OUT = "left-out"
 """Beside the checkout: the files of the commit that its .gitattributes takes out, as `server/git.py` lists them."""
 
 
-class Unreadable(Exception):
-    """Why a file cannot be read: where, and what is wrong.
+class Unreadable(Coded):
+    """Why a file cannot be read: where, and what is wrong."""
 
-    Args:
-        code: what `fab explain` takes.
-    """
-
-    def __init__(self, why: str, code: str = "requirements-unreadable") -> None:
-        super().__init__(why)
-        self.code = code
+    code = "requirements-unreadable"
 
 
 class Line(NamedTuple):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .texts import text_in
+
 if TYPE_CHECKING:
     from ..wire import SettingsText
 
@@ -37,16 +39,8 @@ def says(root: str, project: str, module: str) -> SettingsText:
 
 def module_of(project: str) -> str:
     """The module that manage.py names."""
-    found = NAMED.search(text_of(os.path.join(project, "manage.py")))
+    found = NAMED.search(text_in(os.path.join(project, "manage.py")))
     return found.group(1) if found else ""
-
-
-def text_of(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def inside(path: str, root: str) -> bool:
@@ -78,7 +72,7 @@ def file_of(project: str, module: str) -> str:
 
 def collect(file: str, project: str, module: str, names: dict[str, Written], depth: int) -> None:
     try:
-        tree = ast.parse(text_of(file))
+        tree = ast.parse(text_in(file))
     except (SyntaxError, ValueError):
         return
     for node in tree.body:
