@@ -76,8 +76,7 @@ def deploy(
     check_ref(ref, "deploy")
     skips = known_skips(recipe.expanded(settings), remotes, skip)
     secrets = read_secrets(settings)
-    for remote in remotes:
-        remote.hide = remember(secrets_of(remote.settings, secrets))
+    hide(secrets, remotes)
     fleet = Fleet(remotes, settings.parallel, report.say)
     neighbours = Neighbours(left_out, settings.parallel)
     title = f"deploy {ref}{' (dry run)' if dry_run else ''}"
@@ -86,31 +85,18 @@ def deploy(
         check_servers(snapshots, needs=required_tools(settings), files=settings.shared_files)
         check_servers_are_distinct(snapshots)
         warn_of_clocks(snapshots, report)
-        resolved = resolve(fleet, snapshots, ref, report, peek=dry_run)
-        known_as = neighbours.name_of(resolved.commit)
-        name = release_name(settings, ref, resolved.commit, who, snapshots, known_as)
-        report.about(Headline(title, resolved.commit, resolved.subject, current_of(snapshots), name))
-        say_live_already(report, snapshots, resolved.commit)
-        task = Deployment(
-            settings=settings,
-            host="",
-            snapshot=snapshots[fleet.remotes[0]],
-            release=name,
-            commit=resolved.commit,
-            ref=ref,
-            subject=resolved.subject,
-            author=resolved.author,
-            by=who.name,
-            at=who.stamp,
-            token=token_hex(8),
-            secrets=secrets,
-            allow_destructive=allow_destructive,
-        )
+        code = resolve(fleet, snapshots, ref, report, peek=dry_run)
+        name = release_name(settings, ref, code.commit, who, snapshots, neighbours.name_of(code.commit))
+        report.about(Headline(title, code.commit, code.subject, current_of(snapshots), name))
+        say_live_already(report, snapshots, code.commit)
+        task = begun(fleet.remotes[0], snapshots, who, "deploy")
+        task = replace(task, release=name, ref=ref, commit=code.commit, subject=code.subject, author=code.author)
+        task = replace(task, secrets=secrets, allow_destructive=allow_destructive)
         deployments = on_each(fleet.remotes, snapshots, task)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
-        say_left_out(report, left_out, f"fab deploy --only={{}} --branch={resolved.commit[:12]}")
+        say_left_out(report, left_out, f"fab deploy --only={{}} --branch={code.commit[:12]}")
         conclude(run, report, f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}")
     return name
 
@@ -254,26 +240,36 @@ def on_each(remotes: Sequence[Remote], snapshots: Snapshots, task: Deployment) -
     }
 
 
-def on_release(
-    releases: Mapping[Remote, Release | None], snapshots: Snapshots, who: Who, task: str
-) -> dict[Remote, Deployment]:
-    """The deployment on each host of a task that makes no new release, but targets an existing one."""
-    first, *_ = remotes = list(releases)
-    deployment = Deployment(
-        settings=first.settings,
+def begun(remote: Remote, snapshots: Snapshots, who: Who, task: str) -> Deployment:
+    """A task that begins now: on which release of which host is not said yet."""
+    return Deployment(
+        settings=remote.settings,
         host="",
-        snapshot=snapshots[first],
+        snapshot=snapshots[remote],
         release="",
         by=who.name,
         at=who.stamp,
         token=token_hex(8),
         task=task,
     )
+
+
+def on_release(
+    releases: Mapping[Remote, Release | None], snapshots: Snapshots, who: Who, task: str
+) -> dict[Remote, Deployment]:
+    """The deployment on each host of a task that makes no new release, but targets an existing one."""
+    first, *_ = remotes = list(releases)
     return {
         remote: replace(d, release=release.name, commit=release.commit, ref=release.ref) if release else d
-        for remote, d in on_each(remotes, snapshots, deployment).items()
+        for remote, d in on_each(remotes, snapshots, begun(first, snapshots, who, task)).items()
         for release in [releases[remote]]
     }
+
+
+def hide(secrets: Mapping[str, bytes], remotes: Sequence[Remote]) -> None:
+    """From here on, no output of a host shows these, nor what its settings say in secret."""
+    for remote in remotes:
+        remote.hide = remember(secrets_of(remote.settings, secrets))
 
 
 def names_of(targets: Targets) -> str:

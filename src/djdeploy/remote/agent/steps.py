@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..durations import VARIABLE, Durations
@@ -42,35 +42,21 @@ class Running:
         self.output, output = os.pipe()
         self.data, data = os.pipe()
         self.ended, self._wake = os.pipe()
-        environment = dict(os.environ, **step["env"])
-        if durations.changed():
-            environment[VARIABLE] = json.dumps(durations.changed())
-        environment["DJDEPLOY_OUTPUT_FD"] = str(data)
-        given = [input_fd(step["input"])] if step.get("input") else []
-        if given:
-            environment["DJDEPLOY_INPUT_FD"] = str(given[0])
-        if others is not None:
-            environment["DJDEPLOY_OTHERS_FD"] = str(others)
-        environment["PATH"] = os.pathsep.join([*step.get("path", []), environment.get("PATH", os.defpath)])
-        self.shell = subprocess.Popen(
-            ["/bin/sh"],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=[data, *given, *(fd for fd in (lock_fd, others) if fd is not None)],
-        )
-        for fd in given:
-            os.close(fd)
-        os.close(output)
-        os.close(data)
+        given = input_fd(step["input"]) if step.get("input") else None
+        descriptors = {"OUTPUT": data, "INPUT": given, "OTHERS": others}
+        inherited = [fd for fd in (lock_fd, *descriptors.values()) if fd is not None]
+        self.shell = shell(environment_of(step, descriptors, durations), output, inherited)
+        for fd in (given, output, data):
+            if fd is not None:
+                os.close(fd)
+        self._say_script(step["script"])
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _say_script(self, script: str) -> None:
         # By standard input, since a command line is public and bounded. The braces make the shell read all of it first.
         assert self.shell.stdin
         with contextlib.suppress(BrokenPipeError), self.shell.stdin:
-            self.shell.stdin.write(("{{\nset -eu\n{}\n}} </dev/null\n".format(step["script"])).encode())
-        threading.Thread(target=self._wait, daemon=True).start()
+            self.shell.stdin.write(f"{{\nset -eu\n{script}\n}} </dev/null\n".encode())
 
     def _wait(self) -> None:
         self.shell.wait()
@@ -133,6 +119,34 @@ class Running:
             os.killpg(self.shell.pid, number)
             return True
         return False
+
+
+def environment_of(step: StepOrder, descriptors: Mapping[str, int | None], durations: Durations) -> dict[str, str]:
+    """What a step's shell finds in its environment.
+
+    Args:
+        descriptors: what its programs find by `DJDEPLOY_NAME_FD`, as far as there is such a thing.
+    """
+    made = dict(os.environ, **step["env"])
+    if durations.changed():
+        made[VARIABLE] = json.dumps(durations.changed())
+    made.update({f"DJDEPLOY_{name}_FD": str(fd) for name, fd in descriptors.items() if fd is not None})
+    made["PATH"] = os.pathsep.join([*step.get("path", []), made.get("PATH", os.defpath)])
+    return made
+
+
+def shell(environment: dict[str, str], output: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    """A shell that waits for its script."""
+    return subprocess.Popen(
+        ["/bin/sh"],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        cwd="/",
+        start_new_session=True,
+        pass_fds=inherited,
+    )
 
 
 def input_fd(text: str) -> int:
