@@ -15,7 +15,8 @@ from djdeploy import Settings
 from djdeploy.rehearsal.target import Rehearsal
 from djdeploy.script.deployment import step_environment
 from djdeploy.server import protocols
-from djdeploy.server.git import Git, ssh_words
+from djdeploy.server.git import Git
+from djdeploy.server.git_hosts import ssh_words
 from djdeploy.server.layout import Layout
 from djdeploy.server.shell import Shell
 from tests.local_host import commit, git

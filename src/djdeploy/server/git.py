@@ -9,18 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+from .git_files import AS_COMMITTED, GIT, put_files
+from .git_hosts import show_host_key
 from .protocols import Server
 from .shell import Shell, sh
 
-GIT = Shell("git -c gc.autoDetach=false -c maintenance.autoDetach=false -c core.hooksPath=/dev/null")
-"""What packs itself now and then, before it ends: in the background it would hold the lock, which steps inherit."""
-
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
-SSH_URL = re.compile(
-    r"(?:ssh|git\+ssh|ssh\+git)://((?:[\w.-]+@)?(?:\[[\da-fA-F:]+\]|\w[\w.-]*))(?::(\d+))?/"
-    r"|((?:[\w.-]+@)?\w[\w.-]*):(?!//)",
-    re.ASCII,
-)
 
 LEFT_OUT = "left-out"
 """Beside a checkout: the files of the commit that its .gitattributes takes out. `requirements` reads it, too."""
@@ -227,9 +221,38 @@ put {mirror} {commit} {into} {url} || {{
         return [self.functions, put, code, self.miss_nothing(server), left_out, self.export_submodules(commit, into)]
 
     def export_submodules(self, commit: str, into: PurePosixPath) -> Shell:
-        # A checkout that shares the mirror's objects; its origin is the real address, from which relative addresses
-        # of submodules start. The ceiling: see `git`. What no .gitmodules names is left out of its index, since git
-        # would stop there.
+        return sh(
+            """\
+{find}
+if [ -n "$named" ]; then
+    export GIT_CEILING_DIRECTORIES={above} GIT_LFS_SKIP_SMUDGE=1
+{checkout}
+    checkout 2>/dev/null || {{
+        echo 'djdeploy: the submodules could not be brought up to date, all of them are fetched anew'
+        rm -rf {path}
+        checkout
+    }}
+    {work} submodule -q foreach --recursive 'printf "%s\\n" "$displaypath"' | while read -r path; do
+        from=$({git} -C {path}/"$path" rev-parse --absolute-git-dir)
+        put "$from" HEAD {into}/"$path" "$({git} --git-dir="$from" config remote.origin.url)" || exit 1
+    done
+fi""",
+            find=self.find_submodules(commit),
+            above=self.submodules.parent,
+            checkout=self.checkout_submodules(commit),
+            path=self.submodules,
+            work=self.work,
+            git=GIT,
+            into=into,
+        )
+
+    @property
+    def work(self) -> Shell:
+        """Git in the checkout that keeps the submodules. The ceiling: see `git`."""
+        return sh("{git} -C {path}", git=GIT, path=self.submodules)
+
+    def find_submodules(self, commit: str) -> Shell:
+        """Shell that has in `$named` the submodules of a commit, and in `$unnamed` those that no .gitmodules names."""
         return sh(
             """\
 named=$({git} config -z --blob {gitmodules} --get-regexp '^submodule\\..*\\.path$' 2>/dev/null |
@@ -237,9 +260,18 @@ named=$({git} config -z --blob {gitmodules} --get-regexp '^submodule\\..*\\.path
 unnamed=$({git} -c core.quotePath=false ls-tree -r {commit} | grep '^160000 ' | cut -f 2- | grep -vxF "$named") || :
 printf '%s\\n' "$unnamed" | while read -r path; do
     [ -z "$path" ] || echo "djdeploy: the submodule $path is registered in no .gitmodules: its directory stays empty"
-done
-if [ -n "$named" ]; then
-    export GIT_CEILING_DIRECTORIES={above} GIT_LFS_SKIP_SMUDGE=1
+done""",
+            git=self.git,
+            gitmodules=f"{commit}:.gitmodules",
+            commit=commit,
+        )
+
+    def checkout_submodules(self, commit: str) -> Shell:
+        """The shell function `checkout`, which has all submodules of a commit in a checkout of their own."""
+        # It shares the mirror's objects; its origin is the real address, from which relative addresses of submodules
+        # start. What no .gitmodules names is left out of its index, since git would stop there.
+        return sh(
+            """\
     leave_unnamed() {{
         printf '%s\\n' "$unnamed" | while read -r path; do
             [ -z "$path" ] || {work} update-index --force-remove -- "$path" || return
@@ -248,31 +280,17 @@ if [ -n "$named" ]; then
     fetch_submodules() {{ {work} submodule -q update --init --recursive --force; }}
     checkout() {{
         if ! {work} rev-parse 2>/dev/null; then
-            rm -rf {path} && {git_alone} clone -q --shared --no-checkout {mirror} {path} || return
+            rm -rf {path} && {git} clone -q --shared --no-checkout {mirror} {path} || return
         fi
         {work} remote set-url origin {url} &&
             {work} checkout -q --force --detach {commit} &&
             leave_unnamed &&
             {work} submodule -q sync --recursive || return
         fetch_submodules || {{ [ -n "$own_ssh" ] && GIT_SSH_COMMAND="$own_ssh" fetch_submodules; }}
-    }}
-    checkout 2>/dev/null || {{
-        echo 'djdeploy: the submodules could not be brought up to date, all of them are fetched anew'
-        rm -rf {path}
-        checkout
-    }}
-    {work} submodule -q foreach --recursive 'printf "%s\\n" "$displaypath"' | while read -r path; do
-        from=$({git_alone} -C {path}/"$path" rev-parse --absolute-git-dir)
-        put "$from" HEAD {into}/"$path" "$({git_alone} --git-dir="$from" config remote.origin.url)" || exit 1
-    done
-fi""",
-            git=self.git,
-            git_alone=GIT,
-            gitmodules=f"{commit}:.gitmodules",
-            above=self.submodules.parent,
-            into=into,
-            work=sh("{git} -C {path}", git=GIT, path=self.submodules),
+    }}""",
+            work=self.work,
             path=self.submodules,
+            git=GIT,
             mirror=self.mirror,
             url=self.url,
             commit=commit,
@@ -319,102 +337,6 @@ def full_names(ref: str) -> Sequence[str]:
     return [name for name in names if name.startswith(("refs/heads/", "refs/tags/"))]
 
 
-AS_COMMITTED = Shell("""\
-as_committed() {
-    env -u GIT_CONFIG_COUNT -u GIT_CONFIG_PARAMETERS -u GIT_ATTR_SOURCE -u GIT_LFS_SKIP_SMUDGE \\
-        GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1 GIT_CONFIG_SYSTEM=/dev/null GIT_CONFIG_GLOBAL=/dev/null \\
-        XDG_CONFIG_HOME=/dev/null HOME=/dev/null \\
-        git --git-dir="$from" -c core.attributesFile=/dev/null -c tar.umask=0022 "$@"
-}""")
-"""The shell function `as_committed`: git on the directory `$from`, whatever the configuration of this server is."""
-
-
-def put_files(server: Server) -> Shell:
-    """The shell function `put GIT_DIRECTORY COMMIT DIRECTORY URL`, which puts a commit's files into a directory.
-
-    With the contents of what Git LFS keeps elsewhere, or not at all. Through a file: in a pipe, the failure of
-    `git archive` would be hidden by the success of `tar`.
-    """
-    return sh(
-        """\
-{as_committed}
-fetch_lfs() {{
-    case $url in /*) url=file://$url ;; esac
-    place=$(git --git-dir="$from" config --blob "$commit:.lfsconfig" lfs.url 2>/dev/null) || place=
-    {git} --git-dir="$from" -c remote.djdeploy.url="$url" ${{place:+-c "lfs.url=$place"}} \\
-        -c lfs.fetchinclude= -c lfs.fetchexclude= lfs fetch djdeploy "$commit"
-}}
-pointers() {{
-    export GIT_INDEX_FILE="$into.index"
-    as_committed read-tree "$commit"
-    (cd "$into" && find . -type f -size -1025c -exec grep -lF 'version https://git-lfs.github.com/spec/v1' {{}} +) |
-        sed 's,^\\./,,' | as_committed check-attr --cached --stdin filter | sed -n 's/: filter: lfs$//p'
-    rm -f "$into.index"
-    unset GIT_INDEX_FILE
-}}
-put() {{
-    from=$1 commit=$2 into=$3 url=$4 lfs= but='and only a pointer to it has arrived'
-    rm -f "$from/info/attributes"  # a template of the server's
-    if {git} --git-dir="$from" grep -qF filter=lfs "$commit" -- '*.gitattributes'; then lfs=needed; fi
-    if [ -z "$lfs" ] || ! {git} lfs version >/dev/null 2>&1; then
-        but='and the server has no git-lfs to fetch it'
-        as_committed archive --format=tar -o "$into.tar" "$commit" || return
-    else
-        fetch_lfs || return
-        as_committed -c filter.lfs.process='git-lfs filter-process' -c filter.lfs.required=true \\
-            archive --format=tar -o "$into.tar" "$commit" || return
-    fi
-    tar -xf "$into.tar" -C "$into" && rm "$into.tar" || return
-    [ -n "$lfs" ] || return 0
-    pointer=$(pointers | head -n 1)
-    [ -z "$pointer" ] || {{
-        {emit} error={code} || :
-        echo "$pointer is kept by Git LFS, $but"
-        exit 1
-    }}
-}}""",
-        as_committed=AS_COMMITTED,
-        git=GIT,
-        emit=server.emit,
-        code="lfs-missing",
-    )
-
-
 def beginning(field: str) -> str:
     """git's format for the beginning of a field, with blanks behind it: an argument has 128 KiB at most."""
     return f"%<(200,trunc)%{field}"
-
-
-def show_host_key(url: str) -> Shell:
-    """Shell that shows the key of the repository's host, unknown to the server, and what accepts exactly this key."""
-    words = ssh_words(url)
-    if not words:
-        return Shell(":")
-    return sh(
-        """\
-config=$(eval "${{GIT_SSH_COMMAND:-ssh}} -G {words}")
-value() {{ printf '%s\\n' "$config" | sed -n "s/^$1 //p"; }}
-host=$(value hostname) port=$(value port) alias=$(value hostkeyalias) file=$(value userknownhostsfile)
-for type in ed25519 ecdsa rsa; do
-    key=$(ssh-keyscan -T 10 -t $type -p "$port" "$host" 2>/dev/null | sed '/^#/d') || :
-    [ -z "$key" ] || break
-done
-if [ -n "$key" ]; then
-    printf 'Its key is %s\\n' "$(printf '%s\\n' "$key" | ssh-keygen -lf -)"
-    printf "If this is the fingerprint that its operator publishes, type on the server, as %s: echo '%s' >> %s\\n" \\
-        "$(id -un)" "${{alias:-${{key%% *}}}} ${{key#* }}" "${{file%% *}}"
-else
-    printf 'Its key could not be asked for. To see it, type on the server, as %s: %s\\n' "$(id -un)" {by_hand}
-fi""",
-        words=words,
-        by_hand=" ".join(["ssh", *words]),
-    )
-
-
-def ssh_words(url: str) -> Sequence[str]:
-    """What `ssh` has to be given to reach the host of an address; nothing if git does not use it."""
-    found = SSH_URL.match(url)
-    if not found:
-        return []
-    host, port, scp_like = found.groups()
-    return [*(["-p", port] if port else []), (host or scp_like).replace("[", "").replace("]", "")]
