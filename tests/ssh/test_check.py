@@ -69,6 +69,12 @@ def test_secret_files_are_checked_and_installed(live: Site) -> None:
 
 def test_a_diff_shows_commits_requirements_migrations_and_new_settings(live: Site) -> None:
     assert live.fab("diff").splitlines()[-1] == "Nothing differs."
+    (live.directory / "local.env").write_text("TOKEN=hunter2-hunter2\n")
+    secret: dict[str, Any] = {"secret_files": {".env": Secret(file="local.env"), "key": Secret(command="exit 1")}}
+    shown = live.fab("diff", **secret)
+    assert "secret file: .env is missing on the server" in shown
+    assert "Not compared, since only a deploy reads them: key" in shown
+    assert "Nothing" not in shown
     requirements = live.repository.read("requirements.txt")
     live.repository.add_column()
     live.repository.commit(

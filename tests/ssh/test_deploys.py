@@ -373,6 +373,7 @@ def test_json_is_all_that_is_on_standard_output(live: Site) -> None:
 def test_manage_runs_a_command_in_the_current_release(live: Site) -> None:
     assert "[X] 0002" in live.fab("manage", "showmigrations notes")
     assert "Unknown command" in live.fab("manage", "no_such_command", code=1)
+    assert "ssh -t " in live.fab("manage", "createsuperuser", code=1)
 
 
 def test_a_deploy_opens_one_connection_and_few_channels(live: Site) -> None:

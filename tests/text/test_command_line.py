@@ -84,7 +84,10 @@ def fab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         ("cleanup 3", "fab cleanup --keep=3"),
         ("staging.deploy main", "fab staging.deploy --branch=main"),
         ("explain", "fab explain CODE"),
-        ("logs web", "'web' is no option of it and no task"),
+        ("logs web", "'web' is neither an option of this task nor a task"),
+        ("deploy --brnch=x", "fab deploy: there is no option --brnch; did you mean `--branch`?"),
+        ("deploy --brnch=x", "What one takes: fab --help deploy"),
+        ("--dry-run deploy", "there is no option --dry-run; the options of a task stand behind it"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_type(fab: Fab, typed: str, advice: str) -> None:

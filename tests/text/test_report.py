@@ -130,6 +130,8 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
             "migrations": [{"app": HOSTILE, "name": HOSTILE, "operations": [{"operation": HOSTILE, "class": HOSTILE}]}],
             "settings": [{"file": HOSTILE, "names": [HOSTILE]}],
             "fabfile": [HOSTILE],
+            "secrets": {HOSTILE: "differs"},
+            "not_compared": [HOSTILE],
         }
     )
     print_json({HOSTILE: HOSTILE})
@@ -384,3 +386,15 @@ def test_what_cannot_be_written_does_not_change_the_exit_code(reader: str) -> No
 def test_what_is_only_needed_later_is_only_loaded_then() -> None:
     program = "import sys, djdeploy.tasks; print([m for m in ('rich', 'django', 'asyncssh') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("why", ["interrupted", "cancelled"])
+def test_a_step_that_was_stopped_is_not_called_failed(why: str) -> None:
+    run = StepRun(Step("x", "Install the requirements", ()), status=-15, why=why)
+    plain, moving = io.StringIO(), io.StringIO()
+    Report(plain).step_ended("web1", run)
+    report = TerminalReport(moving, project="demo")
+    with report.task("deploy main", ["web1", "web2"]):
+        report.stage_ended("web1", BUILD, [run], 1000)
+    assert plain.getvalue() == "web1 | ended  Install the requirements, 0.0 s\n"
+    assert "✗" not in moving.getvalue()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from secrets import token_hex
@@ -29,6 +30,9 @@ from .preflight import skips_migrate
 
 DECISIVE = ("destructive-migration", "conflicting-migrations", "database-unreachable", "database-in-release")
 """What Django says of migrations before a build and would say in one, whatever the build itself adds."""
+
+BROKEN = re.compile(r"(Syntax|Indentation|Tab)Error: ")
+"""What no build mends."""
 
 SHOWN = 3
 """Lines of a refusal that are shown."""
@@ -161,7 +165,8 @@ fi"""
         if code_of(run) in DECISIVE:
             return [refusal(run, self.d)], True
         # What a build makes or installs may be missing to it here.
-        fatal = not settings.build_steps and not settings.secret_files
+        certain = any(BROKEN.match(line) for line in run.tail)
+        fatal = certain or not (settings.build_steps or settings.secret_files)
         return [replace(refusal(run, self.d, shown=1), fatal=fatal)], False
 
     def _by_text(self, said: CommitFacts, *, by_django: bool) -> Iterator[Finding]:
@@ -189,11 +194,17 @@ def refusal(run: StepRun, d: Deployment, shown: int = SHOWN) -> Finding:
     """Why a step of a deploy would fail."""
     code, place = code_of(run), f"{d.target.repository}/"
     lines = [line.strip().replace(place, "") for line in run.tail if line.strip() and not line.startswith("djdeploy: ")]
-    chosen = lines[:shown] if shown > 1 else lines[-1:]
+    chosen = lines[:shown] if shown > 1 else [place_in(run.tail, place) + line for line in lines[-1:]]
     left = len(lines) - shown
     more = [f"and {left} more line{'s' if left > 1 else ''}"] if shown > 1 and left > 0 else []
     remedy = CATALOGUE[code].remedy if code else "See all that it says: fab deploy"
     return Finding("; ".join([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
+
+
+def place_in(tail: Iterable[str], repository: str) -> str:
+    """The last place in the commit that a traceback names."""
+    found = re.findall(rf'File "{re.escape(repository)}(.+)", (line \d+)', "\n".join(tail))
+    return f"{', '.join(found[-1])}: " if found else ""
 
 
 def said_by(run: StepRun) -> Iterator[Finding]:

@@ -118,6 +118,7 @@ def check_value(program: Program, context: ParserContext) -> None:
 def mistake(context: ParserContext | None, what: str) -> SettingsError:
     task = context.name if context and context.name else ""
     error = SettingsError(f"fab {task}".strip(), [what], code="command-line")
+    error.known = {"TASK": task} if task else {}
     for_the_terminal(error)
     return error
 
@@ -144,6 +145,8 @@ def unknown_word(said: str) -> str:
 
 def of_no_task(word: str, words: Sequence[str], names: Sequence[str]) -> str:
     """The first word is no task."""
+    if word.startswith("-"):
+        return f"there is no option {word}; the options of a task stand behind it, and those of fab are in: fab --help"
     task = word.replace("_", "-")
     if task in names:
         return f"its name is {task}: fab {task}"
@@ -164,7 +167,7 @@ def of_a_task(word: str, context: ParserContext, words: Sequence[str], names: Se
     own, _, bare = str(task).rpartition(".")
     if word.startswith("-"):
         options = sorted(name for name in context.flags if name.startswith("--"))
-        return f"{word} is no option of it{nearest(word, options)}"
+        return f"there is no option {word}{nearest(word, options)}"
     if any(each.endswith(f"={word}") and each.partition("=")[0] in context.flags for each in words):
         option = next(each.partition("=")[0] for each in words if each.endswith(f"={word}"))
         return f"{option} takes no value: fab {task} {option}"
@@ -173,8 +176,8 @@ def of_a_task(word: str, context: ParserContext, words: Sequence[str], names: Se
     if any(name.startswith(f"{word}.") for name in names):
         return of_no_task(word, words, names)
     if bare in MEANT:
-        return f"{word!r} is no option and no task; did you mean: fab {task} --{MEANT[bare]}={shlex.quote(word)}"
-    return f"{word!r} is no option of it and no task; `fab --help {task}` shows its options"
+        return f"{word!r} is neither an option nor a task; did you mean: fab {task} --{MEANT[bare]}={shlex.quote(word)}"
+    return f"{word!r} is neither an option of this task nor a task; `fab --help {task}` shows its options"
 
 
 def in_one_word(context: ParserContext, words: Sequence[str]) -> str:

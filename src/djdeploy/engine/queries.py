@@ -10,10 +10,12 @@ from typing import Any
 
 from ..errors import Interrupted, SettingsError, catalogue
 from ..project import reference
+from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
 from ..project.values import nearest
 from ..script.deployment import Deployment, step_environment
+from ..script.reading import compare_secrets
 from ..script.steps import Step
 from ..server.shell import sh
 from ..server.snapshot import Snapshot
@@ -152,7 +154,8 @@ def difference(
 
     Returns:
         `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`
-        (names in templates of settings files) and `fabfile` (what the fabfile has changed).
+        (names in templates of settings files), `fabfile` (what the fabfile has changed), `secrets` (the secret files
+        that a deploy would install, each with its state) and `not_compared` (those whose contents are not at hand).
     """
     if not settings.pulls:
         raise SettingsError("diff", ["only commits of a Git repository can be compared, not those of another `source`"])
@@ -174,11 +177,21 @@ def difference(
             requirements=[f"--requirements={path}" for path in settings.requirements],
             templates=[f"--template={path}" for path in templates],
         )
-        step = Step("diff", "Compare the commits", (command,), settings.step_timeout)
-        run = fleet.each(lambda remote: remote.run([step], step_environment(d.settings), report)[-1])[remote]
-        raise_failure(remote.host, [run])
-        fabfile = unapplied(fleet, {remote: d})[remote]
-        return {"release": live.name, "from": live.commit, "to": commit, **run.outputs["diff"], "fabfile": fabfile}
+        at_hand = secrets_at_hand(settings)
+        steps = [Step("diff", "Compare the commits", (command,), settings.step_timeout)]
+        steps += [compare_secrets(d, at_hand)] if at_hand else []
+        runs = fleet.each(lambda remote: remote.run(steps, step_environment(d.settings), report))[remote]
+        raise_failure(remote.host, runs)
+        secrets = runs[-1].outputs["secrets"] if at_hand else {}
+        return {
+            "release": live.name,
+            "from": live.commit,
+            "to": commit,
+            **runs[0].outputs["diff"],
+            "fabfile": unapplied(fleet, {remote: d})[remote],
+            "secrets": {name: state for name, state in secrets.items() if state != "same"},
+            "not_compared": [name for name in settings.secret_files if name not in at_hand],
+        }
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ from dataclasses import replace
 from secrets import token_hex
 
 from ..errors import DeployError
-from ..project.secret_files import as_input, read_secrets
+from ..project.secret_files import read_secrets
 from ..project.settings import Settings
 from ..recipe import SECRETS, SETUP
 from ..script.deployment import Deployment
 from ..script.fragments import as_the_site
+from ..script.reading import compare_secrets
 from ..script.stages import BUILD
 from ..script.steps import Step
 from ..server.shell import sh
@@ -20,6 +21,7 @@ from ..ssh.remote import Remote
 from ..terminal import tables
 from ..terminal.grid import print_table
 from ..terminal.progress import SILENT
+from .interactive import Listener, asks, nobody_to_ask
 from .job import Job
 from .on_hosts import run_on_hosts
 from .queries import locks
@@ -49,9 +51,7 @@ def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]
     contents = read_secrets(job.settings)
 
     def steps(d: Deployment) -> Sequence[Step]:
-        command = sh("{secret} {shared} --check", secret=d.program("secret_files"), shared=d.layout.shared)
-        title = "Compare the secret files"
-        compare = Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
+        compare = compare_secrets(d, contents)
         d = replace(d, secrets=contents, token=token_hex(8))
         return [compare] if check else [*SECRETS.plan(BUILD, d), compare]
 
@@ -72,19 +72,35 @@ def secrets(job: Job, *, check: bool, json: bool) -> Sequence[Mapping[str, str]]
 
 
 def manage(job: Job, command: str, *, all_hosts: bool) -> None:
-    """Runs a management command in the live release, on the first host or on all."""
+    """Runs a management command in the live release, on the first host or on all.
+
+    Raises:
+        DeployError: it failed, or asks questions, so that it was not done.
+    """
     job.raise_if_dry()
     words = shlex.split(command)
     remotes = job.remotes if all_hosts else job.remotes[:1]
+    report = Listener(names=len(remotes) > 1)
+    live: dict[str, Deployment] = {}
 
     def steps(d: Deployment) -> Sequence[Step]:
         if not d.release:
             raise DeployError("no release is live", code="nothing-live", host=d.host)
+        if asks(words):
+            raise nobody_to_ask(d, words)
+        live[d.host] = d
         run = as_the_site(d, "manage.py", *words)
         # No timeout: somebody sits before it.
         return [Step("manage", f"manage.py {command}", (run,), programs=("django", "python"))]
 
-    run_on_hosts(remotes, job.settings, steps, report=tables.Printer(names=len(remotes) > 1))
+    try:
+        run_on_hosts(remotes, job.settings, steps, report=report)
+    except DeployError as error:
+        if not report.has_asked:
+            raise
+        raise nobody_to_ask(live[report.has_asked[0]], words) from error
+    if report.has_asked:
+        raise nobody_to_ask(live[report.has_asked[0]], words)
 
 
 def unlock(job: Job, *, yes: bool) -> None:

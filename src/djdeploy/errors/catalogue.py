@@ -372,8 +372,8 @@ DJANGO = {
     ),
     "page-error": Entry(
         "The page that the health check asks raised an exception. While DEBUG is off, Django's default LOGGING writes "
-        "exceptions nowhere, so that the process's log may not have it; the smoke test shows it.",
-        "Look for it above, and in: fab logs. To have it there, in Django's settings: "
+        "exceptions nowhere. The smoke test shows them all the same, and its log goes with it.",
+        "Its exception is above. To have those of the live site in `fab logs`, in Django's settings: "
         'LOGGING = {"version": 1, "disable_existing_loggers": False, "handlers": {"console": {"class": '
         '"logging.StreamHandler"}}, "root": {"handlers": ["console"], "level": "WARNING"}}',
     ),
@@ -456,6 +456,12 @@ TASKS = {
         "A step that never ends would hold the lock for ever.",
         "If the step needs that long, raise `step_timeout` in the settings. If it waited for an answer: no step can "
         "ask questions.",
+    ),
+    "asks-questions": Entry(
+        "A management command asks questions, such as `createsuperuser`, or is one long question, such as `shell`. "
+        "`fab manage` has no terminal, so that Django would skip what was to be done and still report success.",
+        "Run it in a terminal of the server, as the error shows; or give it all answers: "
+        "fab manage 'createsuperuser --noinput --username=NAME --email=ADDRESS'",
     ),
     "step-killed": Entry(
         "The step, or a program that it ran, was killed: by somebody, or by the kernel when memory ran out.",

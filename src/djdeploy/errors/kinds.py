@@ -9,7 +9,7 @@ from types import MappingProxyType
 from invoke.exceptions import Exit
 
 from .catalogue import CATALOGUE, Entry
-from .output import QUOTE, without_repeats
+from .output import QUOTE, end_of, without_repeats
 from .redaction import printable
 from .typed import filled
 from .wrapping import wrapped
@@ -88,7 +88,7 @@ class DeployError(Exit):
 
     def _body(self) -> str:
         first = f"{self.host}: {self.what}" if self.host else self.what
-        tail = [f"{QUOTE}{printable(line)}" for line in without_repeats(self.output)[-TAIL:]]
+        tail = [f"{QUOTE}{printable(line)}" for line in end_of(without_repeats(self.output), TAIL)]
         more = f"More: fab explain {self.error_code}" if self.entry else ""
         advice = filled(self.advice, {"HOST": self._first_host}) if self._first_host else self.advice
         parts = [printable(part, keep="\n") for part in (self.site, advice, more) if part]

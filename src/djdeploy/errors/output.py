@@ -17,6 +17,9 @@ ESCAPE = re.compile(
 
 TRACEBACK = "Traceback (most recent call last):"
 
+NAMED = re.compile(r"\s*(?:\w+\.)*\w*(?:Error|Exception): ")
+"""Begins the message of an exception that a program reports without its traceback, as Django's commands do."""
+
 CHAINED = re.compile(r"\s*$|During handling of the above exception|The above exception was the direct cause")
 
 
@@ -58,3 +61,18 @@ def end_of_traceback(lines: Sequence[str], begin: int) -> int:
         if line.strip() and len(line) - len(line.lstrip()) <= indent:
             return number + 1
     return len(lines)
+
+
+def end_of(lines: Sequence[str], most: int) -> Sequence[str]:
+    """The last lines, and the last exception's name and place, which its own message may push out of them."""
+    named = None
+    for number, line in enumerate(lines):
+        if NAMED.match(line):
+            named = number
+        elif (end := end_of_traceback(lines, number)) > number:
+            named = end - 1
+    if named is None or named >= len(lines) - most:
+        return lines[-most:]
+    begin = max(0, named - 2) if named and lines[named - 1].startswith(" ") else named
+    place = lines[begin : named + 1]
+    return [*place, "...", *lines[len(place) + 1 - most :]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 
+from ..project.secret_files import as_input
 from ..server.shell import Shell, sh
 from .deployment import Deployment
 from .fragments import stop
 from .shared import make_parents
+from .steps import Step
 
 
 def expect_manage(d: Deployment) -> Sequence[Shell]:
@@ -49,5 +50,8 @@ def places_of_shared(d: Deployment) -> Sequence[Shell]:
     return [line for name in [*d.settings.shared_dirs, *d.settings.linked_files] for line in make_parents(d, name)]
 
 
-def repository_of(scratch: PurePosixPath) -> PurePosixPath:
-    return scratch / "commit/repository"
+def compare_secrets(d: Deployment, contents: Mapping[str, bytes]) -> Step:
+    """Which secret files are missing on the server, or differ."""
+    command = sh("{secret} {shared} --check", secret=d.program("secret_files"), shared=d.layout.shared)
+    title = "Compare the secret files"
+    return Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))

@@ -53,6 +53,11 @@ class StepRun:
     def ok(self) -> bool:
         return self.status == 0 and not self.why
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it has not failed by itself: somebody pressed Ctrl-C, or another step failed."""
+        return self.why in ("interrupted", "cancelled")
+
     def __post_init__(self) -> None:
         self._lines = HiddenLines(self.hide)
 

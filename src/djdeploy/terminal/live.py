@@ -104,14 +104,14 @@ class TerminalReport(Report):
             row.running.pop(printable(run.step.title), None)
             row.newest = ""
         if not self.is_for_many and run.why != "cancelled":
-            self._ended(run.ok, printable(run.step.title), run.milliseconds, run.notes)
+            self._ended(run, printable(run.step.title), run.milliseconds, run.notes)
 
     def stage_ended(self, host: str, stage: Stage, runs: Sequence[StepRun], milliseconds: float) -> None:
         if self.is_for_many:
             failed = failure(runs)
             name = self._name(host)
             what = f"{name}: {printable(failed.step.title)}" if failed else name
-            self._ended(not failed, what, milliseconds, [note for run in runs for note in run.notes])
+            self._ended(failed, what, milliseconds, [note for run in runs for note in run.notes])
 
     def say(self, text: str) -> None:
         self._show(f"{self.project}: {text}", style="bold green")
@@ -127,11 +127,13 @@ class TerminalReport(Report):
     def _name(self, host: str) -> str:
         return self.rows[host].name if host in self.rows else printable(host)
 
-    def _ended(self, ok: bool, what: str, milliseconds: float, notes: Sequence[str]) -> None:
+    def _ended(self, run: StepRun | None, what: str, milliseconds: float, notes: Sequence[str]) -> None:
         from rich.cells import cell_len
         from rich.text import Text
 
-        mark, style = ("✓", "green") if ok else ("✗", "bold red")
+        mark, style = ("✓", "green") if run is None or run.ok else ("✗", "bold red")
+        if run and run.was_stopped:
+            mark, style = "■", "yellow"
         text = Text("    ").append(mark, style=style).append(f" {printable(what)}")
         took = seconds(milliseconds)
         room = min(WIDEST, self.console.width) - cell_len(text.plain)

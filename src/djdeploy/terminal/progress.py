@@ -139,7 +139,7 @@ class Report(Watcher):
             self.write(f"{host} |          {printable(line.removeprefix(NOTE))}")
 
     def step_ended(self, host: str, run: StepRun) -> None:
-        state = "ok" if run.ok else "ended" if run.why == "cancelled" else "FAILED"
+        state = "ok" if run.ok else "ended" if run.was_stopped else "FAILED"
         self.write(f"{host} | {state:6} {printable(run.step.title)}, {seconds(run.milliseconds)}")
 
     def say(self, text: str) -> None:

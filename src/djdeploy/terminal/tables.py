@@ -134,5 +134,9 @@ def print_diff(found: Mapping[str, Any]) -> None:
         say(f"{template['file']} has new names: {', '.join(template['names'])}")
     for name in found["fabfile"]:
         say(f"fabfile: {name}")
-    if not found["ahead"] and not found["behind"] and not found["fabfile"]:
-        say("Nothing differs.")
+    for name, state in found["secrets"].items():
+        say(f"secret file: {name} {'differs' if state != 'missing' else 'is missing on the server'}")
+    if left_out := found["not_compared"]:
+        say(f"Not compared, since only a deploy reads them: {', '.join(left_out)}; see: fab secrets --check")
+    if not any(found[name] for name in ("ahead", "behind", "fabfile", "secrets")):
+        say("Nothing else differs." if left_out else "Nothing differs.")

@@ -266,4 +266,5 @@ def say_done(instance: Instance, result: wire.InstanceResult) -> None:
     if result["state"] == "kept":
         return note(f"{instance.label}: {now} already runs it")
     before = f"pid {result['old_pid']} ({result['old_release']}) → " if "old_pid" in result else ""
-    return note(f"{instance.label}: {before}{now}, ready in {result['seconds']} s")
+    became = "ready" if instance.process.get("health") or instance.process.get("bind") else "started"
+    return note(f"{instance.label}: {before}{now}, {became} in {result['seconds']} s")

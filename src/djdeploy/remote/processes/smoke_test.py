@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ANSWERS = 3
 WORKERS_LOST = 3
+LOG = 150  # lines of a server's log that are printed; the client shows those that matter
 NICENESS = 10  # of a try that is not the last: the site that serves and the other steps go first
 PR_SET_PDEATHSIG = 1
 EXCEPTIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exceptions")
@@ -172,21 +173,7 @@ class Server:
 
     def tail(self) -> list[str]:
         self.output.seek(max(0, os.fstat(self.output.fileno()).st_size - 65536))
-        return end_of(self.output.read().decode("utf-8", "replace").splitlines())
-
-
-def end_of(log: list[str], lines: int = 15) -> list[str]:
-    """The last lines, and the last exception's name and place, which its own message may push out of them."""
-    named, inside = 0, False
-    for number, line in enumerate(log):
-        if line.startswith("Traceback (most recent call last):"):
-            inside = True
-        elif inside and not line.startswith(" "):
-            named, inside = number, False
-    if not named or named >= len(log) - lines:
-        return log[-lines:]
-    place = log[named - 2 : named + 1]
-    return [*place, "...", *log[len(place) + 1 - lines :]]
+        return self.output.read().decode("utf-8", "replace").splitlines()[-LOG:]
 
 
 def follow_to_death(parent: int) -> None:
