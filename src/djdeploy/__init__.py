@@ -1,5 +1,6 @@
 """Fabric 3 tasks that deploy Django projects over SSH, without root and without downtime."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -54,3 +55,8 @@ def __getattr__(name: str) -> Any:
     if name == "collection":
         return import_module(".tasks", __name__).collection
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if getattr(getattr(sys.modules.get("fabric.main"), "program", None), "argv", None):
+    # A fabfile imports us: what is wrong in the rest of it is answered in our words.
+    import_module(".tasks", __name__)

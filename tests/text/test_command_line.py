@@ -155,6 +155,17 @@ def test_a_fabfile_that_cannot_be_read_is_no_traceback(fab: Fab, tmp_path: Path,
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("line", ["import djdeploy", "from djdeploy import Settings"])
+def test_nor_one_that_has_imported_no_task(tmp_path: Path, line: str) -> None:
+    (tmp_path / "fabfile.py").write_text(f"{line}\nx = nope\n")
+    command = [str(Path(sys.executable).with_name("fab")), "--list"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert "fabfile.py:2: x = nope\n    NameError: name 'nope' is not defined" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "line",
     ["ForwardAgent /run/agent", "ForwardAgent $SSH_AUTH_SOCK", "ConnectTimeout 1m", "Match tagged x", 'Host "x'],

@@ -17,7 +17,6 @@ from fabric import main as fabric_main
 from invoke.config import DataProxy
 
 from ..errors import DeployError, SettingsError
-from ..errors.wrapping import width_of
 from ..project.host import Host
 from ..project.settings import Settings
 from ..project.values import duplicates, nearest
@@ -124,7 +123,7 @@ class DeployTask(Task):  # type: ignore[misc]
             account = next((connection.user for connection in connections.values()), "")
             known = {"HOME": settings.home, "PROJECT": settings.project, "REPOSITORY": settings.repository}
             error.known = known | ({"ACCOUNT": account} if account else {})
-            for_the_terminal(error)
+            error.in_colour = has_colours(sys.stderr)
             raise
 
     def _hosts_of_fab(self, c: Context) -> list[str]:
@@ -135,11 +134,6 @@ class DeployTask(Task):  # type: ignore[misc]
         given = program.core[0].args.hosts.value
         called = (program.collection[parsed.name] for parsed in program.tasks if parsed.name in program.collection)
         return given.split(",") if given and any(task is self for task in called) else []
-
-
-def for_the_terminal(error: DeployError) -> None:
-    """What will be printed of an error suits where it will be printed."""
-    error.in_colour, error.columns = has_colours(sys.stderr), width_of(sys.stderr)
 
 
 def has_colours(stream: Any) -> bool:

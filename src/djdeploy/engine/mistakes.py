@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit, ParseError
 from invoke.util import enable_logging
 
-from ..errors import SettingsError, catalogue
+from ..errors import DeployError, SettingsError, catalogue
+from ..errors.wrapping import width_of
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
-from .job import for_the_terminal
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -49,6 +49,7 @@ def explain_mistakes(program: Program) -> None:
         case ["explain", code] if text := catalogue.explain(code):
             print(text)
             raise Exit
+    DeployError.columns = width_of(sys.stderr)
     vars(program)["parse_tasks"] = partial(parse_tasks, program, program.parse_tasks)
     vars(program)["update_config"] = partial(update_config, program, program.update_config)
     sys.excepthook = partial(explain_exception, program, sys.excepthook)
@@ -63,9 +64,7 @@ def explain_exception(
     what = "".join(traceback.format_exception_only(kind, error)).strip()
     if not isinstance(error, SyntaxError):  # which says where it is
         what = f"{place(trace)}{what}"
-    unread = SettingsError("the fabfile cannot be read", [what], code="fabfile")
-    for_the_terminal(unread)
-    print(unread.message, file=sys.stderr)
+    print(SettingsError("the fabfile cannot be read", [what], code="fabfile").message, file=sys.stderr)
     raise SystemExit(SettingsError.exit_code)
 
 
@@ -119,7 +118,6 @@ def mistake(context: ParserContext | None, what: str) -> SettingsError:
     task = context.name if context and context.name else ""
     error = SettingsError(f"fab {task}".strip(), [what], code="command-line")
     error.known = {"TASK": task} if task else {}
-    for_the_terminal(error)
     return error
 
 

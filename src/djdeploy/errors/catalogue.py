@@ -373,7 +373,7 @@ DJANGO = {
     "page-error": Entry(
         "The page that the health check asks raised an exception. While DEBUG is off, Django's default LOGGING writes "
         "exceptions nowhere. The smoke test shows them all the same, and its log goes with it.",
-        "Its exception is above. To have those of the live site in `fab logs`, in Django's settings: "
+        "Its exception is above. To have others in `fab logs`, in Django's settings: "
         'LOGGING = {"version": 1, "disable_existing_loggers": False, "handlers": {"console": {"class": '
         '"logging.StreamHandler"}}, "root": {"handlers": ["console"], "level": "WARNING"}}',
     ),
@@ -500,7 +500,8 @@ TASKS = {
         "The tasks: fab --list. What one takes: fab --help TASK",
     ),
     "fabfile": Entry(
-        "Python raised an exception while it read the fabfile, or a module that the fabfile imports. Nothing was run.",
+        "Python raised an exception while it read the fabfile, or a module that the fabfile imports. Nothing was run. "
+        "One raised before `import djdeploy`, and a syntax error in fabfile.py itself, Fabric shows as a traceback.",
         "Correct the line that is named. The whole traceback: fab --debug --list",
     ),
     "settings": Entry(

@@ -38,7 +38,7 @@ class DeployError(Exit):
         is_aggregate: whether `what` is made of several errors, each of which says what to do.
         failed_steps: the titles of the steps that failed, each with its hosts, or what else failed: the last line.
         in_colour: whether that line is for a terminal.
-        columns: of that terminal; 0: its lines are not broken.
+        columns: of the terminal in which `fab` runs; 0: lines are not broken.
         known: what words in CAPITALS of a remedy stand for, beside `HOST`.
     """
 
