@@ -131,7 +131,7 @@ def test_a_name_that_the_repository_does_not_have_is_found(site: Site, ref: str)
 @pytest.mark.parametrize(
     ("changes", "files", "code", "said"),
     [
-        ({"source_dir": "."}, {}, "no-manage", "it has src/manage.py"),
+        ({"source_dir": "."}, {}, "no-manage", "the commit has ./src/manage.py"),
         (
             {"requirements": ["locks/prod.txt"]},
             {},
@@ -182,6 +182,7 @@ def test_a_shared_path_that_leads_out_of_the_release_is_found(site: Site) -> Non
 def test_what_only_a_build_finds_out_is_said(site: Site) -> None:
     assert site.check(processes=[Process("web", "gunicorn demo.wsgi")]).unknown == [
         "whether the requirements can be installed",
+        "which migrations the packages bring",
         "what Gunicorn's own configuration says",
         "whether the management commands succeed",
         "whether the processes start",
@@ -257,6 +258,21 @@ def test_settings_that_do_not_load_are_found_where_an_environment_is_there(site:
     site.repository.break_settings()
     ((_, what),) = site.fatal()
     assert "CHAT_TOKEN" in what
+
+
+def test_what_no_build_mends_is_fatal_though_a_build_adds_something(site: Site) -> None:
+    site.publish()
+    settings = (site.repository.files / "src/demo/settings.py").read_text()
+    site.repository.commit({"src/demo/settings.py": f"{settings}X = (\n"})
+    ((_, what),) = site.fatal(build_steps=["true"])
+    assert what.startswith("src/demo/settings.py, line ")
+    assert "SyntaxError" in what
+
+
+def test_a_wrong_source_dir_is_said_once_where_an_environment_is_there(site: Site) -> None:
+    site.publish()
+    found = [finding for finding in site.check(source_dir=".").findings if finding.code == "no-manage"]
+    assert len(found) == 1
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

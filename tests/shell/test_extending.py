@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from djdeploy import Installer, Shell, Source
-from djdeploy.engine import queries
+from djdeploy.engine import checkup, queries
 from djdeploy.errors import DeployError, SettingsError, StepFailed
 from tests.local_host import commit, local_remote, quiet_report, who
 from tests.shell.test_deploys_here import Site, site  # noqa: F401
@@ -105,6 +105,12 @@ def test_a_ref_that_a_source_does_not_know_is_an_error_in_its_words(tarballs: Si
     with pytest.raises(DeployError, match=r"there is no .*/archives/3\.0\.tar\.gz") as caught:
         tarballs.deploy(ref="3.0")
     assert caught.value.site == "Nothing was changed."
+
+
+def test_a_check_says_that_only_a_build_reads_what_such_a_source_has(tarballs: Site) -> None:
+    remote = local_remote(tarballs.settings)
+    found = checkup.checkups([remote], tarballs.settings, report=quiet_report(), who=who())["here"]
+    assert found.unknown[:2] == ["what the commit holds", "whether the requirements can be installed"]
 
 
 @pytest.mark.parametrize("programs", [(), ("git", "ssh")])

@@ -84,15 +84,24 @@ def checkups(
             if remote is first and commit.can_read:
                 commit.read()
                 return Checkup(versions_of(outputs["checkup"]), list(problems))
-            return Checkup(versions_of(outputs["checkup"]), [*problems, *ref_unknown(remote, d, ref, report)])
+            problems += ref_unknown(remote, d, ref, report)
+            return Checkup(versions_of(outputs["checkup"]), problems, rows_elsewhere(remote, first, outputs))
 
         answers, errors = fleet.attempt(examine)
         for_all = [*common, *commit.findings]
         whole = {
-            remote: Checkup(one.versions, list(dict.fromkeys([*for_all, *one.findings])), commit.unknown)
+            remote: Checkup(
+                one.versions, list(dict.fromkeys([*for_all, *one.findings])), [*commit.unknown, *one.unknown]
+            )
             for remote, one in answers.items()
         }
         return Answers(whole, {**fleet.missing, **errors})
+
+
+def rows_elsewhere(remote: Remote, first: Remote, outputs: Mapping[str, Any]) -> Sequence[str]:
+    """A database beside the code is looked into on the host that migrates, by a deploy as well."""
+    lies_in_release = outputs.get("live_settings", {}).get("databases_in_release")
+    return [f"what {remote.host} would lose with its database"] if lies_in_release and remote is not first else []
 
 
 def facts_of(remote: Remote, d: Deployment, report: Report) -> Mapping[str, Any]:

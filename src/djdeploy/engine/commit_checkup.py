@@ -17,6 +17,7 @@ from ..remote.launch import GUNICORN
 from ..remote.wire import CommitFacts
 from ..script.deployment import Deployment
 from ..script.fragments import ask_gunicorn, write_runtime
+from ..script.management import is_migrate
 from ..script.reading import expect_manage, places_of_shared, requirements_digest
 from ..script.shared import link_to_shared
 from ..script.steps import Step
@@ -55,7 +56,9 @@ class CommitCheckup:
         self.scratch = PurePosixPath("/tmp") / f"djdeploy-{token_hex(8)}"  # noqa: S108 - `mkdir` takes no other's
         self.d = replace(d, settings=replace(d.settings, home=str(self.scratch)), release="commit", commit="")
         self.findings: Sequence[Finding] = ()
-        self.unknown: Sequence[str] = ["what the commit holds"]
+        # Another source is read by a build only, and a commit that cannot be found is said to be so.
+        others = () if self.real.settings.pulls else only_built(self.real.settings, judged=False, built=False)
+        self.unknown: Sequence[str] = ["what the commit holds", *others]
 
     @property
     def can_read(self) -> bool:
@@ -77,6 +80,7 @@ class CommitCheckup:
             return
         yield from said_by(read)
         self.d = replace(self.d, commit=read.outputs.get("commit", ""))
+        refused: list[str] = []
         for name, commands in (
             ("manage", expect_manage(self.d)),
             ("shared", places_of_shared(self.d)),
@@ -84,12 +88,14 @@ class CommitCheckup:
         ):
             run = self._run(self._step(name, "Read the commit", *commands), forget) if commands else read
             if not run.ok:
+                refused.append(name)
                 yield refusal(run, self.d)
             elif commands:
                 yield from said_by(run)
         built = "built" in run.outputs
-        refused, judged = self._judged_by_django(forget) if built else ([], False)
-        yield from refused
+        can_ask = built and "manage" not in refused
+        said_by_django, judged = self._judged_by_django(forget) if can_ask else ([], False)
+        yield from said_by_django
         if built and (asked := ask_gunicorn(self.d, str(self.real.layout.home))):
             write = write_runtime(self.d, self.d.target.root)
             run = self._run(self._step("gunicorn", "Ask Gunicorn for its configuration", write, *asked), forget)
@@ -97,7 +103,7 @@ class CommitCheckup:
         said = self._run(self._step("facts", "Read the commit", self._facts()), forget)
         if said.ok:
             yield from self._by_text(said.outputs["commit_says"], by_django=judged)
-        self.unknown = list(only_built(self.d.settings, built=built))
+        self.unknown = list(only_built(self.d.settings, judged=judged, built=built))
 
     def _step(self, name: str, title: str, *commands: Shell) -> Step:
         programs = ("git", "ssh", "python", "django")
@@ -176,12 +182,19 @@ fi"""
             yield from of_settings(said["settings"], self.d.settings)
 
 
-def only_built(settings: Settings, *, built: bool) -> Iterator[str]:
-    """What only a build finds out."""
+def only_built(settings: Settings, *, judged: bool, built: bool) -> Iterator[str]:
+    """What only a build finds out.
+
+    Args:
+        judged: whether Django itself has judged the migrations.
+        built: whether the commit's virtualenv is there.
+    """
     if not built:
         yield "whether the requirements can be installed"
-        if any(process.kind == GUNICORN for process in settings.processes):
-            yield "what Gunicorn's own configuration says"
+    if not judged and any(is_migrate(command) for command in settings.manage_steps):
+        yield "which migrations the packages bring"
+    if not built and any(process.kind == GUNICORN for process in settings.processes):
+        yield "what Gunicorn's own configuration says"
     if settings.build_steps:
         yield "whether the build steps succeed"
     if settings.manage_steps:
@@ -198,7 +211,16 @@ def refusal(run: StepRun, d: Deployment, shown: int = SHOWN) -> Finding:
     left = len(lines) - shown
     more = [f"and {left} more line{'s' if left > 1 else ''}"] if shown > 1 and left > 0 else []
     remedy = CATALOGUE[code].remedy if code else "See all that it says: fab deploy"
-    return Finding("; ".join([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
+    return Finding(in_a_line([*chosen, *more]) or f"it ends with {run.status}", remedy, code=code)
+
+
+def in_a_line(lines: Sequence[str]) -> str:
+    """Lines of a step as sentences behind one another."""
+    text = ""
+    for line in lines:
+        ended = text.endswith((".", ":"))
+        text += ("" if not text else " " if ended else ". " if line[:1].isupper() else "; ") + line
+    return text
 
 
 def place_in(tail: Iterable[str], repository: str) -> str:

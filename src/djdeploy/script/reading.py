@@ -21,7 +21,7 @@ def expect_manage(d: Deployment) -> Sequence[Shell]:
         sh(
             """\
 if [ ! -f {manage} ]; then
-    find {repository} -name 'manage.py' -printf 'it has %P\\n'
+    find {repository} -name 'manage.py' -printf 'the commit has ./%P\\n'
     {stop}
 fi""",
             manage=d.target.project / "manage.py",

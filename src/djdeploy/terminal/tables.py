@@ -122,6 +122,8 @@ def print_diff(found: Mapping[str, Any]) -> None:
                 say(f"  {commit['commit'][:12]} {commit['subject']} ({commit['author']})")
     for change in found["requirements"]:
         say(f"requirement: {change['name']} {change['old'] or '(none)'} → {change['new'] or '(removed)'}")
+    if found["requirements"]:
+        say("Which migrations these packages bring is known once they are installed; fab check then asks Django.")
     for migration in found["migrations"]:
         kinds = [
             f"{op['operation']} ({': '.join([op['class'], *filter(None, [op.get('why')])])})"
