@@ -537,6 +537,12 @@ def test_colours_of_a_steps_output_are_never_printed_as_what_they_are_made_of(li
     assert "  | red" in step_failed("web1", run).message
 
 
+def test_a_note_of_a_step_is_shown_without_its_mark() -> None:
+    run = StepRun(Step("x", "X", ()), status=1)
+    run.take("djdeploy: web: nothing runs it\n")
+    assert "  | web: nothing runs it" in step_failed("web1", run).message
+
+
 @pytest.mark.parametrize("line", COLOURFUL)
 def test_nor_those_of_an_error_from_elsewhere(line: str) -> None:
     assert DeployError("it failed", output=[line]).message.splitlines()[-1] == "  | red"

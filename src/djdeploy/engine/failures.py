@@ -10,7 +10,7 @@ from ..errors.catalogue import CATALOGUE
 from ..errors.foreign import recognised
 from ..script.deployment import Failure
 from ..script.stages import Stage
-from ..ssh.step_run import StepRun, failure
+from ..ssh.step_run import NOTE, StepRun, failure
 
 KILLED = 128 + signal.SIGKILL
 """The exit status of a shell whose program was killed."""
@@ -33,7 +33,8 @@ def step_failed(host: str, run: StepRun) -> DeployError:
         what = f"{title} was killed by {signal_name(-run.status)}"
     else:
         what = f"{title} failed (exit {run.status})"
-    failed = StepFailed(what, code=code_of(run), host=host, output=list(run.tail))
+    output = [line.removeprefix(NOTE) for line in run.tail]
+    failed = StepFailed(what, code=code_of(run), host=host, output=output)
     failed.failed_steps = [f"{title} on {host}"]
     return failed
 

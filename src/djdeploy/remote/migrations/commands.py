@@ -199,13 +199,14 @@ def line(migration: Table) -> str:
     return f"{text}: {operation['describe']}: {operation['why']}"
 
 
-def show_plan(alias: str, plan: Sequence[Table], is_empty: bool) -> None:
+def show_plan(alias: str, plan: Sequence[Table], is_empty: bool, refuse: bool) -> None:
     where = f" {alias!r}" if len(list(connections)) > 1 else ""
     if plan and is_empty and all(migration["class"] != "destructive" for migration in plan):
         print(f"djdeploy: {len(plan)} migrations make the database{where} from nothing")
         return
     for migration in plan:
-        print(f"djdeploy: to apply: {line(migration)}")
+        if not refuse or migration["class"] != "destructive":  # else it is named as the reason, and once
+            print(f"djdeploy: to apply: {line(migration)}")
 
 
 def explain(migrations: Sequence[Table], grave: Callable[[Table], str]) -> bool:
@@ -239,7 +240,7 @@ def plan(options: argparse.Namespace) -> int:
         connection = opened(alias)
         now[alias] = applied_names(connection)
         here = to_apply(connection, commands)
-        show_plan(alias, here, is_empty=not now[alias])
+        show_plan(alias, here, is_empty=not now[alias], refuse=options.refuse)
         everything += here
     ask_others(targets, partial(show_other, now))
     emit({"migrations": {"plan": everything, "applied": now, "database_files": files}})
