@@ -12,6 +12,7 @@ from djdeploy.engine.preflight import differing_commits
 from djdeploy.errors import SettingsError
 from djdeploy.project.checkup import Checkup, Finding
 from djdeploy.project.commit_findings import by_text, of_settings
+from djdeploy.remote.wire import ReadOperation
 from djdeploy.terminal.tables import print_findings
 
 from .test_targets import fleet
@@ -64,7 +65,7 @@ def test_hosts_that_run_different_commits_are_named() -> None:
         ({"operation": "RunPython", "class": "opaque"}, []),
     ],
 )
-def test_of_migrations_only_what_their_text_says_is_said(operation: dict[str, Any], fatal: list[bool]) -> None:
+def test_of_migrations_only_what_their_text_says_is_said(operation: ReadOperation, fatal: list[bool]) -> None:
     found = list(by_text([{"app": "notes", "name": "0004_x", "operations": [operation]}]))
     assert [finding.fatal for finding in found] == fatal
     assert all("notes.0004_x: " in finding.what for finding in found)

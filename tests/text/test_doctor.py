@@ -57,7 +57,7 @@ def found(
         "media_in_release": None,
         "databases_in_release": [],
     }
-    outputs = {"checkup": told | facts, "live_settings": django | (live or {})}
+    outputs: Any = {"checkup": told | facts, "live_settings": django | (live or {})}
     return list(findings(settings, Snapshot.parse(seen | (looked or {})), outputs, 1000.0, host="demo@web1"))
 
 
@@ -222,5 +222,5 @@ def test_a_launcher_that_a_deploy_would_replace_is_named(state: str) -> None:
     ],
 )
 def test_what_was_started_again_with_the_server_is_well(restarts: int, note: str, remedies: list[str]) -> None:
-    row = {"process": "web", "instance": 0, "pid": 7, "healthy": True, "note": note, "restarts": restarts}
-    assert [finding.remedy for finding in running([row], {"wrong_pid_files": []})] == remedies
+    row: Any = {"process": "web", "instance": 0, "pid": 7, "healthy": True, "note": note, "restarts": restarts}
+    assert [finding.remedy for finding in running([row], [])] == remedies

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import djdeploy
+from djdeploy import Recipe, recipe, tasks
+from djdeploy.script.stages import STAGES
 
 PACKAGE = Path(djdeploy.__file__).parent
 
@@ -102,6 +104,13 @@ def test_a_public_module_lists_what_is_public(name: str) -> None:
     module = importlib.import_module(name)
     assert list(module.__all__) == sorted(module.__all__, key=lambda each: (not each.isupper(), each.islower(), each))
     assert all(hasattr(module, each) for each in module.__all__)
+
+
+def test_every_task_and_every_step_is_public() -> None:
+    assert {task.name for task in tasks.TASKS} <= {*tasks.__all__, "compile_requirements"}
+    recipes = [value for name in recipe.__all__ if isinstance(value := getattr(recipe, name), Recipe)]
+    steps = {entry.name for each in recipes for stage in STAGES for entry in each.entries(stage)}
+    assert steps <= set(recipe.__all__)
 
 
 def test_nothing_else_on_top_is_public() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_type_hints
 
 import pytest
 
 from djdeploy import Health, Process, Recipe, Settings
-from djdeploy.recipe import record
+from djdeploy.recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, record
 from djdeploy.remote import wire
 from djdeploy.script.deployment import Deployment
 from djdeploy.script.fragments import manifest, runtime
-from djdeploy.script.stages import FINISH
+from djdeploy.script.stages import FINISH, STAGES
+from djdeploy.script.steps import StepDefinition
 from djdeploy.server.snapshot import Snapshot
 from djdeploy.server.wire import Misfit, as_welcome, check
 from djdeploy.ssh.opening import Claim, Look
@@ -39,6 +42,38 @@ def test_what_a_release_is_made_with_fits(health: Any) -> None:
     d = deployment(processes=[web, Process("worker", "celery")], env={"COLOUR": "red"})
     check(as_json(runtime(d)), wire.Runtime, "runtime")
     check(as_json(manifest(d)), wire.Manifest, "manifest")
+
+
+def test_a_release_is_made_with_all_that_its_runtime_declares() -> None:
+    made = runtime(deployment(processes=[Process("web", "gunicorn demo.wsgi")]))
+    assert set(made) == set(wire.Runtime.__annotations__)
+    later = {"graceful_timeout"}  # a step of the build adds it
+    assert set(made["processes"][0]) == set(get_type_hints(wire.Process)) - later
+
+
+def test_what_the_steps_of_the_recipes_emit_is_declared() -> None:
+    steps = [step for recipe in (DEPLOY, ROLLBACK, RESTART, CLEANUP) for step in steps_of(recipe)]
+    emitted = {name for step in steps for name in step.emits}
+    assert "probe" in emitted
+    assert emitted <= set(wire.Outputs.__annotations__)
+
+
+def steps_of(recipe: Recipe) -> Iterator[StepDefinition]:
+    for stage in STAGES:
+        yield from (entry for entry in recipe.entries(stage) if isinstance(entry, StepDefinition))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        ({"checkup": {}}, "it.checkup.gettext is missing"),
+        ({"diff": {"commits": [{"commit": 1}]}}, "it.diff.commits[0].commit must be a string"),
+        ({"commit_says": {"migrations": [{"app": "notes"}]}}, "it.commit_says.migrations[0].name is missing"),
+    ],
+)
+def test_what_only_reports_look_at_is_checked_too(outputs: dict[str, Any], why: str) -> None:
+    with pytest.raises(Misfit, match=re.escape(why)):
+        check(outputs, wire.Outputs, "it")
 
 
 def test_a_line_of_the_history_fits() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..errors import DeployError
 from ..project.checkup import Checkup, Finding, findings, secret_sources, versions_of
 from ..project.settings import Settings
 from ..recipe import DEPLOY
+from ..remote.wire import Outputs
 from ..script.deployment import Deployment, step_environment
 from ..script.fragments import as_the_site, compare_manager_before_a_build
 from ..script.steps import Step
@@ -98,13 +98,13 @@ def checkups(
         return Answers(whole, {**fleet.missing, **errors})
 
 
-def rows_elsewhere(remote: Remote, first: Remote, outputs: Mapping[str, Any]) -> Sequence[str]:
+def rows_elsewhere(remote: Remote, first: Remote, outputs: Outputs) -> Sequence[str]:
     """A database beside the code is looked into on the host that migrates, by a deploy as well."""
     lies_in_release = outputs.get("live_settings", {}).get("databases_in_release")
     return [f"what {remote.host} would lose with its database"] if lies_in_release and remote is not first else []
 
 
-def facts_of(remote: Remote, d: Deployment, report: Report) -> Mapping[str, Any]:
+def facts_of(remote: Remote, d: Deployment, report: Report) -> Outputs:
     """What the programs on a host emit."""
     facts = [sh("{p} {home}", p=d.program(name), home=d.settings.home) for name in ("checkup", "status")]
     if d.snapshot.current:  # what it says is no reason to fail: it is live, and the next release is another

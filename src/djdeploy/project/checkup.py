@@ -8,18 +8,16 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors.typed import copied_to, ssh_as_root
-from ..remote.wire import LiveSettings
+from ..remote.wire import CheckupFacts, Facts, LiveSettings, Outputs, ProcessStatus, Strangers
 from ..server.layout import LAUNCHER
 from ..server.shell import sh
 from ..server.snapshot import Snapshot
 from .secret_files import read, reason
 from .settings import Settings
 from .supervisor_conf import problems_with, program_name, supervisor_conf
-
-Facts = Mapping[str, Any]
 
 SKEW = 60
 """Seconds by which a server's clock may differ from this machine's: release names and certificates depend on it."""
@@ -140,7 +138,7 @@ def lacking(settings: Settings, facts: Facts) -> Iterator[Finding]:
 
 
 def findings(
-    settings: Settings, snapshot: Snapshot, outputs: Facts, now: float, *, host: str, lacks_programs: bool = False
+    settings: Settings, snapshot: Snapshot, outputs: Outputs, now: float, *, host: str, lacks_programs: bool = False
 ) -> Iterator[Finding]:
     """The problems of a host.
 
@@ -159,7 +157,7 @@ def findings(
     yield from clock(snapshot, now)
     yield from ownership(facts)
     yield from supervisor(settings, facts, host, lacks_programs)
-    yield from running(outputs.get("processes", ()), facts)
+    yield from running(outputs.get("processes", ()), facts["wrong_pid_files"])
     if "live_settings" in outputs:
         yield from django(settings, outputs["live_settings"])
     yield from (Finding(problem, LOSS, fatal=False) for problem in problems_with(settings, facts["versions"]))
@@ -190,7 +188,7 @@ def too_old(versions: Mapping[str, str]) -> Iterator[Finding]:
             )
 
 
-def versions_of(facts: Facts) -> Mapping[str, str]:
+def versions_of(facts: CheckupFacts) -> Mapping[str, str]:
     """The versions to show."""
     installed = {
         name: facts["versions"][name.lower()] for name in ("Django", "Gunicorn") if name.lower() in facts["versions"]
@@ -198,7 +196,7 @@ def versions_of(facts: Facts) -> Mapping[str, str]:
     return {**facts["tools"], **installed}
 
 
-def tools(settings: Settings, snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
+def tools(settings: Settings, snapshot: Snapshot, facts: CheckupFacts) -> Iterator[Finding]:
     uv = snapshot.facts["tools"].get("uv")
     if settings.installer == "auto" and not uv:
         yield Finding("the server has no uv: pip installs instead, which is slower", "pipx install uv", fatal=False)
@@ -220,14 +218,17 @@ LAUNCHERS = {
 }
 
 
-def room(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
-    release, environment = facts["release"], facts["environment"]
-    disk = snapshot.facts["free"]
-    for what, free, each, unit in (("bytes", disk["bytes"], 2**20, "MB"), ("inodes", disk["inodes"], 1, "inodes")):
-        if not free or (what == "bytes" and free < NOTHING):  # unknown, or full, which is reported elsewhere
+def room(snapshot: Snapshot, facts: CheckupFacts) -> Iterator[Finding]:
+    disk, release, made = snapshot.facts["free"], facts["release"], facts["environment"]
+    kinds = (
+        (disk["bytes"], release["bytes"], made["bytes"], LITTLE["bytes"], 2**20, "MB"),
+        (disk["inodes"], release["inodes"], made["inodes"], LITTLE["inodes"], 1, "inodes"),
+    )
+    for free, of_release, of_environment, little, each, unit in kinds:
+        if not free or (unit == "MB" and free < NOTHING):  # unknown, or full, which is reported elsewhere
             continue
-        needed = ROOM * release[what] + (0 if environment[what] else LITTLE[what])
-        for also, when, fatal in ((0, "a deploy", True), (environment[what], "a changed requirement", False)):
+        needed = ROOM * of_release + (0 if of_environment else little)
+        for also, when, fatal in ((0, "a deploy", True), (of_environment, "a changed requirement", False)):
             if free < needed + also:
                 said = f"{free // each} {unit} are free, and {when} may need {(needed + also) // each}"
                 yield Finding(said, "fab cleanup --keep=2", fatal)
@@ -245,7 +246,7 @@ def clock(snapshot: Snapshot, now: float) -> Iterator[Finding]:
         )
 
 
-def ownership(facts: Facts) -> Iterator[Finding]:
+def ownership(facts: CheckupFacts) -> Iterator[Finding]:
     home = facts["home"]
     if not home["writable"]:
         remedy = sh("As root on the server: install -d -o {user} {home}", user=facts["user"], home=home["path"])
@@ -264,20 +265,20 @@ def ownership(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def counted(part: Facts) -> str:
+def counted(part: Strangers) -> str:
     """The first path found in a part of `home`, and the number of others."""
     others = part["count"] - 1
     return f"{part['first']} and {others} more in {part['root']}" if others else str(part["first"])
 
 
-def recursive(part: Facts) -> Sequence[str]:
+def recursive(part: Strangers) -> Sequence[str]:
     return [] if part["first"] == part["root"] and part["count"] == 1 else ["-R"]
 
 
 # --- Supervisor and the processes -------------------------------------------------------------------------------------
 
 
-def supervisor(settings: Settings, facts: Facts, host: str, lacks_programs: bool) -> Iterator[Finding]:
+def supervisor(settings: Settings, facts: CheckupFacts, host: str, lacks_programs: bool) -> Iterator[Finding]:
     """Where Supervisor differs from what `supervisor-conf` prints."""
     if not settings.processes:
         return
@@ -345,7 +346,7 @@ def variables(text: str) -> set[tuple[str, str]]:
     return {(name, value.strip().strip("\"'")) for name, value in pairs}
 
 
-def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
+def running(rows: Sequence[ProcessStatus], wrong_pid_files: Sequence[str]) -> Iterator[Finding]:
     """The processes as they are now."""
     for row in rows:
         label = f"{row['process']} {row['instance']}"
@@ -356,11 +357,11 @@ def running(rows: Sequence[Facts], facts: Facts) -> Iterator[Finding]:
         elif row["note"] and not was_started_again_once(row):
             remedy = "fab logs" if row.get("restarts") else "See docs/settings.md: Health"
             yield Finding(f"{label}: {row['note']}", remedy, fatal=False)
-    for wrong in facts["wrong_pid_files"]:
+    for wrong in wrong_pid_files:
         yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
 
 
-def was_started_again_once(row: Facts) -> bool:
+def was_started_again_once(row: ProcessStatus) -> bool:
     """Whether all that is said of an instance is true of each after the server was started again."""
     return row.get("restarts") == 1 and ";" not in row["note"]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ..errors.catalogue import CATALOGUE
-from ..remote.wire import SettingsText
+from ..remote.wire import ReadMigration, SettingsText
 from .checkup import Finding, database_in_release, debug_is_on, key_is_generated, lies_in
 from .settings import Settings
 
 
-def by_text(migrations: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def by_text(migrations: Sequence[ReadMigration]) -> Iterator[Finding]:
     """What the operations of migrations do to the old code, as far as their names say it."""
     open_questions = []
     for migration in migrations:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import launch, launcher
 from .emit import emit
@@ -23,16 +23,17 @@ from .processes.instances import instances_of
 from .versions import tools
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from .wire import CheckupFacts, Size, Strangers, SupervisorFacts
 
 LONG = 10  # seconds in which files are looked at for their owners and modes
 
 
-def facts(home: str) -> Table:
+def facts(home: str) -> CheckupFacts:
     """All that is emitted."""
     home = os.path.realpath(home)
     current = os.path.realpath(os.path.join(home, "current"))
     environment = os.path.realpath(os.path.join(current, "virtualenv"))
+    strange = strangers(home)
     return {
         "gettext": shutil.which("msgfmt"),
         "release": size(current),
@@ -40,7 +41,8 @@ def facts(home: str) -> Table:
         "has_locale": has_locale(os.path.join(current, "repository")),
         "home": {"path": home, "exists": os.path.isdir(home), "writable": os.access(nearest(home), os.W_OK | os.X_OK)},
         "user": pwd.getpwuid(os.getuid()).pw_name,
-        **strangers(home),
+        "writable_by_all": strange["writable_by_all"],
+        "foreign": strange["foreign"],
         "launcher": launcher.state_of(os.path.join(home, "bin", launch.NAME)),
         "supervisor": supervisor(home),
         "wrong_pid_files": wrong_pid_files(home, current),
@@ -56,9 +58,9 @@ def nearest(path: str) -> str:
     return path
 
 
-def size(root: str) -> Table:
+def size(root: str) -> Size:
     """Bytes and inodes below a directory. Links are not followed: a release's virtualenv is shared."""
-    found = {"bytes": 0, "inodes": 0}
+    found: Size = {"bytes": 0, "inodes": 0}
     for directory, directories, names in os.walk(root):
         for name in directories + names:
             with contextlib.suppress(OSError):
@@ -71,7 +73,7 @@ def has_locale(root: str) -> bool:
     return any("locale" in directories for _, directories, _ in os.walk(root))
 
 
-def strangers(home: str) -> Table:
+def strangers(home: str) -> dict[str, list[Strangers]]:
     """What every account can write to, and what belongs to others: for each part of `home` the first, and how many.
 
     What is shared comes last: millions of uploads must not keep anybody waiting.
@@ -79,7 +81,7 @@ def strangers(home: str) -> Table:
     until = time.monotonic() + LONG
     releases = [name for name in listing(home) if is_release(home, name)]
     own = [name for name in proc.NOT_RELEASES if name != "shared"]
-    found: Table = {"writable_by_all": {}, "foreign": {}}
+    found: dict[str, dict[str, Strangers]] = {"writable_by_all": {}, "foreign": {}}
     for name in ["", *own, *releases, "shared"]:
         root = os.path.join(home, name) if name else home
         for path in everything_in(root, until) if name in [*releases, "shared"] else [root]:
@@ -125,7 +127,7 @@ def listing(path: str) -> list[str]:
 # --- Supervisor -------------------------------------------------------------------------------------------------------
 
 
-def supervisor(home: str) -> Table:
+def supervisor(home: str) -> SupervisorFacts:
     """The programs of the Supervisor that runs here, as its files have them now; or why nobody knows."""
     found = supervisor_files.of(home)
     if found.programs is None:
@@ -135,7 +137,7 @@ def supervisor(home: str) -> Table:
     return {"runs": True, "path": found.path, "programs": found.programs, "not_loaded": list(not_loaded(ours, mine))}
 
 
-def not_loaded(ours: Table, mine: list[proc.Process]) -> Iterator[str]:
+def not_loaded(ours: dict[str, dict[str, str]], mine: list[proc.Process]) -> Iterator[str]:
     """The sections that Supervisor runs otherwise than its files have them, as far as that can be known.
 
     By its own word, where we may ask for it; else by the environment of what it has started.
@@ -165,7 +167,7 @@ def wrong_pid_files(home: str, current: str) -> list[str]:
     return [claim for claim in claims if not claim.endswith("No such file or directory")]
 
 
-def versions(virtualenv: str) -> Table:
+def versions(virtualenv: str) -> dict[str, str]:
     """What is installed in a virtualenv, by normalised name."""
     found = {}
     for path in glob.glob(os.path.join(glob.escape(virtualenv), "lib/python3*/site-packages/*.dist-info")):

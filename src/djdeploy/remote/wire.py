@@ -379,11 +379,115 @@ class LiveSettings(TypedDict):
     databases_in_release: list[str]  # likewise SQLite's files
 
 
+OperationBasics = TypedDict("OperationBasics", {"operation": "str", "class": "str"})
+
+
+class ReadOperation(OperationBasics, total=False):
+    """An operation of a migration, judged by what its text says: additive, locking, destructive, opaque, undecided."""
+
+    why: str
+
+
+class MigrationName(TypedDict):
+    app: str
+    name: str
+
+
+class ReadMigration(MigrationName):
+    """A migration that was read, not run."""
+
+    operations: list[ReadOperation]
+
+
 class CommitFacts(TypedDict):
     """What the files of a commit say, none of which was run."""
 
-    migrations: list[dict[str, Any]]  # those that the live release does not have, with their operations
+    migrations: list[ReadMigration]  # those that the live release does not have
     settings: SettingsText
+
+
+class ListedCommit(TypedDict):
+    commit: str
+    author: str
+    subject: str
+
+
+class ChangedPin(TypedDict):
+    """A requirement that only one of two commits has, or that they pin otherwise."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+class NewNames(TypedDict):
+    """The variables that a template of a settings file has, and had not."""
+
+    file: str
+    names: list[str]
+
+
+class Difference(TypedDict):
+    """What differs between the live commit and one to deploy."""
+
+    commits: list[ListedCommit]
+    ahead: int  # how many there are, of which `commits` lists the newest
+    gone: list[ListedCommit]
+    behind: int
+    requirements: list[ChangedPin]
+    migrations: list[ReadMigration]
+    migrations_gone: list[MigrationName]
+    settings: list[NewNames]
+
+
+class Size(TypedDict):
+    bytes: int
+    inodes: int
+
+
+class HomeFacts(TypedDict):
+    path: str
+    exists: bool
+    writable: bool
+
+
+class Strangers(TypedDict):
+    """Files of a part of `home` that every account can write to, or that belong to another."""
+
+    root: str
+    first: str
+    count: int
+
+
+class SupervisorBasics(TypedDict):
+    runs: bool
+
+
+class SupervisorFacts(SupervisorBasics, total=False):
+    """Supervisor's files as they are now; or why nobody knows."""
+
+    why: str
+    path: str
+    programs: dict[str, dict[str, str]]  # the values of each section
+    not_loaded: list[str]  # the sections that it runs otherwise
+
+
+class CheckupFacts(TypedDict):
+    """What a checkup needs, and only the server knows."""
+
+    gettext: str | None
+    release: Size
+    environment: Size
+    has_locale: bool
+    home: HomeFacts
+    user: str
+    writable_by_all: list[Strangers]
+    foreign: list[Strangers]
+    launcher: str  # missing, damaged, older, current or newer
+    supervisor: SupervisorFacts
+    wrong_pid_files: list[str]
+    versions: dict[str, str]  # of packages
+    tools: dict[str, str]  # their versions
 
 
 class Outputs(TypedDict, total=False):
@@ -399,12 +503,12 @@ class Outputs(TypedDict, total=False):
     removed: list[ReleaseName]
     environments: int
     processes: list[ProcessStatus]
-    checkup: dict[str, Any]
+    checkup: CheckupFacts
     commit_says: CommitFacts
     live_settings: LiveSettings
     unapplied: list[Line]
     secrets: dict[str, str]
-    diff: dict[str, Any]
+    diff: Difference
     versions: dict[str, str]
     error: CodedError
 

@@ -12,12 +12,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..emit import emit
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from ..wire import (
+        ChangedPin,
+        Difference,
+        ListedCommit,
+        MigrationName,
+        ReadMigration,
+        ReadOperation,
+    )
 
 MANY = 200  # commits that are listed; their number is emitted, too
 PIN = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?\s*===?\s*([^\s;\\#]+)", re.MULTILINE)
@@ -58,6 +65,13 @@ FIELDS = re.compile(  # Django's own, of which all is known
 )
 
 
+class Kind(NamedTuple):
+    """What an operation is to the old code, and why, where its name does not say it."""
+
+    name: str
+    why: str = ""
+
+
 class Gone(Exception):
     """Why the commits cannot be compared, for the user."""
 
@@ -83,7 +97,7 @@ class Repository:
         """A file's text; empty if the commit does not have it."""
         return self.git("show", f"{commit}:{path}") if self.git("ls-tree", "-z", commit, "--", path) else ""
 
-    def commits(self, of: str, without: str) -> list[Table]:
+    def commits(self, of: str, without: str) -> list[ListedCommit]:
         # All is separated by NUL: subjects and names may have any other character, such as U+2028.
         log = self.git("log", "-z", f"--max-count={MANY}", "--format=%H%x00%an%x00%s", of, f"^{without}")
         words = log.split("\0")
@@ -98,13 +112,13 @@ class Repository:
         found = self.git("diff", "--name-only", "-z", "--no-renames", f"--diff-filter={kind}", self.old, self.new)
         return sorted(path for path in found.split("\0") if MIGRATION.search(path))
 
-    def migrations(self) -> list[Table]:
+    def migrations(self) -> list[ReadMigration]:
         """The migrations that only the new commit has, each with its operations."""
         tables: set[tuple[str, str]] = set()
         parsed = [(path, operations(self.text(self.new, path), app_of(path), tables)) for path in self.paths("A")]
-        return [dict(named(path), operations=found) for path, found in parsed if found is not None]
+        return [with_operations(named(path), found) for path, found in parsed if found is not None]
 
-    def gone(self) -> list[Table]:
+    def gone(self) -> list[MigrationName]:
         """The migrations that only the live commit has."""
         return [named(path) for path in self.paths("D") if operations(self.text(self.old, path), "", set()) is not None]
 
@@ -113,14 +127,18 @@ def app_of(path: str) -> str:
     return path.split("/")[-3] if path.count("/") > 1 else ""
 
 
-def named(path: str) -> Table:
+def named(path: str) -> MigrationName:
     return {"app": app_of(path), "name": path.rpartition("/")[2][:-3]}
+
+
+def with_operations(migration: MigrationName, found: list[ReadOperation]) -> ReadMigration:
+    return {"app": migration["app"], "name": migration["name"], "operations": found}
 
 
 # --- migrations, as their source says it ------------------------------------------------------------------------------
 
 
-def operations(text: str, app: str, tables: set[tuple[str, str]]) -> list[Table] | None:
+def operations(text: str, app: str, tables: set[tuple[str, str]]) -> list[ReadOperation] | None:
     """The operations that a migration's text lists, each with its class; None if it is no migration.
 
     Args:
@@ -168,7 +186,7 @@ def argument(call: ast.AST, place: int, name: str) -> ast.expr | None:
     return named.get(name) or (args[place] if len(args) > place else None)
 
 
-def judged(item: ast.expr, app: str, tables: set[tuple[str, str]]) -> Table:
+def judged(item: ast.expr, app: str, tables: set[tuple[str, str]]) -> ReadOperation:
     name = name_of(item)
     about = argument(item, 0, "model_name") or argument(item, 0, "name")
     model = (app, str(getattr(about, "value", "")).lower())
@@ -178,50 +196,57 @@ def judged(item: ast.expr, app: str, tables: set[tuple[str, str]]) -> Table:
         kind = added_field(argument(item, 2, "field"))
     elif name == "AlterUniqueTogether":
         empty = isinstance(argument(item, 1, "unique_together"), ast.Call)  # set()
-        kind = {"class": "additive" if empty else "locking"}
+        kind = Kind("additive" if empty else "locking")
     elif name in CODE and name_of(argument(item, 0, CODE[name])) == "noop":
-        kind = {"class": "additive"}
+        kind = Kind("additive")
     elif name in UNDECIDED:
-        kind = {"class": "undecided", "why": "it depends on what it was before"}
+        kind = Kind("undecided", "it depends on what it was before")
     else:
-        kind = {"class": "additive" if name.endswith("Extension") else KINDS.get(name, "opaque")}
+        kind = Kind("additive" if name.endswith("Extension") else KINDS.get(name, "opaque"))
     if model in tables and name not in CODE:
-        kind = {"class": "additive"}
-    return {"operation": name, **kind}
+        kind = Kind("additive")
+    return operation(name, kind)
 
 
-def added_field(field: ast.expr | None) -> Table:
+def added_field(field: ast.expr | None) -> Kind:
     """What a new column is to the code that does not know it."""
     name, told = name_of(field), {word.arg: word.value for word in getattr(field, "keywords", ())}
     if name == "ManyToManyField":
-        return {"class": "additive"}
+        return Kind("additive")
     if not FIELDS.fullmatch(name):
-        return {"class": "undecided", "why": f"{name} is none of Django's own fields"}
+        return Kind("undecided", f"{name} is none of Django's own fields")
     if None in told:
-        return {"class": "undecided", "why": "its arguments are not written out"}
+        return Kind("undecided", "its arguments are not written out")
     flags = {word: getattr(told.get(word), "value", None) for word in ("null", "unique", "db_index", "primary_key")}
     unread = [word for word in flags if word in told and not isinstance(flags[word], bool)]
     if unread:
-        return {"class": "undecided", "why": f"{unread[0]} is not written out"}
+        return Kind("undecided", f"{unread[0]} is not written out")
     if name in REWRITTEN:
-        return {"class": "locking"}
+        return Kind("locking")
     if not flags["null"] and "db_default" not in told:
         default = ", and Django drops the default once it is there" if "default" in told else ""
-        return {"class": "destructive", "why": f"not null, without a database default{default}"}
+        return Kind("destructive", f"not null, without a database default{default}")
     if isinstance(told.get("db_default"), ast.Call):
-        return {"class": "undecided", "why": "the table is rewritten if each row's database default is another"}
+        return Kind("undecided", "the table is rewritten if each row's database default is another")
     is_indexed = flags["db_index"] is not False if name in INDEXED else flags["db_index"]
-    return {"class": "locking" if flags["unique"] or is_indexed or name == "OneToOneField" else "additive"}
+    return Kind("locking" if flags["unique"] or is_indexed or name == "OneToOneField" else "additive")
 
 
-def undecided(operation: str, why: str) -> Table:
-    return {"operation": operation, "class": "undecided", "why": why}
+def undecided(name: str, why: str) -> ReadOperation:
+    return operation(name, Kind("undecided", why))
+
+
+def operation(name: str, kind: Kind) -> ReadOperation:
+    made: ReadOperation = {"operation": name, "class": kind.name}
+    if kind.why:
+        made["why"] = kind.why
+    return made
 
 
 # --- requirements and settings ----------------------------------------------------------------------------------------
 
 
-def requirements(repository: Repository, paths: list[str]) -> list[Table]:
+def requirements(repository: Repository, paths: list[str]) -> list[ChangedPin]:
     old: dict[str, str] = {}
     new: dict[str, str] = {}
     for path in paths:
@@ -254,20 +279,17 @@ def compare(words: list[str]) -> None:
     options = parser.parse_args(words)
     repository = Repository(options.mirror, options.old, options.new)
     names = {path: new_names(repository, path) for path in options.template}
-    emit(
-        {
-            "diff": {
-                "commits": repository.commits(options.new, options.old),
-                "ahead": repository.count(options.new, options.old),
-                "gone": repository.commits(options.old, options.new),
-                "behind": repository.count(options.old, options.new),
-                "requirements": requirements(repository, options.requirements),
-                "migrations": repository.migrations(),
-                "migrations_gone": repository.gone(),
-                "settings": [{"file": path, "names": found} for path, found in names.items() if found],
-            }
-        }
-    )
+    found: Difference = {
+        "commits": repository.commits(options.new, options.old),
+        "ahead": repository.count(options.new, options.old),
+        "gone": repository.commits(options.old, options.new),
+        "behind": repository.count(options.old, options.new),
+        "requirements": requirements(repository, options.requirements),
+        "migrations": repository.migrations(),
+        "migrations_gone": repository.gone(),
+        "settings": [{"file": path, "names": found} for path, found in names.items() if found],
+    }
+    emit({"diff": found})
 
 
 def main(words: list[str]) -> None:

@@ -8,18 +8,19 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .diff import MIGRATION, app_of, argument, assigned, name_of, named, operations, reaching_database
+from .diff import MIGRATION, app_of, argument, assigned, name_of, named, operations, reaching_database, with_operations
 from .settings_text import entries
 
 if TYPE_CHECKING:
-    Table = dict[str, Any]
+    from ..wire import ReadMigration
+
     Key = tuple[str, str]
 
 WITHOUT_TABLE = {"managed": False, "proxy": True}
 """Options of a model whose table no migration touches."""
 
 
-def migrations(root: str, live: str) -> list[Table]:
+def migrations(root: str, live: str) -> list[ReadMigration]:
     """Those that a deploy would apply, as far as text tells: whatever was applied to the database stays out."""
     applied = recorded(live)
     texts = {path: text_of(os.path.join(root, path)) for path in sorted(paths(root))}
@@ -28,10 +29,10 @@ def migrations(root: str, live: str) -> list[Table]:
     found = []
     for path in new:
         names = named(path)
-        key = (str(names["app"]), str(names["name"]))
+        key = (names["app"], names["name"])
         judged = operations(texts[path], app_of(path), unknown)
         if judged is not None and key not in applied and not are_all(replaced(texts[path]), applied):
-            found.append(dict(names, operations=judged))
+            found.append(with_operations(names, judged))
     return found
 
 
