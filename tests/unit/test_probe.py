@@ -60,8 +60,11 @@ class Beside:
         self.others = Others()
         return self
 
+    def end(self) -> None:
+        os.write(self.write, b"x")
+
     def end_after(self, seconds: float) -> None:
-        threading.Timer(seconds, os.write, [self.write, b"x"]).start()
+        threading.Timer(seconds, self.end).start()
 
     def __exit__(self, *_: object) -> None:
         os.close(self.write)
@@ -122,10 +125,36 @@ def test_more_failures_than_allowed_end_it_at_once(told: Callable[[], str], caps
 
 def test_failures_that_no_number_limits_are_counted_and_no_more(told: Callable[[], str]) -> None:
     statuses = iter([200] * 3)
-    with Server(lambda: next(statuses, 500)) as server, Beside() as beside:
-        beside.end_after(0.3)
+
+    def act() -> int:
+        status = next(statuses, 500)
+        if status == 500:
+            beside.end()
+        return status
+
+    with Beside() as beside, Server(act) as server:
         assert probe.run(probing(server.port), beside.others, max_failures=None) == 0
     assert '"HTTP 500"' in told()
+
+
+def test_a_request_that_is_just_being_sent_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    begins = threading.Event()
+
+    class Slow(threading.Thread):
+        def start(self) -> None:
+            begins.set()
+            time.sleep(0.1)
+            super().start()
+
+    with Server(well) as server:
+        (site,) = probing(server.port).sites
+        sender = threading.Thread(target=site.ask)
+        monkeypatch.setattr(threading, "Thread", Slow)
+        sender.start()
+        assert begins.wait(30)
+        site.wait_for_answers(time.monotonic() + 30)
+        assert site.is_known
+        sender.join()
 
 
 def test_each_address_of_a_release_is_asked_its_health_page_or_the_path_of_the_probe(tmp_path: Path) -> None:

@@ -136,9 +136,9 @@ class Site:
         at, before = time.monotonic(), self.last_sent
         self.last_sent = at
         request = threading.Thread(target=self._request, args=(at, at - before), daemon=True)
-        with self.changing:
+        with self.changing:  # whoever waits for it finds it started
             self.waiting[request] = at
-        request.start()
+            request.start()
 
     def _request(self, at: float, seconds: float) -> None:
         answer = health.ask(self.where, self.asked)
@@ -157,7 +157,9 @@ class Site:
             self.tally.count(round(at - self.began, 3), seconds, answer)
 
     def wait_for_answers(self, until: float) -> None:
-        for request in list(self.waiting):
+        with self.changing:
+            waiting = list(self.waiting)
+        for request in waiting:
             request.join(max(0.0, until - time.monotonic()))
 
 
