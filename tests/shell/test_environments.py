@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -113,6 +114,59 @@ def test_what_is_installed_elsewhere_is_missed(site: Site) -> None:  # noqa: F81
     with pytest.raises(StepFailed) as caught:
         site.deploy()
     assert caught.value.error_code == "not-installed"
+
+
+OF_THE_ACCOUNT = {
+    "UV_PYTHON": "3.7",
+    "UV_SYSTEM_PYTHON": "1",
+    "UV_LINK_MODE": "symlink",
+    "UV_PYTHON_PREFERENCE": "only-managed",
+    "PIP_PYTHON": "/nowhere/python",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PIP_USER": "1",
+    "VIRTUAL_ENV": "/nowhere",
+    "CONDA_PREFIX": "/nowhere",
+}
+OF_THE_REPOSITORY = {
+    ".python-version": "3.7\n",
+    "pyproject.toml": '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.99"\n',
+}
+
+
+def test_whatever_the_account_and_the_repository_say_the_virtualenv_is_what_is_installed_into(
+    installing: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OF_THE_ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    wheels = installing.repository / "wheels"
+    for name in ("greeting", "farewell", "other", "tool"):
+        wheel(wheels, name, "1.0")
+    text = (
+        f"--no-index --find-links=./wheels\r\n-r deep/more.txt\r\n./wheels/{GREETING} {hash_of(wheels / GREETING)}\r\n"
+    )
+    more = f"-c locks/pins.txt\nfarewell (==1.0) \\\n    {hash_of(wheels / FAREWELL)}  # why\n"
+    marked = f'other==1.0 ; sys_platform == "win32" {hash_of(wheels / OTHER)}\n'
+    lock(
+        installing,
+        text,
+        **{"deep/more.txt": more + marked, "deep/locks/pins.txt": "farewell==1.0\n"},
+        **OF_THE_REPOSITORY,
+    )
+    if installing.settings.installer == "uv":
+        installing.change(build_steps=["python -m pip install --no-index wheels/tool-1.0-py3-none-any.whl"])
+    installing.deploy()
+    found = packages(installing)
+    assert {"greeting", "farewell"} <= {path.stem for path in found.glob("*.py")}
+    assert (found / "tool.py").exists() == bool(installing.settings.build_steps)
+    assert not (found / "other.py").exists()
+    assert not (found / "greeting.py").is_symlink()
+
+
+GREETING, FAREWELL, OTHER = (f"{name}-1.0-py3-none-any.whl" for name in ("greeting", "farewell", "other"))
+
+
+def hash_of(path: Path) -> str:
+    return f"--hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 # --- the interpreter --------------------------------------------------------------------------------------------------

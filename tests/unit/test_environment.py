@@ -147,7 +147,7 @@ def test_pip_is_uv_where_uv_has_made_the_environment(release: Release) -> None:
 @pytest.mark.parametrize("command", ["bin/pip", "bin/pip3", "bin/python -m pip", "bin/python -I -m pip"])
 def test_each_way_to_call_pip_calls_uv(release: Release, tmp_path: Path, command: str) -> None:
     uv = tmp_path / "it's uv"
-    uv.write_text('#!/bin/sh\necho "$VIRTUAL_ENV: $*"\n')
+    uv.write_text('#!/bin/sh\necho "$UV_PYTHON${UV_SYSTEM_PYTHON:-}: $*"\n')
     uv.chmod(0o755)
     separate(str(release.link), "r1", str(uv))
     program, *words = command.split()
@@ -158,12 +158,12 @@ def test_each_way_to_call_pip_calls_uv(release: Release, tmp_path: Path, command
         packages.symlink_to(release.code.parent.resolve())
     said = subprocess.run(
         [release.link.resolve() / program, *words, "install", "x y"],
-        env={"VIRTUAL_ENV": str(release.link.resolve()), "PATH": os.environ["PATH"]},
+        env={"UV_PYTHON": "3.7", "UV_SYSTEM_PYTHON": "1", "PATH": os.environ["PATH"]},  # of the account
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout
-    assert said == f"{release.link.resolve()}: pip install x y\n"
+    assert said == f"{release.link.resolve()}/bin/python: pip install x y\n"
 
 
 def test_a_pip_that_is_there_stays(release: Release) -> None:

@@ -62,6 +62,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
         "django===5.2",
         "django[argon2, bcrypt]==5.2",
         'django==5.2 ; python_version >= "3.10"',
+        *("django (==5.2)", 'django[argon2] ( === 5.2 ) ; python_version >= "3.10"'),
+        *("django==5.2+local", "django==1!5.2.post1", "--no-binary :all:", "--no-binary=django --only-binary :none:"),
+        "--index-url https://${USER_1}:${TOKEN}@example.com/simple",
         "django==5.2 --hash=sha256:aa --hash=sha256:bb",
         f"lib @ git+https://example.com/lib@{COMMIT}",
         f"lib[x] @ git+ssh://git@example.com/lib.git@{COMMIT}#subdirectory=a",
@@ -95,6 +98,9 @@ def test_what_always_means_the_same_is_pinned(checkout: Checkout, line: str) -> 
         ("django==5.*", "not pinned"),
         ("django==5.2,>5", "not pinned"),
         ("django ~= 5.2", "not pinned"),
+        ("django (>=5.2)", "not pinned"),
+        ("django (==5.*)", "not pinned"),
+        ("lib @ git+ssh://git@example.com/lib@v1.0#egg=lib", "may move"),
         ("lib @ git+https://example.com/lib@main", "may move"),
         ("lib @ git+https://example.com/lib@v1.0", "may move"),
         ("lib @ git+https://example.com/lib", "may move"),
@@ -195,6 +201,7 @@ def test_a_nested_file_is_found_from_the_file_that_names_it(checkout: Checkout, 
         ("django==5 -r a.txt", "pip would leave out a part"),
         ("--no-index six==1", "pip would leave out a part"),
         ("--nonsense", "no such option"),
+        ("--extra-index-url https://example.com --index-strategy unsafe-best-match", "no such option"),
         ("--find-links", "1 argument"),
         ("--find-links='./x", "quotation"),
         ("-r", "1 argument"),
@@ -302,6 +309,17 @@ def test_a_file_outside_of_the_checkout_counts_too(
     assert checkout.name() != one
 
 
+def test_a_file_that_a_variable_names_counts_by_its_contents(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.write("requirements.txt", "six==1\n")
+    checkout.write("pins.txt", "seven==1\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", f"{checkout.root}/pins.txt")
+    one = checkout.name()
+    checkout.write("pins.txt", "seven==2\n")
+    assert checkout.name() != one
+
+
 UV = """\
 [project]
 version = "{version}"
@@ -399,6 +417,8 @@ def environment_with(root: Path, *names: str, config: str = "") -> Path:
     ("text", "absent"),
     [
         ("Zope.Interface==1 --hash=sha256:aa\nsix[a]==1\n", ""),
+        ("Zope.Interface (==1)\r\nsix \\\r\n  ==1  # a comment\r\n", ""),
+        ("seven (==1)\n", "seven was installed, and is not"),
         ("six==1\nseven==1\n", "requirements.txt:2: seven was installed, and is not in the virtualenv"),
         (f"seven @ git+https://example.com/seven@{COMMIT}\n", "seven was installed"),
         ("./wheels/seven-1.0-py3-none-any.whl\n", "seven was installed"),

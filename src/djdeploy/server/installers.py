@@ -34,7 +34,9 @@ python=$({python} -c 'import sys; print(sys.executable)')
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
         # What the cache has is pinned: to ask the index about each of it again would only take time, and fail with it.
+        # By a link to its cache a package would change with it, and go with it.
         template = """\
+if [ "${{UV_LINK_MODE:-}}" = symlink ]; then export UV_LINK_MODE=copy; fi
 {uv} pip install -q --offline --python {virtualenv}/bin/python {project} {words} 2>/dev/null ||
     {uv} pip install --python {virtualenv}/bin/python {project} {words}
 rm -f {virtualenv}/.lock  # uv leaves it writable by everybody"""
@@ -82,6 +84,8 @@ class Pip:
         )
 
     def install(self, virtualenv: Shell, words: Shell, server: Server) -> Shell:
-        # `user = true` in the account's pip.conf is not for virtualenvs, and would fail there.
-        template = "{virtualenv}/bin/python -I -m pip install --no-user --no-input --disable-pip-version-check {words}"
+        # `user = true` of an account is not for virtualenvs, and would fail there; PIP_PYTHON would be another one.
+        template = """\
+unset PIP_PYTHON
+{virtualenv}/bin/python -I -m pip install --no-user --no-input --disable-pip-version-check {words}"""
         return sh(template, virtualenv=virtualenv, words=words)

@@ -46,6 +46,7 @@ def configuration(directory: str, top: str) -> Iterator[str]:
     for name, value in sorted(os.environ.items()):
         if name.startswith(("PIP_", "UV_")) and not IRRELEVANT.search(name):
             yield f"{name}={value}"
+            yield from (digest_of(word) for word in value.split() if os.path.isfile(word))  # such as PIP_CONSTRAINT
     while True:
         text = uv_configuration(directory)
         if text or directory in (top, os.path.dirname(directory)):

@@ -28,13 +28,17 @@ OURS = (COMPLETE, SHARED, ".lock")
 PROGRAM = """\
 #!/bin/sh
 # uv makes virtualenvs without pip, and does its work.
+unset UV_SYSTEM_PYTHON
+UV_PYTHON=$(dirname "$0")/python
+export UV_PYTHON
 exec {uv} pip "$@"
 """
 MODULE = """\
 # uv makes virtualenvs without pip, and does its work.
 import os, sys
 
-os.environ["VIRTUAL_ENV"] = sys.prefix
+os.environ.pop("UV_SYSTEM_PYTHON", None)
+os.environ["UV_PYTHON"] = sys.executable
 os.execv({uv!r}, ["uv", "pip", *sys.argv[1:]])
 """
 SHIMS = {"bin/pip": PROGRAM, "bin/pip3": PROGRAM, "lib/python*/site-packages/pip.py": MODULE}

@@ -12,7 +12,7 @@ from .requirements_file import Line
 
 TOOLS = ("pip", "setuptools", "wheel", "distribute")  # what makes environments, or is in each of them
 
-NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(?:[=;@]|$)")
+NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(?:[(=;@]|$)")
 WHEEL = re.compile(r"([^/-]+)-[^/]+\.whl$")
 
 

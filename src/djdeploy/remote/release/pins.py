@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from .requirements_file import Line, Unreadable, absent, local_path, unset, without_credentials
 
-VERSION = re.compile(r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*===?\s*[^\s*,;]+(\s*;.*)?", re.DOTALL)
+ONE = r"===?\s*[^\s*,;()]+"
+VERSION = re.compile(rf"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*({ONE}|\(\s*{ONE}\s*\))(\s*;.*)?", re.DOTALL)
 ADDRESS = re.compile(r"(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*@\s*)?(?P<address>[^\s;]+)(\s*;.*)?", re.DOTALL)
 COMMIT = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 HASHED = re.compile(r"(^|&)(sha256|sha384|sha512)=[0-9a-f]+", re.IGNORECASE)
