@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -284,9 +285,29 @@ def test_a_project_with_thousands_of_applied_migrations_is_deployed(site: Site) 
     assert "migrations" not in site.history()[-1]
 
 
+def uv_of_ours(directory: Path) -> None:
+    """A wheel whose uv is the one of the tests: it need not be fetched, nor unpacked three times."""
+    files = {
+        "uv-99.data/scripts/uv": f'#!/bin/sh\nexec {Path(sys.executable).with_name("uv")} "$@"\n',
+        "uv-99.dist-info/METADATA": "Metadata-Version: 2.1\nName: uv\nVersion: 99\n",
+        "uv-99.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    directory.mkdir()
+    with zipfile.ZipFile(directory / "uv-99-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, "uv-99.dist-info/RECORD": "".join(f"{path},,\n" for path in files)}.items():
+            member = zipfile.ZipInfo(path)
+            member.external_attr = 0o100755 << 16
+            wheel.writestr(member, text)
+
+
+@pytest.mark.parametrize("index", ["ours", pytest.param("the real one", marks=pytest.mark.slow)])
 def test_uv_is_installed_where_the_settings_want_it_and_the_server_has_none(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
+    if index == "ours":
+        uv_of_ours(site.root / "wheels")
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(site.root / "wheels"))
     without = [place for place in os.environ["PATH"].split(os.pathsep) if not Path(place, "uv").exists()]
     monkeypatch.setenv("PATH", os.pathsep.join(without))
     monkeypatch.setenv("HOME", str(site.root))  # ~/.local/bin is looked at too
@@ -549,16 +570,27 @@ def test_a_directory_that_has_the_name_already_is_not_ours_to_remove(site: Site)
 
 def test_a_step_that_takes_too_long_is_ended_with_its_children(site: Site) -> None:
     pid = site.root / "pid"
-    site.change(build_steps=[f"sleep 1000 & echo $! > {pid}; wait"], step_timeout=3)
+    site.change(build_steps=[f"sleep 1000 & (sleep 1000 & echo $! > {pid}; wait) & wait"], step_timeout=3)
     with pytest.raises(StepFailed, match="did not end within 3 s"):
         site.deploy()
     wait_until("the child's end", lambda: not Path("/proc", pid.read_text().strip()).exists())
 
 
-def test_a_step_that_is_killed_is_a_failure(site: Site) -> None:
-    site.change(build_steps=["kill -9 $$"])
-    with pytest.raises(StepFailed, match="killed by SIGKILL"):
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("kill -KILL $$", "killed by SIGKILL"),
+        ("kill -TERM $$", "killed by SIGTERM"),
+        ("sh -c 'kill -KILL $$'", r"failed \(exit 137\)"),
+    ],
+)
+def test_a_step_that_a_signal_kills_has_failed(site: Site, step: str, said: str) -> None:
+    first = site.deploy()
+    site.change(build_steps=[step])
+    with pytest.raises(StepFailed, match=said) as caught:
         site.deploy()
+    assert caught.value.code == 1
+    assert f"The site still runs {first}." in caught.value.message
 
 
 @pytest.mark.parametrize(

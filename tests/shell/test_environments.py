@@ -202,6 +202,9 @@ def test_a_virtualenv_with_another_python_than_the_settings_name_is_refused(site
 # --- what stays as it is ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "installing", [pytest.param("pip", marks=pytest.mark.slow), "uv"], indirect=True, ids=["pip", "uv"]
+)
 def test_a_build_that_installs_leaves_the_environment_of_other_releases_alone(installing: Site) -> None:
     wheel(installing.repository / "wheels", "greeting", "1.5")
     wheel(installing.repository / "wheels", "tool", "1.0")

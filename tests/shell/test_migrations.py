@@ -357,7 +357,7 @@ def older_django(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin/python")
 
 
-@pytest.mark.parametrize("where", ["SQLite", "PostgreSQL", "Django 4.2"])
+@pytest.mark.parametrize("where", ["SQLite", "PostgreSQL", pytest.param("Django 4.2", marks=pytest.mark.slow)])
 def test_each_operation_is_judged_by_what_it_does_to_the_old_code(
     tmp_path: Path, where: str, request: pytest.FixtureRequest
 ) -> None:

@@ -66,7 +66,9 @@ def releases(port: int) -> set[str | None]:
     return {answers(port) for _ in range(20)}
 
 
-@pytest.mark.parametrize("options", ["", "--worker-class gthread --threads 4", "--workers 2"])
+@pytest.mark.parametrize(
+    "options", ["", "--worker-class gthread --threads 4", pytest.param("--workers 2", marks=pytest.mark.slow)]
+)
 def test_a_rolling_restart_under_load_loses_no_request(home: Home, options: str) -> None:
     port = serving(home, web(free_port(), options))
     with Traffic(url(port)) as load:
@@ -91,7 +93,11 @@ def test_an_asgi_site_is_restarted_without_loss(home: Home) -> None:
     ("command", "needs"),
     [
         ("gunicorn site_of:application -k gevent --graceful-timeout 5", "gevent"),
-        ("gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5", "uvicorn_worker"),
+        pytest.param(
+            "gunicorn site_of:asgi -k uvicorn_worker.UvicornWorker --graceful-timeout 5",
+            "uvicorn_worker",
+            marks=pytest.mark.slow,  # Gunicorn's own ASGI worker, above, is of its kind
+        ),
         ("env X=1 uvicorn site_of:asgi --fd 3 --workers 2", "uvicorn"),
     ],
 )

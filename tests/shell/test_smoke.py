@@ -110,14 +110,24 @@ CONSOLE = {
 }
 
 
-@pytest.mark.parametrize("logging", [{}, CONSOLE])
+PAGE_ERRORS = {
+    "LookupError('why')": "page-error",
+    "RuntimeError('relation \"shop_note\" does not exist')": "table-missing",
+    "RuntimeError('no such table: shop_note')": "table-missing",
+    "ValueError('Missing staticfiles manifest entry for a.css')": "static-manifest",
+}
+
+
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "logging"),
     [
-        ("LookupError('why')", "page-error"),
-        ("RuntimeError('relation \"shop_note\" does not exist')", "table-missing"),
-        ("RuntimeError('no such table: shop_note')", "table-missing"),
-        ("ValueError('Missing staticfiles manifest entry for a.css')", "static-manifest"),
+        *((error, code, {}) for error, code in PAGE_ERRORS.items()),
+        ("LookupError('why')", "page-error", CONSOLE),
+        *(
+            pytest.param(error, code, CONSOLE, marks=pytest.mark.slow)
+            for error, code in PAGE_ERRORS.items()
+            if code != "page-error"
+        ),
     ],
 )
 def test_the_exception_of_a_page_is_shown_whatever_logging_says(

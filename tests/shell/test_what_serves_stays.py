@@ -119,7 +119,9 @@ def workers_only(_: Process) -> list[Process]:
     return [Process("worker", "sleep 600")]
 
 
-@pytest.mark.parametrize("changed", [other_address, same_address, one_more, none, workers_only])
+@pytest.mark.parametrize(
+    "changed", [other_address, same_address, one_more, none, pytest.param(workers_only, marks=pytest.mark.slow)]
+)
 def test_what_nobody_runs_ends_nothing_that_serves(home: Home, changed: Any) -> None:
     home.durations = HURRIED._replace(unexpected_start=1)
     process = web(free_port())
@@ -178,7 +180,7 @@ def test_a_server_that_is_healthy_where_nobody_asks_is_not_ready(home: Home) -> 
 DIES_LATER = "import time\ntime.sleep(1.5)\nraise SystemExit('the queue is gone')\n"
 
 
-@pytest.mark.parametrize("after", [True, False], ids=["a web process", "nothing"])
+@pytest.mark.parametrize("after", [pytest.param(True, marks=pytest.mark.slow), False], ids=["a web process", "nothing"])
 def test_a_worker_that_dies_after_its_probation_is_seen_before_the_end(home: Home, after: bool) -> None:
     home.durations = HURRIED._replace(worker_probation=3)
     process, worker = web(free_port(), instances=1), Process("worker", "python worker.py", timeout=15)
