@@ -62,7 +62,7 @@ JSON = "print JSON and nothing else"
         "dry_run": DRY_RUN,
         "skip": "a step to leave out; may be repeated",
         "wait": "seconds to wait for another deploy to end",
-        "allow_destructive": "migrate although data is lost, or the old code fails meanwhile",
+        "allow_destructive": "migrate even if data is lost, or the old code fails meanwhile",
     },
 )
 def deploy(
@@ -73,7 +73,7 @@ def deploy(
     wait: int = 0,
     allow_destructive: bool = False,
 ) -> str:
-    """Deploy a commit to all hosts, as one"""
+    """Deploy a commit to all hosts, or to none"""
     return engine.changes.deploy(
         job.remotes,
         job.settings,
@@ -91,10 +91,10 @@ def deploy(
 
 @task(
     help={
-        "to": "the release to go back to",
+        "to": "the release to go back to, instead of the newest good one before the current",
         "dry_run": DRY_RUN,
-        "allow_destructive": "go back although the older code does not fit the database",
-        "migrate_back": "unapply the migrations that the older release does not have, where all are reversible",
+        "allow_destructive": "go back even if the older code does not fit the database",
+        "migrate_back": "unapply the migrations that the older release does not have, if all can be",
     }
 )
 def rollback(
@@ -193,7 +193,9 @@ def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str
     return engine.queries.diff(job, branch=branch, json=json)
 
 
-@task(help={"follow": "go on with what is written now", "lines": "how many lines of each log (20)"})
+@task(
+    help={"follow": "keep printing what is added, until Ctrl-C", "lines": "how many lines of each log; 20 by default"}
+)
 def logs(job: Job, follow: bool = False, lines: int = 20) -> None:
     """Show the logs of the processes"""
     engine.queries.logs(job, follow=follow, lines=whole_number(lines, "lines") or 0)

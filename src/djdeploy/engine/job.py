@@ -245,8 +245,8 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], DeployTask]:
     """
     options["help"] = {
         **options.get("help", {}),
-        "only": "labels or names of the hosts to work on, instead of all",
-        "except_": "labels or names of hosts to leave out",
+        "only": "the hosts to work on, by name or label, with commas between them",
+        "except_": "the hosts to leave out, likewise",
     }
 
     def make(body: Callable[..., Any]) -> DeployTask:

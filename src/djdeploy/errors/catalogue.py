@@ -469,7 +469,7 @@ TASKS = {
     ),
     "interrupted": Entry(
         "Somebody pressed Ctrl-C, or cancelled the CI job.",
-        "Deploy again when you are ready: fab deploy. There is nothing to clean up.",
+        "Start again when you are ready. There is nothing to clean up.",
     ),
     "nothing-to-go-back-to": Entry(
         "A rollback goes to a release that has served. It skips releases that failed or were rolled back.",
