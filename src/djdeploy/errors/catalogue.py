@@ -100,7 +100,7 @@ REACHING_THE_SERVER = {
     "locked": Entry(
         "Only one deploy runs at a time: somebody is deploying now, or a step outlived its deploy. The lock is a "
         "kernel lock that ends with the processes that hold it, so there is no file to remove.",
-        "See who holds it: fab lock. To wait for it: fab deploy --wait=600",
+        "See who holds it: fab lock. A deploy can wait for it: fab deploy --wait=600",
     ),
     "same-server": Entry(
         "Two entries of `hosts` lead to the same machine and the same `home`. One deploy cannot publish there twice.",
