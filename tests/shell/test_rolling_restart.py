@@ -615,7 +615,7 @@ def test_a_process_that_the_release_does_not_have_any_more_is_ended(home: Home) 
     assert home.restart("r1", "--old", "r2").outputs["instances"][2]["release"] == "r1"
 
 
-# --- the post's own layout --------------------------------------------------------------------------------------------
+# --- the original script's layout ------------------------------------------------------------------------------------
 
 POST = """
 [program:demo]

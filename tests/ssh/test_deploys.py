@@ -126,7 +126,7 @@ def test_system_packages_are_seen_where_the_settings_say_so(site: Site) -> None:
     site.fab("deploy", build_steps=steps, system_site_packages=True, processes=[])
 
 
-def test_the_posts_own_layout_is_served_by_settings_alone(site: Site) -> None:
+def test_the_original_scripts_layout_is_served_by_settings_alone(site: Site) -> None:
     """A program written by hand, with the pid file inside the release; the old release's pid is the one killed."""
     process = Process(
         "web",
@@ -158,7 +158,7 @@ def test_the_posts_own_layout_is_served_by_settings_alone(site: Site) -> None:
         code, text = site.target.root("cat", f"{HOME}/{release}/repository/demo.pid")
         return text.strip() if code == 0 else ""
 
-    old = wait_until("the post's server", lambda: pid(first))
+    old = wait_until("the original script's server", lambda: pid(first))
     wait_until("its answer", lambda: site.answering() is not None)
     shown = site.fab("deploy")
     second = site.link("current")

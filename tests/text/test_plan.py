@@ -353,7 +353,7 @@ def test_the_files_that_the_settings_name_must_arrive() -> None:
     assert [path for path in named if path.startswith(("/", "-")) or ".." in path] == []
 
 
-def test_the_posts_layout_finds_its_virtualenv_inside_the_repository() -> None:
+def test_the_original_scripts_layout_finds_its_virtualenv_inside_the_repository() -> None:
     process = Process("web", "gunicorn demo.wsgi", bind="127.0.0.1:8001", pid_file="current/repository/demo.pid")
     settings = replace(SETTINGS, processes=[process])
     assert "ln -s ../virtualenv '/srv/my site/r2/repository/virtualenv'" in text(

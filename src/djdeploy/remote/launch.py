@@ -6,6 +6,8 @@ without lost requests needs, and then becomes the server by exec, with the same 
 environment comes from the release (`runtime.json`), so Supervisor's configuration never changes with a deploy.
 
 `--socket`: Supervisor holds the listening socket and gives it as standard input (`[fcgi-program]`).
+
+One file, since it is installed as one. `become`, near its end, says what happens in which order.
 """
 
 from __future__ import annotations
@@ -183,6 +185,9 @@ def is_whole(text: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     return text.endswith(f"{END}\n")
+
+
+# --- starting again what has died -------------------------------------------------------------------------------------
 
 
 def back_off(instance: Instance, launch: Launch) -> bool:
@@ -437,10 +442,10 @@ def kind_of(process: Process) -> str:
 def command_of(launch: Launch, made: dict[str, str]) -> list[str]:
     """The words to run in this environment."""
     words = shlex.split(launch.process["command"])
-    return told(words, gunicorn_options(launch), made) if kind_of(launch.process) == GUNICORN else words
+    return with_options(words, gunicorn_options(launch), made) if kind_of(launch.process) == GUNICORN else words
 
 
-def told(words: list[str], options: list[str], made: dict[str, str]) -> list[str]:
+def with_options(words: list[str], options: list[str], made: dict[str, str]) -> list[str]:
     """A command that gives its Gunicorn more options: after its own, or by the environment where a script starts it."""
     if options and ServerCommand(words).gunicorn is None:
         made["GUNICORN_CMD_ARGS"] = " ".join([made.get("GUNICORN_CMD_ARGS", ""), *map(shlex.quote, options)]).strip()
@@ -455,9 +460,8 @@ def gunicorn_options(launch: Launch) -> list[str]:
     if seconds:
         options.append(f"--graceful-timeout={math.ceil(seconds)}")
     if has_control_socket(launch.release) and "control-socket" not in launch.process["command"]:
-        options.append(
-            "--no-control-socket"
-        )  # by default it is one path for all: each instance would remove the other's
+        # By default it is one path for all: each instance would remove the other's.
+        options.append("--no-control-socket")
     return options
 
 

@@ -131,7 +131,7 @@ def start_and_ask(d: Deployment) -> Sequence[Shell]:
 
 
 def compare_manager_before_a_build(d: Deployment) -> Sequence[Shell]:
-    """The same, for a release that is not made yet."""
+    """Compares what the process manager really has with what a release would need that is not made yet."""
     if not d.settings.processes and not d.snapshot.current:
         return []
     begin = """\

@@ -24,7 +24,7 @@ def migrate_commands(d: Deployment) -> Sequence[Sequence[str]]:
 
 
 def migrate_words(d: Deployment) -> Sequence[str]:
-    """The same as `migrations.py` takes them: `--` before each."""
+    """The same as the program `migrations` takes them: `--` before each."""
     return [word for words in migrate_commands(d) for word in ("--", *words)]
 
 

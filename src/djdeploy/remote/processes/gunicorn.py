@@ -40,7 +40,7 @@ def configuration(home: str, found: launch.Launch) -> Table:
     if launch.kind_of(found.process) != launch.GUNICORN:
         return {}
     made = launch.environment(found, home, ASKED, surroundings())
-    words = launch.told(launch.command_of(found, made), ["--print-config"], made)
+    words = launch.with_options(launch.command_of(found, made), ["--print-config"], made)
     try:
         program = launch.program(words, made["PATH"], made["PWD"])
         asked = subprocess.Popen(

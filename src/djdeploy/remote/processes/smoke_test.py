@@ -105,7 +105,7 @@ class Server:
     def words(self, made: dict[str, str]) -> list[str]:
         """Its own command, but for what would be in the way of the live server or hide an error from us."""
         options = ["--workers=1", "--error-logfile=-", f"--pid={self.path}.pid"] if self.is_gunicorn else []
-        return launch.told(launch.command_of(self.found, made), options, made)
+        return launch.with_options(launch.command_of(self.found, made), options, made)
 
     def become(self, program: str, words: list[str], made: dict[str, str], listener: int, parent: int) -> NoReturn:
         """In the new process. It never returns into our code."""
