@@ -46,6 +46,19 @@ def test_what_several_hosts_share_is_said_once(capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_a_remedy_of_several_findings_is_said_once_after_them(capsys: pytest.CaptureFixture[str]) -> None:
+    print_findings(
+        {"one": Checkup({}, [Finding("A", "do a", False), Finding("B", "do a", False), Finding("C", "do c")])}
+    )
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  FAIL  C",
+        "        do c",
+        "  note  A",
+        "  note  B",
+        "        do a",
+    ]
+
+
 def test_hosts_that_run_different_commits_are_named() -> None:
     assert differing_commits(fleet(one="r1:a*", two="r2:a*")) == []
     (found,) = differing_commits(fleet(one="r1:a*", two="r1:a r2:b*", three="r1:a*", four=""))

@@ -172,6 +172,11 @@ def test_of_supervisors_environment_only_names_are_shown() -> None:
     assert found(SUPERVISED, supervisor=supervised(environment="LANG='C.UTF-8', PYTHONUNBUFFERED=1")) == []
 
 
+def test_where_there_is_no_old_release_none_is_to_be_removed() -> None:
+    (one,) = found(looked={"free": {"bytes": 2**20, "inodes": None}})
+    assert one.remedy.startswith("Make room")
+
+
 def test_a_remedy_names_the_server_itself() -> None:
     (one,) = found(SUPERVISED, supervisor=supervised(stopsignal="INT"))
     install = "'cat > /etc/supervisor/conf.d/demo.conf && supervisorctl update'"

@@ -28,6 +28,9 @@ ROOM = 2
 LITTLE = {"bytes": 200 * 2**20, "inodes": 20_000}
 """What a first deploy may need: the environment of a Django project takes about 100 MB in 10,000 files."""
 
+KEPT_AT_LEAST = 2
+"""Releases that no cleanup removes."""
+
 NOTHING = 1024 * 1024
 """Bytes below which a disk is full."""
 
@@ -224,6 +227,8 @@ def room(snapshot: Snapshot, facts: CheckupFacts) -> Iterator[Finding]:
         (disk["bytes"], release["bytes"], made["bytes"], LITTLE["bytes"], 2**20, "MB"),
         (disk["inodes"], release["inodes"], made["inodes"], LITTLE["inodes"], 1, "inodes"),
     )
+    has_old_ones = len(snapshot.releases) > KEPT_AT_LEAST
+    remedy = "fab cleanup --keep=2" if has_old_ones else "Make room on its disk: there is no old release to remove."
     for free, of_release, of_environment, little, each, unit in kinds:
         if not free or (unit == "MB" and free < NOTHING):  # unknown, or full, which is reported elsewhere
             continue
@@ -231,7 +236,7 @@ def room(snapshot: Snapshot, facts: CheckupFacts) -> Iterator[Finding]:
         for also, when, fatal in ((0, "a deploy", True), (of_environment, "a changed requirement", False)):
             if free < needed + also:
                 said = f"{free // each} {unit} are free, and {when} may need {(needed + also) // each}"
-                yield Finding(said, "fab cleanup --keep=2", fatal)
+                yield Finding(said, remedy, fatal)
                 break
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from ..errors.redaction import printable
@@ -103,9 +104,12 @@ def print_findings(found: Mapping[str, Checkup]) -> None:
 
 
 def print_each(findings: Iterable[Finding]) -> None:
-    for finding in sorted(findings, key=lambda finding: not finding.fatal):
-        say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
-        for line in finding.remedy.splitlines():
+    """The worst first; a remedy of several that follow each other is said once, after them."""
+    by_remedy = groupby(sorted(findings, key=lambda finding: not finding.fatal), key=lambda each: each.remedy)
+    for remedy, alike in by_remedy:
+        for finding in alike:
+            say(f"  {'FAIL' if finding.fatal else 'note'}  {finding.what}")
+        for line in remedy.splitlines():
             say(f"        {line}")
 
 
