@@ -77,9 +77,9 @@ class StepOrder(TypedDict):
 
 
 class RunOrder(TypedDict):
-    """`do` is `run`: a stage."""
+    """A stage."""
 
-    do: str
+    do: Literal["run"]
     first: int  # the number of its first step, in what is said of them
     steps: list[StepOrder]
     if_lost: list[StepOrder]  # what the agent runs by itself when the client vanishes
@@ -87,15 +87,14 @@ class RunOrder(TypedDict):
 
 
 class ShortOrder(TypedDict):
-    """`do` is `settle`, `commit`, `interrupt` or `quit`."""
-
-    do: str
+    do: Literal["settle", "commit", "interrupt", "quit"]
 
 
-class PingOrder(TypedDict):
-    """`do` is `ping`."""
+class PingBasics(TypedDict):
+    do: Literal["ping"]
 
-    do: str
+
+class PingOrder(PingBasics, total=False):
     id: str  # is sent back
 
 
@@ -241,10 +240,14 @@ class Data(TypedDict):
     step: int
 
 
+Ended = Literal["", "timeout", "interrupted", "cancelled", "lost"]
+"""Why a step was ended, if it was."""
+
+
 class EndBasics(TypedDict):
     end: int
     status: int
-    why: Literal["", "timeout", "interrupted", "cancelled", "lost"]
+    why: Ended
     ms: int
 
 
@@ -273,6 +276,7 @@ class Committed(TypedDict):
 if TYPE_CHECKING:
     Answer = Begin | Out | Data | End | Done | Pong | Committed
     Refusal = LockedAnswer | NotWritable
+    FirstAnswer = Welcome | Refusal
     Order = RunOrder | ShortOrder | PingOrder
 
 # --- what steps emit --------------------------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from .. import durations
 from .facts import kind, look, owned, user
@@ -37,25 +37,29 @@ from .lock import Lock, Refused
 from .steps import Background, Running
 
 if TYPE_CHECKING:
-    from ..wire import Hello, RunOrder, StepOrder
-
-    Table = Mapping[str, Any]
-
+    from ..wire import Answer, Ended, FirstAnswer, Hello, NotWritable, Order, RunOrder, ShortOrder, StepOrder, Welcome
 
 READY = 10  # seconds that what lasts may take until it is at work
+
+
+def not_writable(path: str, detail: str, user: str = "") -> Refused:
+    answer: NotWritable = {"djdeploy": 1, "refused": "home", "path": path, "detail": detail}
+    if user:
+        answer["user"] = user
+    return Refused(answer)
 
 
 def create(home: str, directories: Sequence[str]) -> None:
     """Creates `home` and the directories in it."""
     if kind(home) not in ("missing", "directory", "link"):
-        raise Refused("home", path=home, detail="is not a directory")
+        raise not_writable(home, "is not a directory")
     for path in [home] + [os.path.join(home, name) for name in directories]:
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
-            raise Refused("home", path=path, detail=error.strerror, user=user()) from None
+            raise not_writable(path, error.strerror or "", user()) from None
     if not owned(home):
-        raise Refused("home", path=home, detail=os.strerror(errno.EACCES), user=user())
+        raise not_writable(home, os.strerror(errno.EACCES), user())
     with contextlib.suppress(OSError):
         os.chmod(os.path.join(home, ".djdeploy"), 0o711)  # noqa: S103 - others may reach a virtualenv, and list nothing
 
@@ -118,7 +122,7 @@ class Agent:
         self.home, self.durations = hello["home"], durations.of(hello["durations"])
         self.saying = threading.Lock()
         self.changing = threading.RLock()
-        self.work: queue.Queue[Any] = queue.Queue()
+        self.work: queue.Queue[RunOrder | ShortOrder | None] = queue.Queue()
         self.heard = time.monotonic()
         self.lock: Lock | None = None
         self.running: list[Running] = []
@@ -129,7 +133,7 @@ class Agent:
         self.keep_going = False
         self.interrupted = self.lost = self.failed = self.lasting_failed = self.busy = False
 
-    def say(self, message: Table) -> None:
+    def say(self, message: Answer | FirstAnswer) -> None:
         with self.saying:
             try:
                 self.stdout.write(json.dumps(message).encode() + b"\n")
@@ -141,7 +145,7 @@ class Agent:
         try:
             self.say(self.begin(self.hello))
         except Refused as refused:
-            self.say(dict({"djdeploy": 1}, **refused.answer))
+            self.say(refused.answer)
             self.tidy()
             return
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -149,7 +153,7 @@ class Agent:
         threading.Thread(target=self.listen, daemon=True).start()
         threading.Thread(target=self.watch, daemon=True).start()
         try:
-            for message in iter(self.work.get, None):
+            while (message := self.work.get()) is not None:
                 if message["do"] == "run":
                     self.run(message)
                 else:
@@ -157,7 +161,7 @@ class Agent:
         finally:
             self.lose()
 
-    def begin(self, hello: Hello) -> Table:
+    def begin(self, hello: Hello) -> Welcome:
         if hello["create"] is not None:
             create(self.home, hello["create"])
         if hello["lock"] is not None and os.path.isdir(os.path.join(self.home, ".djdeploy")):
@@ -174,7 +178,7 @@ class Agent:
         finally:
             self.lose()
 
-    def obey(self, message: Any) -> None:
+    def obey(self, message: Order) -> None:
         if message["do"] == "ping":
             self.say({"pong": message.get("id")})
         elif message["do"] == "interrupt":
@@ -206,7 +210,7 @@ class Agent:
             self.interrupted = True
             self.end_all("interrupted")
 
-    def end_all(self, why: str) -> None:
+    def end_all(self, why: Ended) -> None:
         """What lasts goes on, except without a client: it is to see also how the site fares on the way back."""
         for running in self.running:
             if not running.lasting or why == "lost":
@@ -256,7 +260,7 @@ class Agent:
         """Starts a step; None if no step is to be started any more."""
         self.say({"begin": number})
         with self.changing:
-            why = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
+            why: Ended = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
             if why:
                 self.failed = True
                 self.say({"end": number, "status": -1, "why": why, "ms": 0, "began": False})
@@ -273,7 +277,9 @@ class Agent:
             return running
 
     def follow_step(self, number: int, running: Running) -> None:
-        status = running.follow(lambda message: self.say(dict(message, step=number)))
+        status = running.follow(
+            lambda text: self.say({"out": text, "step": number}), lambda data: self.say({"data": data, "step": number})
+        )
         with self.changing:
             self.running.remove(running)
             self.lasting_failed = self.lasting_failed or (running.lasting and status != 0)
@@ -301,7 +307,7 @@ class Agent:
             running.wait()
         for step in restoring:
             with contextlib.suppress(OSError, RuntimeError):
-                self.start(step).follow(lambda _: None)
+                self.start(step).follow(ignore, ignore)
         if left and self.lock:
             self.lock.says(left[-1].name)  # a process that left the step's group still holds the lock
         self.tidy()
@@ -319,6 +325,10 @@ class Agent:
             import shutil
 
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def ignore(_: object) -> None:
+    """Nobody is there to be told."""
 
 
 def main(hello: Hello, folder: str) -> None:

@@ -13,15 +13,15 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from ..processes import proc
 
 if TYPE_CHECKING:
-    from ..wire import Claim, Holder, LockState
+    from ..wire import Claim, Holder, LockState, Refusal
 
 
 class Refused(Exception):
     """The task cannot begin on this host."""
 
-    def __init__(self, why: str, **details: object) -> None:
-        super().__init__(why)
-        self.answer = dict(details, refused=why)
+    def __init__(self, answer: Refusal) -> None:
+        super().__init__(answer["refused"])
+        self.answer = answer
 
 
 class Lock:
@@ -42,7 +42,8 @@ class Lock:
                 with contextlib.closing(os.fdopen(fd, "rb")) as file:
                     if self._taken_from_a_stranger(file.fileno()):
                         continue
-                    raise Refused("locked", holder=with_orphans(holder_in(file), self.path)) from None
+                    holder = with_orphans(holder_in(file), self.path)
+                    raise Refused({"djdeploy": 1, "refused": "locked", "holder": holder}) from None
             if self._is_the_file(fd):
                 os.fchmod(fd, 0o600)  # an older djdeploy made it readable for everybody
                 return fd

@@ -12,15 +12,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from ..durations import VARIABLE, Durations
 from .lock import parsed
 
 if TYPE_CHECKING:
-    from ..wire import StepOrder
-
-    Table = Mapping[str, Any]
+    from ..wire import Ended, Outputs, StepOrder
 
 SETTLING = 2  # seconds beyond `kill_after` in which the kernel removes what was killed
 
@@ -35,7 +33,7 @@ class Running:
     def __init__(self, step: StepOrder, durations: Durations, lock_fd: int | None, others: int | None = None) -> None:
         self.name, self.durations, self.lasting = step["name"], durations, step.get("lasting", False)
         self.ready = threading.Event()  # it has sent something to the client, or has ended
-        self.why = ""  # why it was ended, if we ended it
+        self.why: Ended = ""  # why it was ended, if we ended it
         self._kill: threading.Timer | None = None
         self.started = time.monotonic()
         self.timeout = step.get("timeout")
@@ -62,8 +60,12 @@ class Running:
         self.shell.wait()
         os.close(self._wake)
 
-    def follow(self, say: Callable[[Table], object]) -> int:
-        """Says its output and data until it has ended; returns the exit status, negative for a signal."""
+    def follow(self, say: Callable[[str], object], pass_on: Callable[[Outputs], object]) -> int:
+        """Says its output, and passes on what it emits, until it has ended.
+
+        Returns:
+            Its exit status, negative for a signal.
+        """
         lines, text = b"", codecs.getincrementaldecoder("utf-8")("replace")
         with selectors.DefaultSelector() as selector:
             for fd in (self.output, self.data, self.ended):
@@ -83,18 +85,18 @@ class Running:
                     if key.fd == self.ended:
                         until = time.monotonic() + self.durations.last_output
                     elif key.fd == self.output and chunk:
-                        say({"out": text.decode(chunk)})
+                        say(text.decode(chunk))
                     elif chunk:
                         self.ready.set()
                         *whole, lines = (lines + chunk).split(b"\n")
                         for line in whole:
-                            say({"data": parsed(line)})
+                            pass_on(cast("Outputs", parsed(line)))
         for fd in (self.output, self.data, self.ended):
             os.close(fd)
         self.ready.set()
         return self.wait()
 
-    def end(self, why: str) -> None:
+    def end(self, why: Ended) -> None:
         """TERM to the whole group, and KILL to what is left of it after a while."""
         self.why = self.why or why
         self._signal(signal.SIGTERM)
