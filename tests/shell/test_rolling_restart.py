@@ -229,7 +229,8 @@ def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals
         assert failed.status == 1
         assert failed.seconds < 25
         assert failed.instances() == {"web 0": "failed"}
-        assert "touched: web 0" in failed.output
+        old = failed.outputs["instances"][0]["old_pid"]
+        assert f"web 0: pid {old} (r1) was ended; none of broken was ready in its place" in failed.output
         assert why in failed.output
         home.switch("r1")
         healed = home.restart("r1", "--old", "broken", "--quick")
@@ -743,7 +744,7 @@ def test_a_program_that_supervisor_does_not_start_again_is_explained(home: Home)
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def test_term_ends_the_restart_promptly_and_it_says_what_was_touched(home: Home) -> None:
+def test_term_ends_the_restart_promptly_and_it_says_what_was_ended(home: Home) -> None:
     process = web(free_port())
     serving(home, process)
     home.release("slow", process, more="time.sleep(60)")
@@ -756,5 +757,5 @@ def test_term_ends_the_restart_promptly_and_it_says_what_was_touched(home: Home)
         output, _ = restart.communicate(timeout=20)
         assert time.monotonic() - began < 10
         assert restart.returncode == 143
-        assert b"touched: web 0" in output
+        assert f"web 0: pid {first} (r1) was ended; none of slow was ready in its place".encode() in output
         assert told()["instances"][0]["state"] == "failed"

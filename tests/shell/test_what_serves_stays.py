@@ -11,6 +11,7 @@ from djdeploy import Process
 from djdeploy.rehearsal.ports import free_port
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote.processes import proc
 from tests.hurry import HURRIED
 
 from .homes import Home, Ran, a_home, answers, web
@@ -150,6 +151,7 @@ def test_a_renamed_process_is_ended_when_the_new_one_serves_and_the_other_way_ro
     deployed = home.deploy("r2")
     assert deployed.status == 0, deployed.output
     assert answers(new_port) == "r2"
+    assert deployed.instances()["web 1"] == "ended"
     lines = deployed.output.splitlines()
     ended = next(i for i, line in enumerate(lines) if "web 0 is ended: r2 has no such process" in line)
     assert "app 1" in lines[ended - 1]
@@ -185,16 +187,20 @@ def test_a_worker_that_dies_after_its_probation_is_seen_before_the_end(home: Hom
     home.durations = HURRIED._replace(worker_probation=3)
     process, worker = web(free_port(), instances=1), Process("worker", "python worker.py", timeout=15)
     both = (process, worker) if after else (worker, process)
+    removed = Process("removed", "sleep 600")
     port = int(str(process.bind).rpartition(":")[2])
-    for name, text in (("r1", "import time\ntime.sleep(600)\n"), ("r2", DIES_LATER)):
-        home.release(name, *both)
+    for name, processes, text in (("r1", (removed, *both), "import time\ntime.sleep(600)\n"), ("r2", both, DIES_LATER)):
+        home.release(name, *processes)
         (home.path / name / "repository/worker.py").write_text(text)
     home.switch("r1")
-    home.supervise_printed(*both)
+    home.supervise_printed(removed, *both)
     wait_until("r1 to serve", lambda: answers(port) == "r1")
+    before = pids(home, "removed-0")
     failed = home.deploy("r2")
     assert failed.status == 1
     assert "the queue is gone" in failed.output
     assert "worker 0" in failed.output.splitlines()[-1]
+    assert pids(home, "removed-0") == before, "what is removed is ended last, after a look to the end"
+    assert proc.process(before["removed-0"])
     restored = back(home, "r2")
     assert restored.status == 0, restored.output

@@ -316,7 +316,7 @@ class ProbeResult(TypedDict):
 class InstanceBasics(TypedDict):
     process: str
     instance: int
-    state: str  # replaced, started, kept, absent or failed
+    state: str  # replaced, started, kept, absent, failed, or ended, as the release has no such process
 
 
 class InstanceResult(InstanceBasics, total=False):
@@ -327,7 +327,7 @@ class InstanceResult(InstanceBasics, total=False):
     pid: int
     release: str | None
     seconds: float
-    touched: bool
+    touched: bool  # it was ended
 
 
 class StatusBasics(TypedDict):

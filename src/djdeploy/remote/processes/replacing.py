@@ -64,8 +64,8 @@ class RollingRestart:
         self.end_removed()
 
     def place(self, result: wire.InstanceResult) -> tuple[int, int]:
-        """Where the result of an instance belongs, as the release names its processes."""
-        names = [process["name"] for process in self.runtime["processes"]]
+        """Where the result of an instance belongs, as the releases name their processes: what is removed comes last."""
+        names = [process["name"] for runtime in (self.runtime, self.before) for process in runtime["processes"]]
         return names.index(result["process"]), result["instance"]
 
     def renew(self, process: wire.Process) -> None:
@@ -257,8 +257,18 @@ class RollingRestart:
                     code="nothing-runs",
                 )
             if found and instance.is_launched(found):
-                end(instance, found, self.waits)
-                note(f"{instance.label} is ended: {self.release} has no such process")
+                self.end_for_good(instance, found)
+
+    def end_for_good(self, instance: Instance, found: Found) -> None:
+        result: wire.InstanceResult = {
+            "process": instance.process["name"],
+            "instance": instance.number,
+            "state": "ended",
+        }
+        result.update(old_pid=found.pid, old_release=found.release, touched=True)
+        self.results.append(result)
+        end(instance, found, self.waits)
+        note(f"{instance.label} is ended: {self.release} has no such process")
 
 
 def say_done(instance: Instance, result: wire.InstanceResult) -> None:

@@ -3,7 +3,7 @@
 An instance is replaced only when the one before it serves (`replacing`). One that already runs the release and is
 healthy is left alone, so on the way back the same program replaces only what was touched; `--force` replaces all.
 
-Exit status 0: all that has to run runs RELEASE now. 1: it does not; what was touched is printed. 143: ended by TERM.
+Exit status 0: all that has to run runs RELEASE now. 1: it does not; what was ended is printed. 143: ended by TERM.
 """
 
 from __future__ import annotations
@@ -52,15 +52,28 @@ def report(restart: RollingRestart, problem: Failed | None = None, status: int =
     emit({"instances": sorted(restart.results, key=restart.place)})
     if not problem:
         return 0
-    say_touched(restart.results)
+    say_ended(restart.results, restart.release)
     print(problem, flush=True)
     emit_error(problem.code)
     return status
 
 
-def say_touched(results: list[wire.InstanceResult]) -> None:
-    touched = [f"{r['process']} {r['instance']}" for r in results if r.get("touched")]
-    note(f"touched: {', '.join(touched)}" if touched else "no process was touched")
+def say_ended(results: list[wire.InstanceResult], release: str) -> None:
+    """What became of each process that was ended, as far as it goes."""
+    ended = [result for result in results if result.get("touched")]
+    for result in ended:
+        label = f"{result['process']} {result['instance']}"
+        note(f"{label}: pid {result['old_pid']} ({result['old_release']}) was ended; {heir_of(result, release)}")
+    if not ended:
+        note("no process was ended")
+
+
+def heir_of(result: wire.InstanceResult, release: str) -> str:
+    if result["state"] == "ended":
+        return f"{release} has no such process"
+    if "pid" in result:
+        return f"pid {result['pid']} ({result['release']}) runs in its place"
+    return f"none of {release} was ready in its place"
 
 
 def main(words: list[str]) -> int:
