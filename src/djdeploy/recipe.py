@@ -455,7 +455,7 @@ ROLLBACK = Recipe(
     finish=(mark_bad, record, look_again),
 )
 
-RESTART = Recipe(publish=(probe_site, restart_processes), finish=(record, look_again))
+RESTART = Recipe(build=(check_manager,), publish=(probe_site, restart_processes), finish=(record, look_again))
 
 SETUP = Recipe(build=(install_launcher,))
 

@@ -100,7 +100,11 @@ def test_a_rollback_is_probed_while_it_migrates_back(site: Site, users: Users) -
 
 def test_a_restart_is_probed(site: Site, users: Users) -> None:
     site.deploy(recipe=QUIET)
-    recipe = RESTART.replace(restart_processes, users.hurting(20))
+    with pytest.raises(StepFailed) as caught:
+        site._call(changes.restart)
+    assert caught.value.error_code == "manager-differs", "nobody would start again what a restart ends"
+    assert caught.value.exit_code == 1
+    recipe = RESTART.without(check_manager).replace(restart_processes, users.hurting(20))
     with pytest.raises(RequestsFailed):
         site._call(changes.restart, recipe=recipe)
 

@@ -29,6 +29,7 @@ from djdeploy import (
 )
 from djdeploy.errors.kinds import SettingsError
 from djdeploy.recipe import (
+    RESTART,
     ROLLBACK,
     create_release,
     install_requirements,
@@ -442,6 +443,14 @@ def test_every_step_has_a_title_for_people() -> None:
 
 
 # --- what a stage promises --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["deploy", "rollback", "restart"])
+def test_whatever_restarts_processes_compares_the_manager_before(task: str) -> None:
+    recipe = {"deploy": DEPLOY, "rollback": ROLLBACK, "restart": RESTART}[task]
+    d = deployment(task=task)
+    (step,) = [step for step in recipe.plan(BUILD, d) if step.name == "check_manager"]
+    assert ("--only-if-served" in step.script) == (task != "deploy"), "less than the settings want is no reason to stay"
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def compare_manager(d: Deployment, release: str | Shell) -> Shell:
         release: its name, or where else its `runtime.json` lies.
     """
     options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
-    if d.task == "rollback":  # that less runs than was wanted once is no reason to stay
+    if d.task != "deploy":  # that less runs than was wanted is no reason to stay, nor to restart nothing
         options.append("--only-if-served")
     names = [host.name for host in d.settings.servers]
     fab = ["fab", *(["-H", d.host] if d.host not in names else []), "supervisor-conf"]
