@@ -282,9 +282,10 @@ def mark_ready(d: Deployment) -> Sequence[Shell]:
 def probe_site(d: Deployment) -> Sequence[Shell]:
     """Send requests to the site meanwhile, and count those that fail"""
     probe = d.settings.probe
-    if not probe or not any(process.bind for process in d.settings.processes):
+    if not probe or not (d.snapshot.current or any(process.bind for process in d.settings.processes)):
         return []
-    options = [f"--rate={probe.rate:g}"]
+    options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
+    options += [f"--rate={probe.rate:g}"]
     options += [f"--path={probe.path}"] if probe.path else []
     options += [] if probe.max_failures is None else [f"--max-failures={probe.max_failures}"]
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,22 @@ def test_users_who_were_hurt_in_any_stage_turn_the_last_line_red(site: Site, use
     asked = f"{line['probe']['failed']} of {line['probe']['sent']}"
     last = caught.value.message.splitlines()[-1]
     assert last.startswith(f"FAILED: {line['release']} is live on here, after ")
-    assert last.endswith(f"; {asked} requests failed")
-    assert f"here: {asked} (" in caught.value.what
+    web = f"web at {site.settings.processes[0].bind}"
+    assert last.endswith(f"; {asked} requests failed, too many of {web} on here")
+    assert f"here: {web}: {asked} (" in caught.value.what
     assert "where 1% are allowed" in caught.value.what
+
+
+def test_users_of_an_address_that_the_new_release_does_not_have_are_asked_as_well(site: Site, users: Users) -> None:
+    site.deploy(recipe=QUIET)
+    old = site.settings.processes[0]
+    with Server(lambda: 200) as server:
+        site.change(processes=[replace(old, bind=f"127.0.0.1:{server.port}")])
+        with pytest.raises(RequestsFailed) as caught:
+            site.deploy(recipe=QUIET.after(switch_links, users.hurting(20)))
+    last = caught.value.message.splitlines()[-1]
+    assert last.endswith(f"too many of web at {old.bind} on here")
+    assert str(server.port) not in last
 
 
 def test_a_rollback_is_probed_while_it_migrates_back(site: Site, users: Users) -> None:

@@ -88,9 +88,10 @@ def test_the_recipe_reads_top_to_bottom() -> None:
             "compile_messages",  # beside what follows
             "collect_static",
             "mark_ready",
+            "probe_site",  # the old release may have processes
         ],
         "migrate": ["migrate_database"],
-        "publish": ["switch_links", "restart_processes", "mark_published"],  # the old release may have processes
+        "publish": ["switch_links", "restart_processes", "mark_published"],  # likewise
         "finish": ["record", "remove_old_releases"],
     }
 
@@ -128,7 +129,7 @@ def test_the_first_release_is_tested_after_its_migrations_and_skipped_by_the_sam
 
 def test_management_commands_run_in_the_order_of_the_settings() -> None:
     settings = replace(SETTINGS, manage_steps=["collectstatic --noinput", "migrate", "clear_cache"])
-    assert names(DEPLOY.plan(BUILD, deployment(settings)))[-3:-1] == ["guard_migrations", "collect_static"]
+    assert names(DEPLOY.plan(BUILD, deployment(settings)))[-4:-2] == ["guard_migrations", "collect_static"]
     assert names(DEPLOY.plan(MIGRATE, deployment(settings))) == ["migrate_database", "clear_cache"]
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.emit import Others
 from djdeploy.remote.processes import probe
 from djdeploy.remote.processes.health import Address, Answer
-from djdeploy.remote.processes.probe import Probe, Tally
+from djdeploy.remote.processes.probe import Probe, Question, Tally
 from tests.answering import Server
 from tests.shell.homes import Home
 
 
 def probing(port: int, rate: float = 50, timeout: float = 1) -> Probe:
     asked = {"path": "/", "headers": {"Host": "localhost"}, "timeout": timeout}
-    return Probe([(Address("127.0.0.1", port), asked)], rate)
+    return Probe([Question(Address("127.0.0.1", port), asked)], rate)
 
 
 def well() -> int:
@@ -86,6 +87,7 @@ def heard(*answers: tuple[float, Answer]) -> Probe:
 REFUSED = Answer(False, kind="refused")
 WRONG = Answer(False, 502, kind="HTTP 502")
 GOOD = Answer(True, 200)
+TIMEOUT = Answer(False, kind="timeout")
 
 
 def test_nothing_counts_before_the_first_good_answer() -> None:
@@ -165,12 +167,78 @@ def test_each_address_of_a_release_is_asked_its_health_page_or_the_path_of_the_p
         Process("api", "gunicorn y", bind="unix:/run/api"),
         Process("worker", "celery"),
     )
-    asked = probe.questions(str(home.path), "r1", None)
-    assert [(str(where), question["path"]) for where, question in asked] == [
+    asked = probe.questions(str(home.path), ["r1"], None)
+    assert [(str(each.where), each.asked["path"]) for each in asked] == [
         ("127.0.0.1:8001", "/up/"),
         ("unix:/run/api", "/"),
     ]
-    assert {question["path"] for _, question in probe.questions(str(home.path), "r1", "/shop/")} == {"/shop/"}
+    assert {each.asked["path"] for each in probe.questions(str(home.path), ["r1"], "/shop/")} == {"/shop/"}
+
+
+# --- addresses that only one of the releases has ----------------------------------------------------------------------
+
+
+def test_the_addresses_of_both_releases_are_asked(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    stays = Process("web", "gunicorn x", bind="127.0.0.1:8001", health="/new/")
+    home.release("r1", replace(stays, health="/old/"), Process("api", "gunicorn y", bind="127.0.0.1:8002"))
+    home.release("r2", stays, Process("shop", "gunicorn z", bind="127.0.0.1:8003"))
+    asked = probe.questions(str(home.path), ["r2", "r1"], None)
+    assert [(str(each), each.asked["path"], each.releases) for each in asked] == [
+        ("web at 127.0.0.1:8001", "/new/", ("r2", "r1")),
+        ("shop at 127.0.0.1:8003", "/", ("r2",)),
+        ("api at 127.0.0.1:8002", "/", ("r1",)),
+    ]
+    (home.path / "r1/runtime.json").write_text("{")
+    assert len(probe.questions(str(home.path), ["r2", "r1"], None)) == 2
+
+
+def moving(*events: tuple[str, Answer] | str, removed: bool = False) -> Probe:
+    """A probe of a site whose `web` has one address in r1 and another in r2, or none there.
+
+    Args:
+        events: answers of an address, and which release becomes current.
+    """
+    current = ["r1"]
+    old, new = Address("", 0, "/old"), Address("", 0, "/new")
+    asked = [Question(old, {"timeout": 1}, "web", ("r1",))]
+    asked += [] if removed else [Question(new, {"timeout": 1}, "web", ("r2",))]
+    running = Probe(asked, 10, lambda: current[0])
+    sites = dict(zip(("old", "new"), running.sites, strict=False))
+    for number, event in enumerate([("old", GOOD), *events]):
+        if isinstance(event, str):
+            current[0] = event
+        else:
+            sites[event[0]]._hear(sites[event[0]].began + number / 10, 0.1, event[1])
+    return running
+
+
+@pytest.mark.parametrize(
+    ("events", "failed"),
+    [
+        ([("old", REFUSED), ("old", WRONG)], 2),
+        (["r2", ("old", REFUSED), ("new", REFUSED), ("new", GOOD)], 1),
+        (["r2", ("new", GOOD), ("old", REFUSED), ("old", REFUSED)], 0),
+        (["r2", ("new", GOOD), ("old", WRONG), ("old", TIMEOUT)], 2),
+        (["r2", ("new", GOOD), ("new", REFUSED)], 1),
+        (["r2", ("new", GOOD), ("old", REFUSED), "r1", ("old", REFUSED), ("new", REFUSED)], 1),
+    ],
+    ids=["before", "a gap", "moved", "wrong answers", "the new one", "the way back"],
+)
+def test_an_address_is_counted_as_long_as_it_is_expected_to_serve(
+    events: list[tuple[str, Answer] | str], failed: int
+) -> None:
+    assert moving(*events).failed(finally_=True) == failed
+
+
+@pytest.mark.parametrize(
+    ("events", "failed"),
+    [([("old", REFUSED)], 1), (["r2", ("old", WRONG), ("old", REFUSED)], 1), (["r2", "r1", ("old", REFUSED)], 1)],
+)
+def test_the_users_of_a_process_that_is_removed_are_asked_until_it_ends(
+    events: list[tuple[str, Answer] | str], failed: int
+) -> None:
+    assert moving(*events, removed=True).failed(finally_=True) == failed
 
 
 # --- a site that drowns -----------------------------------------------------------------------------------------------
@@ -242,13 +310,17 @@ def test_a_request_stands_for_the_time_since_the_one_before() -> None:
 
 
 def test_several_addresses_are_one_report() -> None:
-    running = Probe([(Address("", 0, "/1"), {"timeout": 1}), (Address("", 0, "/2"), {"timeout": 1})], 10)
+    running = Probe([Question(Address("", 0, path), {"timeout": 1}, path[1:]) for path in ("/one", "/two")], 10)
     for site, ok in zip(running.sites, (True, False), strict=True):
         site._hear(site.began + 1, 0.1, Answer(True, 200, release="r1"))
         site._hear(site.began + 2, 0.1, Answer(ok, 500, kind="HTTP 500", release="r1"))
     result: dict[str, Any] = running.result()
     assert (result["sent"], result["failed"], result["kinds"]) == (4, 1, {"HTTP 500": 1})
     assert result["worst_share"] == 0.5
+    assert [(site["process"], site["address"], site["failed"]) for site in result["sites"]] == [
+        ("one", "unix:/one", 0),
+        ("two", "unix:/two", 1),
+    ]
     assert result["releases"]["r1"]["count"] == 4
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import RequestsFailed
+from ..script.deployment import Deployment
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .run import Run
@@ -19,25 +21,41 @@ def conclude(run: Run, report: Report, done: str) -> None:
     probes = [d.outputs["probe"] for d in run.deployments.values() if "probe" in d.outputs]
     sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
     sentence = f"{done}; {failed} of {sent} requests failed" if sent else done
-    if not (beyond := [line for remote in run.remotes if (line := beyond_the_limit(run, remote))]):
+    beyond = [(remote, site) for remote in run.remotes for site in beyond_the_limit(run.deployments[remote])]
+    if not beyond:
         report.say(sentence)
         return
-    error = RequestsFailed("more requests failed than the settings allow: " + "; ".join(beyond), site=f"{done}.")
-    error.failed_steps = [sentence]
+    lines = "; ".join(described(remote, site) for remote, site in beyond)
+    error = RequestsFailed(f"more requests failed than the settings allow: {lines}", site=f"{done}.")
+    error.failed_steps = [f"{sentence}, too many of {places(beyond)}"]
     raise error
 
 
-def beyond_the_limit(run: Run, remote: Remote) -> str:
-    """What was too much on a host; empty if nothing was."""
-    d = run.deployments[remote]
+def beyond_the_limit(d: Deployment) -> Sequence[Mapping[str, Any]]:
+    """The addresses of a host where too much failed."""
     limits, seen = d.settings.probe, d.outputs.get("probe")
-    if not limits or not seen or seen["worst_share"] <= limits.max_share:
-        return ""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(seen["kinds"].items()))
+    return [site for site in seen["sites"] if site["worst_share"] > limits.max_share] if limits and seen else []
+
+
+def described(remote: Remote, site: Mapping[str, Any]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(site["kinds"].items()))
+    limits = remote.settings.probe
     return (
-        f"{remote.host}: {seen['failed']} of {seen['sent']} ({kinds}), in the worst ten seconds "
-        f"{seen['worst_share']:.0%} of them, where {limits.max_share:.0%} are allowed"
+        f"{remote.host}: {name_of(site)}: {site['failed']} of {site['sent']} ({kinds}), in the worst ten seconds "
+        f"{site['worst_share']:.0%} of them, where {limits.max_share if limits else 0:.0%} are allowed"
     )
+
+
+def places(beyond: Sequence[tuple[Remote, Mapping[str, Any]]]) -> str:
+    """Whose requests failed: each address once, with the hosts where that was."""
+    hosts: dict[str, list[Remote]] = {}
+    for remote, site in beyond:
+        hosts.setdefault(name_of(site), []).append(remote)
+    return "; ".join(f"{name} on {hosts_of(remotes)}" for name, remotes in hosts.items())
+
+
+def name_of(site: Mapping[str, Any]) -> str:
+    return f"{site['process']} at {site['address']}"
 
 
 def hosts_of(remotes: Sequence[Remote]) -> str:

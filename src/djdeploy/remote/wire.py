@@ -298,12 +298,24 @@ class Answered(TypedDict):
     last: float
 
 
+class SiteResult(TypedDict):
+    """The same of one address."""
+
+    process: str
+    address: str
+    sent: int
+    failed: int
+    kinds: dict[str, int]
+    worst_share: float
+
+
 class ProbeResult(TypedDict):
     """What became of the requests that were sent meanwhile. Times are seconds since the first."""
 
     sent: int
     failed: int
     worst_share: float  # of the time, in the worst ten seconds
+    sites: list[SiteResult]
     kinds: dict[str, int]
     failures: list[Request]
     slowest_ms: float

@@ -1,6 +1,8 @@
 """Asks the site as a user would while a task may hurt it, and counts the failures: `probe HOME RELEASE ...`.
 
-It runs beside the other steps until they have ended. Exit status 1: more has failed than the settings allow.
+It asks the addresses of both releases, each as long as it is expected to serve: one that the current release does not
+have may refuse, once the current release serves its users elsewhere. It runs beside the other steps until they have
+ended. Exit status 1: more has failed than the settings allow.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .. import launch
 from ..emit import Others, emit, emit_error
@@ -19,6 +23,8 @@ from . import health
 from .saying import note
 
 if TYPE_CHECKING:
+    from .. import wire
+
     Table = dict[str, Any]
 
 AT_ONCE = 4  # about as many questions are under way to one address while the site is slow
@@ -92,6 +98,22 @@ class Tally:
             self.see(name, **seen)
 
 
+class Question(NamedTuple):
+    """What users of a process ask at one of its addresses.
+
+    Args:
+        releases: the names of those that have this address. Without any it always is expected to serve.
+    """
+
+    where: health.Address
+    asked: Table
+    process: str = ""
+    releases: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.process} at {self.where}"
+
+
 class Site:
     """One address that users ask. It counts from its first good answer on: before that, nothing served.
 
@@ -102,10 +124,12 @@ class Site:
     Args:
         rate: requests a second, to a site that answers fast.
         began: when time begins, in the seconds of `time.monotonic`.
+        may_refuse: whether nobody is expected to serve here now.
     """
 
-    def __init__(self, where: health.Address, asked: Table, rate: float, began: float) -> None:
-        self.where, self.asked, self.rate, self.began = where, asked, rate, began
+    def __init__(self, question: Question, rate: float, began: float, may_refuse: Callable[[], bool]) -> None:
+        self.question, self.rate, self.began, self.may_refuse = question, rate, began, may_refuse
+        self.where, self.asked = question.where, question.asked
         self.tally = Tally()
         self.skipped = 0
         self.changing = threading.Lock()
@@ -151,6 +175,8 @@ class Site:
         overloaded = answer.status in OVERLOADED and not answer.ok
         self.slowness = self.asked["timeout"] if overloaded else 0.0 if is_refused else answer.milliseconds / 1000
         self.is_there = self.is_there or not is_refused
+        if is_refused and self.may_refuse():
+            return
         if answer.ok and self.well_since is None:
             self.well_since, self.tally = at, Tally()
         if self.is_there and at >= (self.well_since or 0.0):
@@ -162,15 +188,36 @@ class Site:
         for request in waiting:
             request.join(max(0.0, until - time.monotonic()))
 
+    def result(self) -> Table:
+        return {
+            "process": self.question.process,
+            "address": str(self.where),
+            "sent": self.tally.sent,
+            "failed": self.tally.failed,
+            "kinds": self.tally.kinds,
+            "worst_share": round(self.tally.worst_share, 4),
+        }
+
 
 class Probe:
-    """All that is asked. Use it in a `with`."""
+    """All that is asked. Use it in a `with`.
 
-    def __init__(self, questions: list[tuple[health.Address, Table]], rate: float) -> None:
-        self.began, self.seconds, self.rate = time.monotonic(), 0.0, rate
-        self.sites = [Site(where, asked, rate, self.began) for where, asked in questions]
-        self.patience = max([asked["timeout"] for _, asked in questions] or [0]) + 1  # for the last answers
+    Args:
+        current: says the name of the release that is current now.
+    """
+
+    def __init__(self, questions: list[Question], rate: float, current: Callable[[], str] = str) -> None:
+        self.began, self.seconds, self.rate, self.current = time.monotonic(), 0.0, rate, current
+        self.sites = [Site(each, rate, self.began, partial(self.may_refuse, each)) for each in questions]
+        self.patience = max([each.asked["timeout"] for each in questions] or [0]) + 1  # for the last answers
         self.ended = threading.Event()
+
+    def may_refuse(self, question: Question) -> bool:
+        """Whether the current release does not have this address, and serves what it has in its place."""
+        current = self.current()
+        heirs = [site for site in self.sites if is_heir(site.question, question, current)]
+        is_left = bool(question.releases) and current not in question.releases
+        return is_left and (not heirs or any(site.well_since is not None for site in heirs))
 
     def __enter__(self) -> Probe:
         self.senders = [threading.Thread(target=site.ask_until, args=[self.ended], daemon=True) for site in self.sites]
@@ -206,7 +253,8 @@ class Probe:
         return {
             "sent": whole.sent,
             "failed": whole.failed,
-            "worst_share": round(max(site.tally.worst_share for site in self.sites), 4),
+            "worst_share": max(site.result()["worst_share"] for site in self.sites),
+            "sites": [site.result() for site in self.sites],
             "kinds": whole.kinds,
             "failures": whole.failures,
             "slowest_ms": round(whole.slowest, 1),
@@ -223,13 +271,41 @@ def in_words(result: Table) -> str:
     return f"{result['sent']} requests sent meanwhile, {failed}, slowest {result['slowest_ms']:.0f} ms"
 
 
-def questions(home: str, release: str, path: str | None) -> list[tuple[health.Address, Table]]:
-    """What users ask: each address that a process of the release binds."""
-    runtime = launch.runtime_for(home, os.path.join(home, release)) or {"processes": []}
-    asked = {process["bind"] or "": health.question(process) for process in runtime["processes"] if process.get("bind")}
-    if path:
-        asked = {bind: dict(question, path=path, contains=None) for bind, question in asked.items()}
-    return [(health.address(bind), question) for bind, question in asked.items()]
+def is_heir(other: Question, question: Question, current: str) -> bool:
+    """Whether the current release has this process at the other address."""
+    return other.process == question.process and other.where != question.where and current in other.releases
+
+
+def questions(home: str, releases: Sequence[str], path: str | None) -> list[Question]:
+    """What users ask: each address that a process of a release binds.
+
+    Args:
+        releases: their names, first that which decides what is asked where both have an address.
+    """
+    found: dict[str, Question] = {}
+    for release in releases:
+        for process in processes_of(home, release):
+            bind, name = process.get("bind"), os.path.basename(release)
+            if bind and bind in found:
+                found[bind] = found[bind]._replace(releases=(*found[bind].releases, name))
+            elif bind:
+                asked = health.question(process)
+                asked = dict(asked, path=path, contains=None) if path else asked
+                found[bind] = Question(health.address(bind), asked, process["name"], (name,))
+    return list(found.values())
+
+
+def current_name(home: str) -> str:
+    return os.path.basename(launch.current_of(home))
+
+
+def processes_of(home: str, release: str) -> Sequence[wire.Process]:
+    """What a release runs. Nobody can be asked for one that cannot be read."""
+    try:
+        runtime = launch.runtime_for(home, os.path.join(home, release))
+    except (OSError, ValueError):
+        return []
+    return runtime["processes"] if runtime else []
 
 
 class Ended(BaseException):
@@ -263,13 +339,16 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("home")
     parser.add_argument("release", help="whose processes are asked")
+    parser.add_argument("--old", help="the release that is current before: its processes are asked, too")
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
     parser.add_argument("--path", help="instead of the path of the health check")
     parser.add_argument("--max-failures", type=int)
     options = parser.parse_args(words)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, on_term)
-    probe = Probe(questions(os.path.realpath(options.home), options.release, options.path), options.rate)
+    home = os.path.realpath(options.home)
+    releases = list(dict.fromkeys(filter(None, (options.release, options.old))))
+    probe = Probe(questions(home, releases, options.path), options.rate, partial(current_name, home))
     return run(probe, Others(), options.max_failures) if probe.sites else 0
 
 

@@ -264,8 +264,10 @@ class RollingRestart:
             "process": instance.process["name"],
             "instance": instance.number,
             "state": "ended",
+            "old_pid": found.pid,
+            "old_release": found.release,
+            "touched": True,
         }
-        result.update(old_pid=found.pid, old_release=found.release, touched=True)
         self.results.append(result)
         end(instance, found, self.waits)
         note(f"{instance.label} is ended: {self.release} has no such process")
