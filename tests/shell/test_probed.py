@@ -123,6 +123,27 @@ def test_a_restart_is_probed(site: Site, users: Users) -> None:
         site._call(changes.restart, recipe=recipe)
 
 
+def fail(d: Deployment) -> Sequence[Shell]:
+    """Fail"""
+    return [sh("exit 1")]
+
+
+@pytest.mark.parametrize("task", ["deploy", "restart"])
+def test_the_history_says_what_users_have_met_of_a_task_that_failed(site: Site, users: Users, task: str) -> None:
+    site.deploy(recipe=QUIET)
+    recipes = {
+        "deploy": QUIET.after(switch_links, users.hurting(20), fail),
+        "restart": RESTART.without(check_manager).replace(restart_processes, users.hurting(20), fail),
+    }
+    with pytest.raises(PublishFailed) as caught:
+        site._call(getattr(changes, task), recipe=recipes[task])
+    line = site.history()[-1]
+    assert line["outcome"] == "failed in publish"
+    assert line["probe"]["failed"] > 2
+    asked = f"{line['probe']['failed']} of {line['probe']['sent']}"
+    assert caught.value.site.splitlines()[-1] == f"Until then, {asked} requests failed."
+
+
 def test_as_many_failures_as_the_settings_allow_are_no_failure(site: Site, users: Users) -> None:
     site.change(probe=Probe(rate=40, max_share=1))
     site.deploy(recipe=QUIET.after(switch_links, users.hurting(20)))
@@ -142,6 +163,7 @@ def test_more_failures_than_allowed_end_the_stage_and_undo_it(
     with pytest.raises(error) as caught:
         site.deploy(recipe=QUIET.after(place, users.hurting(100_000)))  # its end is not awaited
     assert caught.value.error_code == "too-many-failures"  # type: ignore[attr-defined]
+    assert site.history()[-1]["probe"]["failed"] > 3
     assert site.link("current") == first
     assert sorted(site.states().values()) == ["failed", "live"]
 

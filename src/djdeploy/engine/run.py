@@ -22,7 +22,7 @@ from ..ssh.step_run import StepRun, Watcher
 from ..terminal.progress import SILENT, Report, program_text
 from .failures import as_publish_failed, failure_of, raise_failure
 from .fleet import Fleet, as_deploy_error
-from .standing import Standing, of_the_site, where_some_are_unknown
+from .standing import Standing, met_by_users, of_the_site, where_some_are_unknown
 
 
 class Run:
@@ -188,7 +188,7 @@ class Run:
 
     def _leave_unknown(self, unknown: Sequence[Remote]) -> NoReturn:
         """Some hosts cannot be asked, and the others have committed: how each stands is said, and nothing changed."""
-        self._record("not acknowledged by all hosts", unknown)
+        self._record("not acknowledged by all hosts")
         hosts = [remote.host for remote in unknown]
         raise ConnectionFailed(
             f"{', '.join(hosts)} did not acknowledge the end of the task",
@@ -213,8 +213,9 @@ class Run:
             }
         if stage == PUBLISH and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
-        error.site = of_the_site([self._standing(stage, r, r in began, failures.get(r)) for r in self.remotes])
-        self._record(f"failed in {stage.name}", failures)
+        standings = [self._standing(stage, r, r in began, failures.get(r)) for r in self.remotes]
+        error.site = "\n".join([of_the_site(standings), *met_by_users(self.deployments.values())])
+        self._record(f"failed in {stage.name}")
         self._run_on_failure(stage, error)
         raise error
 
@@ -225,9 +226,11 @@ class Run:
             d = self.deployments[remote]
             if remote.lost:
                 raise ConnectionFailed("the connection was lost", code="host-unreachable", host=remote.host)
-            if steps := self.plans[remote].restore(stages[remote], d):
-                # Should we be killed now, the agent begins again: each of these steps may be done twice.
-                raise_failure(remote.host, remote.run(steps, d.environment, self.report, if_lost=steps, restores=True))
+            steps = self.plans[remote].restore(stages[remote], d)
+            # Should we be killed now, the agent begins again: each of these steps may be done twice.
+            runs = remote.run(steps, d.environment, self.report, if_lost=steps, restores=True)
+            self.deployments[remote] = learned(d, runs)  # the probe, which has seen this too, ends with it
+            raise_failure(remote.host, [run for run in runs if not run.step.lasting])
             with suppress(ConnectionFailed):  # it is restored, and at worst once more by itself
                 remote.commit()
 
@@ -254,8 +257,8 @@ class Run:
             runs=self.now.get(remote),
         )
 
-    def _record(self, outcome: str, lost: Collection[Remote]) -> None:
-        """Writes into the history of each host how the task has ended."""
+    def _record(self, outcome: str) -> None:
+        """Writes into the history of each host that is there how the task has ended."""
 
         def record(remote: Remote) -> None:
             plan, d = self.plans[remote], replace(self.deployments[remote], outcome=outcome)
@@ -265,7 +268,7 @@ class Run:
             if steps := [step for each in writes for step in each.steps(d)]:
                 remote.run(steps, d.environment, SILENT, restores=True)
 
-        there = [remote for remote in self.remotes if remote not in lost and not remote.lost]
+        there = [remote for remote in self.remotes if not remote.lost]
         for error in self.fleet.attempt(record, there, restores=True)[1].values():
             self.report.warn(f"the history could not be written: {error.message}")
 

@@ -96,3 +96,10 @@ def where_some_are_unknown(tasks: Iterable[Deployment], unknown: Collection[str]
 
 def host_by_host(lines: Iterable[str]) -> str:
     return "\n".join(["How the hosts stand:", *lines])
+
+
+def met_by_users(deployments: Iterable[Deployment]) -> Sequence[str]:
+    """How many of the probe's requests have failed until all was restored, if some have."""
+    probes = [d.outputs["probe"] for d in deployments if "probe" in d.outputs]
+    sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
+    return [f"Until then, {failed} of {sent} requests failed."] if failed else []

@@ -147,8 +147,7 @@ class Remote:
         }
         with self.channel.errors():
             self._send(order, unless_interrupted=not restores)
-        runs = self._outcome()
-        return [run for run in runs if not run.step.lasting] if restores else runs
+        return self._outcome()
 
     def settle(self) -> list[StepRun]:
         """Ends the steps that last, and returns how they went; a sign of life as well.
