@@ -72,6 +72,7 @@ __all__ = [
     "forget_old_secrets",
     "guard_migrations",
     "guard_rollback",
+    "guard_rows",
     "install_launcher",
     "install_requirements",
     "install_secrets",
@@ -316,6 +317,14 @@ def smoke_test_migrated(d: Deployment) -> Sequence[Shell]:
 
 
 @once
+def guard_rows(d: Deployment) -> Sequence[Shell]:
+    """Look for rows that would stay in the release"""
+    if not d.departing or not d.snapshot.live or d.allow_destructive or not migrate_words(d):
+        return []
+    return [sh("{p} {live} {target}", p=d.program("rows_left"), live=d.departing.root, target=d.target.root)]
+
+
+@once
 @runs("django", "python")
 @emits("migrations")
 def guard_rollback(d: Deployment) -> Sequence[Shell]:
@@ -450,7 +459,7 @@ DEPLOY = Recipe(
 )
 
 ROLLBACK = Recipe(
-    build=(check_manager, guard_rollback, probe_site),
+    build=(check_manager, guard_rows, guard_rollback, probe_site),
     migrate=(migrate_back,),
     publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record, look_again),

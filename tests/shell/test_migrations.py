@@ -853,9 +853,7 @@ def test_what_cannot_be_judged_is_said_soon_with_how_to_go_back_all_the_same(
             project.write("site_of/settings.py", "import a_module_that_is_not_there")
         else:
             project.write("manage.py", "raise RuntimeError('x')" if "broken" in fault else "raise SystemExit('x')")
-        began = time.monotonic()
         done = project.run("back", "--to-json", '{"applied": {"default": {}}}', "--refuse")
-        assert time.monotonic() - began < 30
     assert (done.status, done.code) == (1, "not-judged")
     assert "Whether the older code works with the database as it is now could not be judged: " in done.output
     assert "Traceback" not in done.output

@@ -446,6 +446,20 @@ def test_every_step_has_a_title_for_people() -> None:
 # --- what a stage promises --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("options", "guards"),
+    [
+        ({}, ["guard_rows", "guard_rollback"]),
+        ({"migrate_back": True}, ["guard_rows"]),
+        ({"allow_destructive": True}, []),
+        ({"allow_destructive": True, "migrate_back": True}, []),
+    ],
+)
+def test_a_rollback_asks_for_rows_that_it_would_leave_behind(options: dict[str, Any], guards: list[str]) -> None:
+    steps = names(ROLLBACK.plan(BUILD, deployment(task="rollback", **options)))
+    assert [name for name in steps if name.startswith("guard")] == guards
+
+
 @pytest.mark.parametrize("task", ["deploy", "rollback", "restart"])
 def test_whatever_restarts_processes_compares_the_manager_before(task: str) -> None:
     recipe = {"deploy": DEPLOY, "rollback": ROLLBACK, "restart": RESTART}[task]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from djdeploy.remote.migrations.left_behind import filled, is_lost
+from djdeploy.remote.migrations.rows_left import left_by_rollback
+
+from .program import run
 
 
 def database(path: Path, **tables: int) -> Path:
@@ -68,3 +75,59 @@ def test_rows_that_are_still_in_the_log_count(tmp_path: Path) -> None:
         connection.execute("INSERT INTO note VALUES (1)")
         connection.commit()
         assert filled(str(tmp_path / "db")) == ["note"]
+
+
+# --- a rollback -------------------------------------------------------------------------------------------------------
+
+
+def release(home: Path, name: str, record: dict[str, str] | None, **tables: int) -> Path:
+    """A release with a database beside its code, and what its manifest says of that."""
+    root = home / name
+    (root / "repository").mkdir(parents=True)
+    files = {} if record is None else {"database_files": record}
+    (root / "release.json").write_text(json.dumps({"name": name, "migrations": files}))
+    if tables:
+        database(root / "repository/db.sqlite3", **tables)
+    return root
+
+
+HERE = {"default": "repository/db.sqlite3"}
+STAYS = "the database 'default' is repository/db.sqlite3 in the live release, and its rows stay there: note"
+
+
+@pytest.mark.parametrize(
+    ("live", "target", "said"),
+    [
+        ((HERE, {"note": 2}), (HERE, {"note": 1}), STAYS),
+        ((HERE, {"note": 2}), (HERE, {}), STAYS),
+        ((HERE, {"note": 2}), ({}, {}), STAYS),
+        ((HERE, {"note": 2}), (None, {"note": 1}), STAYS),
+        (({}, {}), (HERE, {"note": 1}), "the database 'default' of r1 is repository/db.sqlite3 in r1 itself, without "),
+        ((HERE, {"note": 1}), (HERE, {"note": 1}), ""),
+        ((HERE, {"note": 0}), (HERE, {"note": 1}), ""),
+        ((HERE, {"django_site": 1}), ({}, {}), ""),
+        (({}, {}), ({}, {}), ""),
+        ((None, {"note": 2}), (None, {"note": 1}), ""),
+    ],
+    ids=["both", "removed", "moved in", "no record", "moved out", "the same", "empty", "of migrate", "none", "unknown"],
+)
+def test_a_rollback_that_would_leave_rows_behind_is_refused(
+    tmp_path: Path, live: tuple[Any, Any], target: tuple[Any, Any], said: str
+) -> None:
+    roots = [release(tmp_path, name, record, **tables) for name, (record, tables) in (("r2", live), ("r1", target))]
+    if not said and live[1] and live == target:
+        shutil.copy(roots[0] / "repository/db.sqlite3", roots[1] / "repository/db.sqlite3")
+    ran = run("rows_left", *map(str, roots))
+    assert ran.code == (1 if said else 0)
+    assert ran.outputs == ({"error": {"code": "database-in-release"}} if said else {})
+    assert [line.startswith(said) for line in left_by_rollback(*map(str, roots))] == ([True] if said else [])
+
+
+def test_the_rows_of_now_are_asked_for_without_django(tmp_path: Path) -> None:
+    roots = [release(tmp_path, name, HERE, note=number) for number, name in enumerate(("r1", "r2"), 1)]
+    program = "import sys; sys.modules['django'] = None; from djdeploy.remote.migrations import rows_left; "
+    program += "sys.exit(rows_left.main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, roots)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")

@@ -328,10 +328,11 @@ DJANGO = {
     ),
     "database-in-release": Entry(
         "A SQLite database lies beside the code, as `startproject` has it. Each release is a directory of its own, so "
-        "the site would lose its data with every deploy. Once the database has rows, a deploy is refused.",
+        "the site would lose its data with every deploy, and what was written since with a rollback. Once the database "
+        "has rows, both are refused.",
         'Keep it in a shared directory: shared_dirs=["data"] in the fabfile, and BASE_DIR / "data/db.sqlite3" in '
         "Django's settings. Move an existing file to HOME/shared/data. If its rows may go: "
-        "fab deploy --allow-destructive",
+        "fab deploy --allow-destructive, or fab rollback --allow-destructive",
     ),
     "conflicting-migrations": Entry(
         "Two branches of the code have each added a migration after the same one, so Django cannot tell which is the "
@@ -358,7 +359,8 @@ DJANGO = {
     ),
     "not-judged": Entry(
         "Migrations were applied since the older release was live. Whether its code works with them is judged by the "
-        "live release's code, and the database; one of these did not answer.",
+        "live release's code, and the database; one of these did not answer. They have 20 seconds for it, in which a "
+        "busy server's other work does not count, and two minutes in all.",
         "To go back without this judgement: fab rollback --allow-destructive",
     ),
     "lock-timeout": Entry(

@@ -50,6 +50,10 @@ class Durations(NamedTuple):
         smoke_hold: through which a server must be well: that a release dies two seconds after its start is not rare.
         smoke_wrong_answers: of wrong answers from it.
         smoke_exit: after TERM; nobody waits for an answer of it.
+
+    The judgement of a rollback:
+        judging: that it may wait for an answer; for whatever else the server does, it does not wait in vain.
+        judging_at_most: in all.
     """
 
     heartbeat: float = 10.0
@@ -77,6 +81,8 @@ class Durations(NamedTuple):
     smoke_hold: float = 2.4
     smoke_wrong_answers: float = 2.0
     smoke_exit: float = 3.0
+    judging: float = 20.0
+    judging_at_most: float = 120.0
 
     def changed(self) -> dict[str, float]:
         """Those that are not the usual ones: what has to be sent."""

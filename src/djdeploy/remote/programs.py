@@ -26,6 +26,7 @@ PROGRAMS = {
     "remove": "release.remove",  # removes old releases
     "requirements": "release.requirements",  # checks pins, and names the environment
     "rolling_restart": "processes.rolling_restart",  # makes every process run a release, one instance at a time
+    "rows_left": "migrations.rows_left",  # tells whether a rollback would leave rows behind
     "secret_files": "release.secret_files",  # installs secret files
     "smoke_test": "processes.smoke_test",  # tries a release's own server on a private socket
     "static_overlay": "release.static_overlay",  # keeps the previous release's static files reachable

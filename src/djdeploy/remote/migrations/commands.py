@@ -23,7 +23,6 @@ import os
 import re
 import runpy
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,10 +35,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
+from ..durations import of_environment
 from ..emit import Others, emit, emit_error
 from .databases import BRIEFLY, OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from .left_behind import in_release, left_behind
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
+from .patience import patience
 from .records import accepted, known, record_of
 from .verdicts import KINDS, Judge
 
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
     Table = dict[str, Any]
     Applied = dict[str, dict[str, list[str]]]  # database: app: names
-
-
-JUDGING = 20  # seconds in which a database says whether there is a way back
 
 
 # --- inside manage.py -------------------------------------------------------------------------------------------------
@@ -481,15 +479,11 @@ def main(words: Sequence[str]) -> int:
 def judge_way_back(words: Sequence[str]) -> int:
     """Whoever goes back may do so since the database is down, or the live code is broken: they are told soon."""
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(BRIEFLY))
-    giving_up = threading.Timer(JUDGING, lambda: os._exit(not_judged(f"no answer within {JUDGING} s")))
-    giving_up.daemon = True
-    giving_up.start()
-    try:
-        return run(words)
-    except (Exception, SystemExit) as error:
-        return not_judged(str(error).strip() or type(error).__name__)
-    finally:
-        giving_up.cancel()
+    with patience(of_environment(), lambda why: os._exit(not_judged(why))):
+        try:
+            return run(words)
+        except (Exception, SystemExit) as error:
+            return not_judged(str(error).strip() or type(error).__name__)
 
 
 def not_judged(why: str) -> int:

@@ -11,10 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.db import connections
-
-from .databases import databases_in_release, is_file
-
 MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission", "django_site")
 """The tables whose rows a first `migrate` makes by itself."""
 
@@ -34,6 +30,10 @@ class Left(NamedTuple):
 
 def in_release() -> dict[str, str]:
     """The databases that are files inside this release, each with its path there."""
+    from django.db import connections  # what the manifests say is read without Django, too
+
+    from .databases import databases_in_release
+
     root = os.path.realpath(os.path.dirname(os.environ.get("VIRTUAL_ENV", "/")))
     return {alias: os.path.relpath(path, root) for alias, path in databases_in_release(connections)}
 
@@ -44,6 +44,10 @@ def left_behind(live: str) -> Iterator[Left]:
     Args:
         live: its directory.
     """
+    from django.db import connections
+
+    from .databases import is_file
+
     here, had = in_release(), recorded(live)
     for alias in connections:
         path = had.get(alias) or here.get(alias)
