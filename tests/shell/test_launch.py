@@ -327,6 +327,22 @@ def test_a_release_that_dies_young_is_started_more_and_more_slowly(home: Home) -
         assert started.wait(timeout=9) == 0
 
 
+def test_a_gunicorn_that_lives_while_its_workers_die_is_left_for_the_release_before(home: Home) -> None:
+    """Its own code for a worker that cannot start would end it; any other does not."""
+    replaced_by(home, (home.path / "bin/djdeploy-launch-1").read_text().replace("YOUNG = 10", "YOUNG = 1"))
+    process = web(free_port(), instances=1, timeout=1)
+    home.release("r1", process)
+    home.release("r2", process, more="os._exit(1)", state="ready")
+    for name in ("r1", "r2"):
+        home.switch(name)
+    with launched(home, "web", "0") as started:
+        wait_until("the way back", lambda: (home.path / "current").readlink() == Path("r1"))
+        assert started.wait() == 0, "Gunicorn ends well at TERM, and Supervisor starts r1"
+    with launched(home, "web", "0"):
+        wait_until("r1", lambda: answers(int(str(process.bind).rpartition(":")[2])) == "r1")
+    assert '"from": "r2"' in (home.path / "log/deploys.jsonl").read_text()
+
+
 @pytest.mark.parametrize("words", [[], ["web"], ["web", "x"], ["../web", "0"], ["web", "0", "0"], ["--help", "0"]])
 def test_wrong_words_are_refused(home: Home, words: list[str]) -> None:
     assert failed(home, *words) == (64, ["usage: djdeploy-launch-1 [--socket] PROCESS INSTANCE"])

@@ -98,6 +98,13 @@ def test_releases_of_one_name_and_two_commits_are_two(screen: io.StringIO) -> No
     assert len(lines) == 3
 
 
+def test_a_release_that_failed_or_is_bad_says_why(screen: io.StringIO) -> None:
+    why = "it has died young 3 times in a row"
+    rows = [release(host, "r2", "failed", why=why) for host in (WEB1, WEB2)]
+    lines = shown(screen, print_releases, [*rows, release(WEB3, "r2", "live")], [WEB1, WEB2, WEB3], NOW)
+    assert f"failed on web1, web2; live on web3; {why}" in " ".join("\n".join(lines).split())
+
+
 def row(host: str, current: str | None, *processes: dict[str, Any], **more: Any) -> dict[str, Any]:
     made = release(host, current or "", **more)
     known = {} if current else {"commit": "", "at": "", "published": "", "by": "", "ref": "", "subject": ""}
@@ -209,3 +216,10 @@ def test_no_table_is_wider_than_its_terminal_while_anything_can_be_cut_or_left_o
         table = [line for line in lines if not line.startswith("    ")]
         assert max(map(len, table)) <= width
         assert "a" * 8 in table[1]
+
+
+def test_status_says_that_the_site_went_back_by_itself_and_why(screen: io.StringIO) -> None:
+    fell = {"at": at(hours=1), "from": "r2", "why": "has died young 3 times in a row"}
+    lines = shown(screen, print_status, [{**row(WEB1, "r1"), "fell_back": fell}], NOW)
+    said = "It went back from r2 by itself, which has died young 3 times in a row: fab logs"
+    assert said in " ".join("\n".join(lines).split())

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djdeploy.server.snapshot import Snapshot
+from djdeploy.server.snapshot import Release, Snapshot
 
 
 def snapshot(*releases: tuple[str, str], current: str | None = None, previous: str | None = None) -> Snapshot:
@@ -104,3 +104,11 @@ def test_cleanup_never_takes_what_matters(made: list[str], data: st.DataObject, 
     assert unlinked == [name for name in good if name not in linked][len(good) - len(linked) - len(unlinked) :], (
         "the newest"
     )
+
+
+def test_that_the_launcher_went_back_counts_until_somebody_publishes_again() -> None:
+    fell = {"at": "2026-11-28T10:00:00Z", "from": "r2", "why": "dies"}
+    manifest: Any = {"name": "r1", "published": fell["at"], "fell_back": fell}
+    later: Any = {**manifest, "published": "2026-11-28T11:00:00Z"}
+    never: Any = {"name": "r1"}
+    assert [Release.parse(each).fell_back for each in (manifest, later, never)] == [fell, None, None]

@@ -6,16 +6,22 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from djdeploy.remote import launch
+from djdeploy.rehearsal.ports import free_port
+from djdeploy.remote import launch, wire
 from djdeploy.remote.launch import Instance, Launch
+from djdeploy.server.wire import check
+from tests.answering import Server
 
 
 def release(home: Path, name: str, state: str | None = "published", number: int = 1) -> Path:
@@ -174,6 +180,139 @@ def test_it_gives_up_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(launch, "UNREADABLE", 0)
     (release(home, "r2", "ready", 3) / "runtime.json").write_text(text)
     assert launch.wait_for_release(web(home)).release == str(home / "r1")
+
+
+def test_whoever_asks_later_learns_that_the_site_went_back_and_why(home: Path) -> None:
+    release(home, "r2", "ready", 3)
+    (home / "log").mkdir()
+    (home / "log/deploys.jsonl").write_text('{"task": "deploy"}\n')
+    (home / "r1/release.json").write_text(
+        json.dumps({"name": "r1", "state": "published", "commit": "c" * 40, "ref": "x"})
+    )
+    assert gone_back(home) == "r1"
+    line = json.loads((home / "log/deploys.jsonl").read_text().splitlines()[1])
+    check(line, wire.HistoryLine, "line")
+    assert (line["task"], line["release"], line["commit"], line["from"]) == ("fallback", "r1", "c" * 40, "r2")
+    assert (line["why"], line["by"]) == ("dies", "its launcher (web-0)")
+    left, now = (json.loads((home / name / "release.json").read_text()) for name in ("r2", "r1"))
+    assert (left["state"], left["why"]) == ("failed", "it dies")
+    check(now, wire.Manifest, "manifest")
+    assert now["fell_back"] == {"at": now["published"], "from": "r2", "why": "dies"}
+    assert now["state"] == "published"
+
+
+# --- what lives and does not serve ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives and answers nothing; who watches it has no patience."""
+    monkeypatch.setattr(launch, "LOOK", 0.01)
+    monkeypatch.setattr(launch, "patience", lambda _: 0)
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def bound(home: Path, port: int, **more: Any) -> Path:
+    root = release(home, "r2", "ready", 3)
+    process = {"name": "web", "command": "uvicorn x", "bind": f"127.0.0.1:{port}", **more}
+    (root / "runtime.json").write_text(json.dumps({"project": "demo", "processes": [process]}))
+    return root
+
+
+def watched(home: Path, root: Path, process: subprocess.Popen[bytes]) -> threading.Thread:
+    thread = threading.Thread(target=launch.watch, args=[web(home), str(root), process.pid], daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_server_that_lives_and_never_answers_is_left_for_the_release_before(
+    home: Path, server: subprocess.Popen[bytes]
+) -> None:
+    watched(home, bound(home, free_port()), server).join()
+    assert str((home / "current").readlink()) == "r1"
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_the_other_instances_of_a_release_that_was_left_are_ended_as_well(
+    home: Path, server: subprocess.Popen[bytes]
+) -> None:
+    root = bound(home, free_port())
+    launch.make_current(str(home), str(home / "r1"))
+    watched(home, root, server).join()
+    assert server.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_server_that_answers_anything_serves(home: Path, server: subprocess.Popen[bytes], status: int) -> None:
+    with Server(lambda: status) as site:
+        watched(home, bound(home, site.port), server).join()
+        assert site.asked == 1
+    assert server.poll() is None
+    assert str((home / "current").readlink()) == "r2"
+
+
+def publish(home: Path, server: subprocess.Popen[bytes]) -> None:
+    mark("published")(home / "r2")
+
+
+def end(home: Path, server: subprocess.Popen[bytes]) -> None:
+    server.kill()
+    server.wait()
+
+
+def gone_release(home: Path, server: subprocess.Popen[bytes]) -> None:
+    (home / "r2/runtime.json").write_text("[]")
+    end(home, server)
+
+
+@pytest.mark.parametrize("event", [publish, end, gone_release])
+def test_nobody_watches_any_longer_than_there_is_something_to_see(
+    home: Path, server: subprocess.Popen[bytes], event: Callable[[Path, subprocess.Popen[bytes]], None]
+) -> None:
+    with (home / ".djdeploy/lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # a deploy is at work: the release is left to it
+        watcher = watched(home, bound(home, free_port()), server)
+        event(home, server)
+        watcher.join()
+    assert str((home / "current").readlink()) == "r2"
+
+
+def test_a_server_is_left_to_a_deploy_that_is_at_work(home: Path, server: subprocess.Popen[bytes]) -> None:
+    with (home / ".djdeploy/lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        watcher = watched(home, bound(home, free_port()), server)
+        watcher.join(0.2)
+        assert watcher.is_alive()
+        assert server.poll() is None
+    watcher.join()
+    assert str((home / "current").readlink()) == "r1"
+
+
+@pytest.mark.parametrize(
+    ("state", "bind", "is_watched"),
+    [
+        ("ready", "127.0.0.1:1", True),
+        ("published", "127.0.0.1:1", False),
+        (None, "127.0.0.1:1", False),
+        ("ready", None, False),
+    ],
+)
+def test_only_a_release_that_was_never_published_is_watched(
+    home: Path, monkeypatch: pytest.MonkeyPatch, state: str | None, bind: str | None, is_watched: bool
+) -> None:
+    forks: list[int] = []
+
+    def fork() -> int:
+        forks.append(1)
+        return 1
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(os, "waitpid", lambda *_: None)
+    process: Any = {"name": "web", "bind": bind}
+    launch.watch_over(web(home), Launch(str(release(home, "r2", state, 3)), {}, process))
+    assert bool(forks) == is_watched
 
 
 # --- a disk that is full ----------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def releases(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
             "published": release.manifest.get("published") or "",
             "size": release.size,
             "subject": str(release.manifest.get("subject", "")),
+            "why": str(release.manifest.get("why") or "") if release.mark in ("failed", "bad") else "",
         }
         for host, snapshot in found.items()
         for release in reversed(snapshot.releases)
@@ -81,11 +82,12 @@ def status(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def live_now(snapshot: Snapshot) -> Mapping[str, str]:
+def live_now(snapshot: Snapshot) -> Mapping[str, Any]:
     """What is known of the release that is live on a host."""
     live = snapshot.live
     if live is None:
-        return {"commit": "", "ref": "", "by": "", "at": "", "published": "", "subject": "", "mark": ""}
+        nothing = dict.fromkeys(("commit", "ref", "by", "at", "published", "subject", "mark"), "")
+        return {**nothing, "fell_back": None}
     more = {name: str(live.manifest.get(name) or "") for name in ("published", "subject")}
     return {
         "commit": live.commit,
@@ -93,6 +95,7 @@ def live_now(snapshot: Snapshot) -> Mapping[str, str]:
         "by": str(live.manifest.get("published_by") or live.by),
         "at": live.at,
         "mark": live.mark,
+        "fell_back": live.fell_back,
         **more,
     }
 

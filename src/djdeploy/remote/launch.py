@@ -23,6 +23,7 @@ import pwd
 import re
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import sys
@@ -35,7 +36,7 @@ if TYPE_CHECKING:  # installed, it is one file, and has nothing of ours to impor
     from .wire import Manifest, Process, Runtime
 
 NAME = "djdeploy-launch-1"  # its number changes only when a printed configuration would no longer fit it
-VERSION = 2  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
+VERSION = 3  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
 END = "# the end: a file without this line is not whole"
 
 USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit codes, as in sysexits.h and sh
@@ -48,6 +49,9 @@ UNREADABLE = 5  # seconds in which a release that cannot be read may become read
 BUSY = 10  # seconds in which the old server's address must become free, when we bind it ourselves
 BACKLOG = 2048  # as Gunicorn's own
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room, or no inode
+WATCH = "--watch"  # the word by which it watches over a server that it has become
+LOOK = 1  # seconds between two looks of who watches
+ANSWER = 5  # seconds in which a server that serves answers anything
 HEALTH = "DJDEPLOY_HEALTH_SOCKET"  # the variable that says where this instance alone listens, if it does
 
 
@@ -308,7 +312,7 @@ def go_back(instance: Instance, release: str, why: str) -> bool:
         left, name = os.path.basename(release), os.path.basename(before)
         log(instance, f"{left} was never published and {why}: back to {name}")
         make_current(home, before)
-        note_failure(release, why)
+        note_way_back(instance, release, before, why)
         return True
     return False
 
@@ -342,11 +346,125 @@ def make_current(home: str, release: str) -> None:
     os.rename(beside, os.path.join(home, "current"))
 
 
-def note_failure(release: str, why: str) -> None:
-    """For those who ask later why it is not live: `fab releases` shows it as failed."""
+def note_way_back(instance: Instance, left: str, now: str, why: str) -> None:
+    """For those who ask later what is live and why: `fab releases`, `fab status`, and readers of the history."""
+    at, by = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), f"its launcher ({instance.name})"
+    came_from = os.path.basename(left)
+    change_manifest(left, state="failed", why=f"it {why}")
+    change_manifest(now, published=at, published_by=by, fell_back={"at": at, "from": came_from, "why": why})
+    line: dict[str, object] = {"task": "fallback", "outcome": "done", "release": os.path.basename(now)}
+    line.update(
+        {**of_code(now), "from": came_from, "why": why, "by": by, "at": at, "ended": at, "seconds": 0, "timings": {}}
+    )
+    history = os.path.join(instance.home, "log", "deploys.jsonl")
+    with contextlib.suppress(OSError), open(history, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def change_manifest(release: str, **values: object) -> None:
     path = os.path.join(release, "release.json")
     with contextlib.suppress(OSError, ValueError):
-        write_beside(path, json.dumps(dict(manifest_of(release), state="failed", why=why), indent=2) + "\n")
+        write_beside(path, json.dumps(dict(manifest_of(release), **values), indent=2) + "\n")
+
+
+def of_code(release: str) -> dict[str, str]:
+    """Which code a release has, as far as its manifest says so."""
+    with contextlib.suppress(OSError, ValueError):
+        manifest = manifest_of(release)
+        return {"commit": manifest.get("commit") or "", "ref": manifest.get("ref") or ""}
+    return {"commit": "", "ref": ""}
+
+
+# --- what lives and does not serve ------------------------------------------------------------------------------------
+#
+# A server may live for ever while its workers die one after the other, as Gunicorn's do unless they end with a code of
+# its own. Nobody starts it again, so nobody counts. As long as its release was never published, somebody watches it.
+
+
+def watch_over(instance: Instance, launch: Launch) -> None:
+    """Starts who watches, as a process of its own and no child of the server, which has others to care for."""
+    if is_proven(launch.release) or not launch.process.get("bind"):
+        return
+    words = [sys.executable, "-I", os.path.realpath(__file__), WATCH, instance.process, instance.number]
+    words += [os.path.basename(launch.release), str(os.getpid())]
+    with contextlib.suppress(OSError):
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # it may be the site's socket
+                os.chdir("/")
+                os.execv(words[0], words)
+        finally:
+            os._exit(0)
+
+
+def watch(instance: Instance, release: str, pid: int) -> None:
+    """Until the server has answered, has ended, or its release is published; else goes back, and ends it."""
+    try:
+        runtime = runtime_for(instance.home, release)
+        process = process_of(runtime, instance.process) if runtime else None
+        if runtime is None or process is None:
+            return
+        launch = Launch(release, runtime, process)
+        began, until = start_of(pid), time.monotonic() + patience(launch)
+        while began and start_of(pid) == began and not is_proven(release) and not answers(instance, process):
+            if time.monotonic() > until and leave(instance, release, f"has not served within {patience(launch):g} s"):
+                os.kill(pid, signal.SIGTERM)
+                return
+            time.sleep(LOOK)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log(instance, f"nobody watches whether {os.path.basename(release)} serves: {error!r}")
+
+
+def leave(instance: Instance, release: str, why: str) -> bool:
+    """Whether the site has another release now, by this or another instance, and nobody deploys who would end this."""
+    if go_back(instance, release, why):
+        return True
+    with contextlib.suppress(OSError), nobody_deploys(instance.home):
+        return current_of(instance.home) != release
+    return False
+
+
+def start_of(pid: int) -> str:
+    """What tells a process from a later one of its number; empty if there is none."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[19]
+    return ""
+
+
+def answers(instance: Instance, process: Process) -> bool:
+    """Whether a server answers anything at all; itself, if it has a socket of its own."""
+    own, bind = health_path(instance), process.get("bind") or ""
+    bind = f"unix:{own}" if kind_of(process) == GUNICORN and os.path.exists(own) else bind
+    with contextlib.suppress(OSError), connected(bind) as connection:
+        connection.sendall(request(process).encode())
+        return bool(connection.recv(1))
+    return False
+
+
+def request(process: Process) -> str:
+    """What a deploy asks, too: a page that a site does not have, or a wrong Host, would be in its log."""
+    bind, health = process.get("bind") or "", process.get("health")
+    headers = {"host": "localhost" if bind.startswith("unix:") else bind}
+    headers.update({name.lower(): value for name, value in (health["headers"] if health else {}).items()})
+    path = health["path"] if health else "/"
+    lines = [f"GET {path} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""])
+
+
+def connected(bind: str) -> socket.socket:
+    if not bind.startswith("unix:"):
+        host, _, port = bind.rpartition(":")
+        return socket.create_connection((host.strip("[]") or "localhost", int(port)), ANSWER)
+    os.chdir(os.path.dirname(bind[5:]))  # the address of a socket has 107 bytes
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(ANSWER)
+    made.connect(os.path.basename(bind))
+    return made
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -656,6 +774,7 @@ def become(instance: Instance, with_socket: bool) -> NoReturn:
     log(instance, f"starts {os.path.basename(launch.release)}")
     made = environment(launch, instance.home, instance.number, dict(os.environ))
     words = command_of(launch, made)
+    watch_over(instance, launch)
     sockets = sockets_for(instance, launch, with_socket, made)
     enter(folder(launch))
     path = program(words, made["PATH"], made["PWD"])
@@ -678,13 +797,22 @@ def log(instance: Instance, text: str) -> None:
     print(f"djdeploy: {instance.process} {instance.number}: {text}", file=sys.stderr, flush=True)
 
 
+def home_of_this() -> str:
+    return os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
 def main(words: list[str]) -> int:
+    if words[:1] == [WATCH]:
+        _, process, number, release, pid = words
+        home = home_of_this()
+        watch(Instance(home, process, number), os.path.join(home, release), int(pid))
+        return 0
     with_socket = words[:1] == ["--socket"]
     rest = words[1:] if with_socket else words
     if len(rest) != 2 or not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", rest[0]) or not rest[1].isdigit():
         print(f"usage: {NAME} [--socket] PROCESS INSTANCE", file=sys.stderr)
         return USAGE
-    instance = Instance(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), rest[0], rest[1])
+    instance = Instance(home_of_this(), rest[0], rest[1])
     try:
         become(instance, with_socket)
     except Failed as failed:

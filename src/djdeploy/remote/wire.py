@@ -137,6 +137,10 @@ class Free(TypedDict):
     inodes: int | None
 
 
+FellBack = TypedDict("FellBack", {"at": "str", "from": "str", "why": "str"})
+"""That the launcher has gone back to a release, by itself, from one that was never published."""
+
+
 class ManifestNames(TypedDict):
     name: ReleaseName
 
@@ -157,7 +161,8 @@ class Manifest(ManifestNames, total=False):
     python: str | None
     installer: str
     digest: str  # of its requirements: the name of its virtualenv
-    why: str  # it is bad
+    why: str  # it is bad, or failed
+    fell_back: FellBack
     withdrawn: str  # the moment at which it became so
     switched: str
     published: str

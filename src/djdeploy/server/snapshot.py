@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from ..remote.wire import ReleaseName
 
 if TYPE_CHECKING:
-    from ..remote.wire import Facts, Manifest
+    from ..remote.wire import Facts, FellBack, Manifest
 
 State = Literal["live", "previous", "good", "bad", "failed", "unfinished"]
 
@@ -40,6 +40,12 @@ class Release:
     def is_good(self) -> bool:
         """It has been published, answered, and was not rolled back."""
         return self.mark == "published"
+
+    @property
+    def fell_back(self) -> FellBack | None:
+        """That the launcher went back to it by itself, unless somebody has published it since."""
+        fell = self.manifest.get("fell_back")
+        return fell if fell and fell["at"] == self.manifest.get("published") else None
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Release:

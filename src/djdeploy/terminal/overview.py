@@ -48,11 +48,12 @@ def release_cells(same: Sequence[Row], names: Mapping[str, str], now: datetime) 
     for row in same:
         states.setdefault(row["state"], []).append(names[row["host"]])
     hosts = [names[row["host"]] for row in same]
+    where = [f"{state} on {listed(on)}" for state, on in states.items()] if len(states) > 1 else []
     everywhere = len(names) > 2 and len(hosts) == len(names)
     return {
         **first,
         "state": ", ".join(states),
-        "note": "; ".join(f"{s} on {listed(on)}" for s, on in states.items()) if len(states) > 1 else "",
+        "note": "; ".join([*where, *dict.fromkeys(row["why"] for row in same if row.get("why"))]),
         "hosts": f"all {len(names)}" if everywhere else listed(hosts),
         "when": ago(first["at"], now),
         "commit": str(first["commit"])[:COMMIT],
@@ -102,11 +103,17 @@ def live_lines(group: Sequence[Row], hosts: Sequence[str], now: datetime) -> Seq
     ]
     code = f"{row['commit'][:COMMIT]} {row.get('subject') or ''}".strip()
     cut_off = "not published: its deploy still runs, or was cut off, which the next `fab deploy` repairs"
-    proven = row.get("mark") in (None, "", "published")
+    more = [went_back(row), "" if row.get("mark") in (None, "", "published") else cut_off]
     return [
         f"{row['current']} is live{where}",
-        *(f"  {line}" for line in (code, ", ".join(filter(None, facts)), "" if proven else cut_off) if line),
+        *(f"  {line}" for line in (code, ", ".join(filter(None, facts)), *more) if line),
     ]
+
+
+def went_back(row: Row) -> str:
+    """That the site went back to this release by itself, and why."""
+    fell = row.get("fell_back")
+    return f"It went back from {fell['from']} by itself, which {fell['why']}: fab logs" if fell else ""
 
 
 def warning_of_difference(groups: Sequence[Sequence[Row]], names: Mapping[str, str]) -> Sequence[str]:
