@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from djdeploy.remote.durations import USUAL, Durations
 
-HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0.4, worker_probation=0.4)
+HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0.4, worker_probation=0.4, last_look=0.4)
 """Trusts a new process sooner."""
 
 IMPATIENT = HURRIED._replace(heartbeat=0.5, agent_silence=12, client_silence=4, way_back=12)

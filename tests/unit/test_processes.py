@@ -209,7 +209,7 @@ def test_a_home_that_is_a_link_finds_its_processes(home: Home, started: list[sub
 def test_what_was_ready_is_looked_at_once_more(
     home: Home, started: list[subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str], what: str
 ) -> None:
-    home.release("r2", Process("web", "sleep 600"))
+    home.release("r2", Process("web", "sleep 600", bind="127.0.0.1:1"))
     home.switch("r2")
     (home.path / "log/web-0.log").write_text("the queue is gone\n")
     project = "other" if what == "is somebody else's by now" else "demo"
@@ -227,6 +227,29 @@ def test_what_was_ready_is_looked_at_once_more(
     assert ("the queue is gone" in said) == (what != "lives")
     if what == "was replaced":
         assert f"pid {later} has taken its place" in said
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_answers_nothing_is_looked_at_until_it_does_not_die_young_any_more(
+    home: Home, started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    home.release("r2", Process("web", "sleep 600"))
+    home.switch("r2")
+    pid = sleeper(started, home.path / "r2/repository", **launched_env(home))
+    known = proc.process(pid)
+    ages = iter([7.0, 9.9, 10.0])
+
+    def seconds_alive(_: proc.Process) -> float:
+        age = next(ages)
+        if dies and age > 9:
+            started[0].kill()
+            started[0].wait()
+        return age
+
+    monkeypatch.setattr(proc, "seconds_alive", seconds_alive)
+    assert run("look_again", str(home.path), f"web:0:{pid}").code == (1 if dies else 0)
+    assert list(ages) == ([10.0] if dies else [])
+    assert proc.same(proc.process(pid), known) is not dies
 
 
 # --- ending -----------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class Durations(NamedTuple):
         unexpected_start: for a sign of an instance that does not run: Supervisor takes two to start one again.
         serving_answer: for the answer of one that is about to be replaced, to know which of them serve.
         worker_probation: through which a process that answers nothing must have lived, before publishing ends.
+        last_look: the same before the last look, when the release is live: what dies earlier dies young.
 
     The smoke test:
         smoke_hold: through which a server must be well: that a release dies two seconds after its start is not rare.
@@ -78,6 +79,7 @@ class Durations(NamedTuple):
     unexpected_start: float = 5.0
     serving_answer: float = 2.0
     worker_probation: float = 6.0
+    last_look: float = 10.0
     smoke_hold: float = 2.4
     smoke_wrong_answers: float = 2.0
     smoke_exit: float = 3.0
