@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,59 @@ def test_a_rollback_is_refused_only_where_nobody_would_be_served(home: Home) -> 
     assert "nothing runs instance 2" in less.output
     home.release("r3", changed(process, name="app", bind=f"127.0.0.1:{free_port()}"))
     assert compare(home, "r3", "--only-if-served").status == 1
+
+
+def test_what_is_said_of_a_new_name_at_the_same_address_works_as_typed_and_interrupts_nobody(home: Home) -> None:
+    process, conf = web(free_port()), home.root / "conf.d/demo.conf"
+    conf.parent.mkdir()
+    conf.write_text(supervisor_conf(home.settings(process)))
+    serving(home, process, text=f"[include]\nfiles={conf.parent}/*.conf\n", control=True)
+    refused = needs(home, changed(process, name="app"))
+    assert refused.status == 1
+    (new,) = re.findall(r'1\. In the fabfile: Process\("app", \.\.\., bind="(.*)"\)', refused.output)
+    assert f"  2. In nginx, beside `server {process.bind};`: `server {new};` and reload it." in refused.output
+
+    app = changed(process, name="app", bind=new)
+    again = needs(home, app, name="r3")
+    typed = re.findall(r"supervisor-conf \| ssh root@web1 '(.*)'", again.output)
+    after = re.findall(r"After the deploy: ssh root@web1 '(.*)'", again.output)
+    with Upstream(*(int(str(each.bind).rpartition(":")[2]) for each in (process, app))) as users:
+        as_root(home, typed[0], supervisor_conf(home.settings(app)))
+        wait_until("its launchers", lambda: compare(home, "r3").status == 0)
+        deployed = home.deploy("r3")
+        assert deployed.status == 0, deployed.output
+        as_root(home, after[0], "")
+        assert answers(users.ports[1]) == "r3"
+    assert users.failed == 0
+    assert users.served > 20
+
+
+class Upstream(threading.Thread):
+    """Users of nginx, which asks the next of its servers where one refuses. Use it in a `with`."""
+
+    def __init__(self, *ports: int) -> None:
+        super().__init__(daemon=True)
+        self.ports, self.failed, self.served, self.ended = ports, 0, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.01):
+            is_served = any(answers(port) for port in self.ports)
+            self.served, self.failed = self.served + is_served, self.failed + (not is_served)
+
+    def __enter__(self) -> Upstream:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.join()
+
+
+def as_root(home: Home, command: str, text: str) -> None:
+    """Types a command of the remedies on the server, where root's `supervisorctl` is this Supervisor's."""
+    ctl = f"{sys.prefix}/bin/supervisorctl -c {home.root}/supervisord.conf"
+    done = subprocess.run(["sh", "-ec", command.replace("supervisorctl", ctl)], input=text, text=True, check=True)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("may_ask", [False, True], ids=["only root may ask Supervisor", "we may ask it"])

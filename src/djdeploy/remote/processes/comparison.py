@@ -6,10 +6,11 @@ Exit status 0: all that the release needs is there. 1: something is missing; wha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import launch
@@ -46,6 +47,7 @@ class Problem(NamedTuple):
     remedy: str = ""
     name: str = ""  # what Supervisor has to start or stop
     is_served: bool = False  # whether users would be served all the same, by less than the settings want
+    steps: Sequence[str] = ()  # how to get there without an interruption
 
 
 def compare(
@@ -156,11 +158,33 @@ def without_replacement(runtime: wire.Runtime, leaving: dict[str, Found], before
     for process in before.get("processes", ()):
         name, bind = process["name"], process.get("bind")
         found, group = leaving.get(name), f"{before['project']}-{name}:*"
-        if found and bind in heirs:
-            yield Problem(f"{heirs[bind]}: its `bind` is {bind}, where {name} of {found.release} serves", STOP, group)
+        if found and bind and bind in heirs:
+            what = f"{heirs[bind]}: its `bind` is {bind}, where {name} of {found.release} serves"
+            yield Problem(what, STOP, group, steps=list(renaming(name, heirs[bind], bind)))
         elif found and bind and not heirs:
             what = f"it serves {bind} in {found.release}, and the settings have no process with a `bind` in its place"
             yield Problem(f"{name}: {what}", STOP, group)
+
+
+def renaming(name: str, heir: str, bind: str) -> Iterator[str]:
+    """How a process gets another name, where its address cannot change hands: Supervisor holds it for the old name."""
+    new = other_address(bind, heir)
+    yield f"Without an interruption: keep the name {name}; or give {heir} an address of its own:"
+    yield f'  1. In the fabfile: Process("{heir}", ..., bind="{new}")'
+    yield f"  2. In nginx, beside `server {bind};`: `server {new};` and reload it. It asks whichever of them serves."
+    yield f"  3. fab deploy. When that is done, remove `server {bind};` from nginx."
+
+
+def other_address(bind: str, name: str) -> str:
+    """An address on which nobody listens here, near another one."""
+    if bind.startswith("unix:"):
+        return os.path.join(os.path.dirname(bind), f"{name}.sock")
+    host, _, port = bind.rpartition(":")
+    for number in range(int(port) + 1, 65536):
+        found = f"{host}:{number}"
+        with contextlib.suppress(OSError), launch.tcp_socket(found):
+            return found
+    return f"{host}:PORT"
 
 
 def leaving_ones(runtime: wire.Runtime, before: wire.Runtime, home: str, releases: list[str]) -> dict[str, Found]:
@@ -189,7 +213,8 @@ def remedies(manager: Manager, problems: list[Problem], options: Options, leavin
     if START in wanted:
         yield f"As root on the server: supervisorctl start {names[START]}"
     if STOP in wanted:
-        yield "Without an interruption: keep that process; or give the new one another address, and let nginx follow."
+        steps = [step for problem in problems for step in problem.steps]
+        yield from steps or ["Without an interruption: keep that process, or one with a `bind` in its place."]
         yield f"With one, until the deploy is done: as root on the server: supervisorctl stop {names[STOP]}"
     if manager.files.programs is None and manager.files.runs and {INSTALL, START} & wanted:
         yield f"({manager.files.why}: whether a program was stopped or never installed, only root can see.)"

@@ -27,10 +27,10 @@ def main(words: list[str]) -> int:
     instances = {(each.process["name"], each.number): each for each in instances_of(home, runtime)}
     known = []
     for word in words[1:]:
-        name, number, pid = word.rsplit(":", 2)
+        name, number, written = word.rsplit(":", 2)
         instance = instances.get((name, int(number)))
         if instance:
-            known.append((instance, int(pid)))
+            known.append((instance, int(written)))
     wait_for_age(known, of_environment())
     ended = [(instance, pid) for instance, pid in known if not still_runs(instance, pid)]
     for instance, pid in ended:
