@@ -459,7 +459,7 @@ DEPLOY = Recipe(
 )
 
 ROLLBACK = Recipe(
-    build=(check_manager, guard_rows, guard_rollback, probe_site),
+    build=(background(check_manager), background(guard_rows), guard_rollback, probe_site),  # users may wait for it
     migrate=(migrate_back,),
     publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record, look_again),
