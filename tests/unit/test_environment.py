@@ -166,6 +166,16 @@ def test_each_way_to_call_pip_calls_uv(release: Release, tmp_path: Path, command
     assert said == f"{release.link.resolve()}/bin/python: pip install x y\n"
 
 
+def test_a_pip_that_is_uv_says_so_when_it_fails(release: Release, tmp_path: Path) -> None:
+    (tmp_path / "uv").write_text("#!/bin/sh\necho \"error: unexpected argument '--no-input' found\" >&2\nexit 2\n")
+    (tmp_path / "uv").chmod(0o755)
+    separate(str(release.link), "r1", str(tmp_path / "uv"))
+    shim = release.code.with_name("pip.py").resolve()
+    ran = subprocess.run([sys.executable, shim, "install"], stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.endswith("djdeploy: this pip is uv. If it is to be pip itself: name it in a lock file\n")
+
+
 def test_a_pip_that_is_there_stays(release: Release) -> None:
     release.shared.chmod(0o755)
     (release.shared / "bin").chmod(0o755)

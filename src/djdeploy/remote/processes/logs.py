@@ -44,7 +44,8 @@ def log_of(instance: Instance, found: Found | None) -> Log:
     name, is_ours = known.get("SUPERVISOR_PROCESS_NAME"), found is None or instance.is_launched(found)
     group, _, own = instance.supervisor_name.partition(":")
     files = supervisor_files.of(instance.home)
-    paths = supervisor_files.logs_of(files, known.get("SUPERVISOR_GROUP_NAME", group), name or own)
+    home = "" if name else instance.home  # whoever started it is known
+    paths = supervisor_files.logs_of(files, known.get("SUPERVISOR_GROUP_NAME", group), name or own, home)
     return Log(paths or ([printed] if is_ours else []))
 
 

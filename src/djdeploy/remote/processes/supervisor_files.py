@@ -52,16 +52,17 @@ def files_of(supervisor: proc.Process) -> Files:
     return Files(True, "", path, programs, places)
 
 
-def logs_of(files: Files, group: str, name: str) -> list[str]:
+def logs_of(files: Files, group: str, name: str, home: str = "") -> list[str]:
     """The files to which a program writes by these configuration files, errors last; empty if that is not known.
 
     Args:
         name: that of the process, as Supervisor calls it within its group.
+        home: what the program has to name, where these may be the files of another site's Supervisor.
     """
     found = [
         (section, number)
         for section, values in (files.programs or {}).items()
-        for number in numbers(values)
+        for number in (numbers(values) if home in str(values) else ())
         if expanded(values.get("process_name") or "%(program_name)s", files, section, number) == name
     ]
     mine = [(section, number) for section, number in found if program_name(section) == group] or found

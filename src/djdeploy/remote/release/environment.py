@@ -15,7 +15,6 @@ import contextlib
 import glob
 import hashlib
 import os
-import shlex
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -28,18 +27,18 @@ OURS = (COMPLETE, SHARED, ".lock")
 PROGRAM = """\
 #!/bin/sh
 # uv makes virtualenvs without pip, and does its work.
-unset UV_SYSTEM_PYTHON
-UV_PYTHON=$(dirname "$0")/python
-export UV_PYTHON
-exec {uv} pip "$@"
+exec "$(dirname "$0")/python" -I -m pip "$@"
 """
 MODULE = """\
 # uv makes virtualenvs without pip, and does its work.
-import os, sys
+import os, subprocess, sys
 
 os.environ.pop("UV_SYSTEM_PYTHON", None)
 os.environ["UV_PYTHON"] = sys.executable
-os.execv({uv!r}, ["uv", "pip", *sys.argv[1:]])
+status = subprocess.call([{uv!r}, "pip", *sys.argv[1:]])
+if status:
+    print("djdeploy: this pip is uv. If it is to be pip itself: name it in a lock file", file=sys.stderr)
+sys.exit(status)
 """
 SHIMS = {"bin/pip": PROGRAM, "bin/pip3": PROGRAM, "lib/python*/site-packages/pip.py": MODULE}
 """What a build finds as `pip`, `pip3` and `python -m pip`; a real pip in its place is a package, and stronger."""
@@ -114,9 +113,8 @@ def settle(link: str) -> None:
 
 def give_pip(environment: str, uv: str) -> None:
     for path, template in shims(environment):
-        text = template.format(uv=shlex.quote(uv) if template is PROGRAM else uv)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(template.replace("{uv!r}", repr(uv)))
         os.chmod(path, 0o700 if template is PROGRAM else 0o600)
 
 
