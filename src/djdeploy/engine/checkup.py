@@ -74,28 +74,30 @@ def checkups(
         def examine(remote: Remote) -> Checkup:
             d = on_live_release(remote, found[remote], runs_once_steps=remote is first)
             outputs = facts_of(remote, d, report)
-            differs = manager_differs(remote, d, report)
-            now = who.at.timestamp()
-            lacks = bool(differs)
-            problems = [
-                *findings(d.settings, d.snapshot, outputs, now, host=remote.host, lacks_programs=lacks),
-                *differs,
-            ]
+            problems = problems_of(remote, d, outputs, report, now=who.at.timestamp())
             if remote is first and commit.can_read:
                 commit.read()
-                return Checkup(versions_of(outputs["checkup"]), list(problems))
+                return Checkup(versions_of(outputs["checkup"]), problems)
             problems += ref_unknown(remote, d, ref, report)
             return Checkup(versions_of(outputs["checkup"]), problems, rows_elsewhere(remote, first, outputs))
 
         answers, errors = fleet.attempt(examine)
-        for_all = [*common, *commit.findings]
-        whole = {
-            remote: Checkup(
-                one.versions, list(dict.fromkeys([*for_all, *one.findings])), [*commit.unknown, *one.unknown]
-            )
-            for remote, one in answers.items()
-        }
+        for_all = Checkup({}, [*common, *commit.findings], commit.unknown)
+        whole = {remote: both(for_all, one) for remote, one in answers.items()}
         return Answers(whole, {**fleet.missing, **errors})
+
+
+def both(for_all: Checkup, one: Checkup) -> Checkup:
+    """What is so on a host, and on all of them; nothing twice."""
+    found = list(dict.fromkeys([*for_all.findings, *one.findings]))
+    return Checkup(one.versions, found, [*for_all.unknown, *one.unknown])
+
+
+def problems_of(remote: Remote, d: Deployment, outputs: Outputs, report: Report, *, now: float) -> list[Finding]:
+    """What is wrong with a host, whatever the commit."""
+    differs = manager_differs(remote, d, report)
+    lacks = bool(differs)
+    return [*findings(d.settings, d.snapshot, outputs, now, host=remote.host, lacks_programs=lacks), *differs]
 
 
 def rows_elsewhere(remote: Remote, first: Remote, outputs: Outputs) -> Sequence[str]:

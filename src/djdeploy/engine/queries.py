@@ -170,19 +170,8 @@ def difference(
         ((remote, live),) = live_releases(found).items()
         commit = resolve(fleet, found, ref, report, peek=False).commit
         d = Deployment(settings=remote.settings, host=remote.host, snapshot=found[remote], release=live.name)
-        templates = [name + ending for name in settings.linked_files for ending in TEMPLATES]
-        command = sh(
-            "{diff} {mirror} {old} {new} {requirements} {templates}",
-            diff=d.program("diff"),
-            mirror=settings.layout.mirror,
-            old=live.commit,
-            new=commit,
-            requirements=[f"--requirements={path}" for path in settings.requirements],
-            templates=[f"--template={path}" for path in templates],
-        )
         at_hand = secrets_at_hand(settings)
-        steps = [Step("diff", "Compare the commits", (command,), settings.step_timeout)]
-        steps += [compare_secrets(d, at_hand)] if at_hand else []
+        steps = [compare_commits(d, live.commit, commit), *([compare_secrets(d, at_hand)] if at_hand else [])]
         runs = fleet.each(lambda remote: remote.run(steps, step_environment(d.settings), report))[remote]
         raise_failure(remote.host, runs)
         secrets = runs[-1].outputs["secrets"] if at_hand else {}
@@ -195,6 +184,20 @@ def difference(
             "secrets": {name: state for name, state in secrets.items() if state != "same"},
             "not_compared": [name for name in settings.secret_files if name not in at_hand],
         }
+
+
+def compare_commits(d: Deployment, old: str, new: str) -> Step:
+    templates = [name + ending for name in d.settings.linked_files for ending in TEMPLATES]
+    command = sh(
+        "{diff} {mirror} {old} {new} {requirements} {templates}",
+        diff=d.program("diff"),
+        mirror=d.layout.mirror,
+        old=old,
+        new=new,
+        requirements=[f"--requirements={path}" for path in d.settings.requirements],
+        templates=[f"--template={path}" for path in templates],
+    )
+    return Step("diff", "Compare the commits", (command,), d.settings.step_timeout)
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ..errors.redaction import printable
 from ..errors.wrapping import width_of, wrapped
 from ..project.checkup import Checkup, Finding
+from ..remote.wire import ListedCommit, ReadOperation
 from ..ssh.refusals import describe_holder
 from ..ssh.step_run import StepRun
 from .progress import Report
@@ -113,27 +114,29 @@ def print_each(findings: Iterable[Finding]) -> None:
             say(f"        {line}")
 
 
+def print_commits(title: str, commits: Sequence[ListedCommit], count: int) -> None:
+    if count:
+        say(f"{count} commit{'s' if count > 1 else ''} {title}:")
+    for commit in commits:
+        say(f"  {commit['commit'][:12]} {commit['subject']} ({commit['author']})")
+
+
+def judged(operation: ReadOperation) -> str:
+    why = f": {operation['why']}" if operation.get("why") else ""
+    return f"{operation['operation']} ({operation['class']}{why})"
+
+
 def print_diff(found: Mapping[str, Any]) -> None:
     """What a deploy would bring, in the order in which people ask for it."""
     say(f"live: {found['release']} {found['from'][:12]}; to deploy: {found['to'][:12]}")
-    for title, commits, count in (
-        ("new", found["commits"], found["ahead"]),
-        ("NOT in what would be deployed", found["gone"], found["behind"]),
-    ):
-        if count:
-            say(f"{count} commit{'s' if count > 1 else ''} {title}:")
-            for commit in commits:
-                say(f"  {commit['commit'][:12]} {commit['subject']} ({commit['author']})")
+    print_commits("new", found["commits"], found["ahead"])
+    print_commits("NOT in what would be deployed", found["gone"], found["behind"])
     for change in found["requirements"]:
         say(f"requirement: {change['name']} {change['old'] or '(none)'} → {change['new'] or '(removed)'}")
     if found["requirements"]:
         say("Which migrations these packages bring is known once they are installed; fab check then asks Django.")
     for migration in found["migrations"]:
-        kinds = [
-            f"{op['operation']} ({': '.join([op['class'], *filter(None, [op.get('why')])])})"
-            for op in migration["operations"]
-        ]
-        say(f"migration: {migration['app']}.{migration['name']}: {', '.join(kinds)}")
+        say(f"migration: {migration['app']}.{migration['name']}: {', '.join(map(judged, migration['operations']))}")
     for migration in found["migrations_gone"]:
         say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
     for template in found["settings"]:
