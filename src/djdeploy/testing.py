@@ -87,7 +87,7 @@ def plan_text(step: StepLike, d: Deployment | None = None) -> str:
         d: what it is called with; `deployment()` by default.
 
     Raises:
-        SettingsError: the function returns something else than a step may.
+        SettingsError: the function returns something other than a step may.
     """
     return "\n".join(made.script for made in planned(step, d or deployment()))
 
@@ -117,7 +117,7 @@ def run(
         env: variables added to those of the settings.
 
     Raises:
-        SettingsError: the function returns something else than a step may.
+        SettingsError: the function returns something other than a step may.
         subprocess.TimeoutExpired: it took longer than its timeout.
     """
     with nullcontext(str(home)) if home else tempfile.TemporaryDirectory() as directory:

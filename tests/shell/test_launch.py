@@ -305,7 +305,7 @@ def test_a_missing_program_is_named(home: Home) -> None:
     code, lines = failed(home, "worker", "0")
     assert code == 127
     where = home.path / "r1/virtualenv/bin"
-    assert f"there is no program 'gunicron' in {where} nor on PATH: is it a requirement?" in lines[-1]
+    assert f"there is no program 'gunicron' in {where} nor on PATH: is its package in the requirements?" in lines[-1]
 
 
 def test_a_release_that_dies_young_is_started_more_and_more_slowly(home: Home) -> None:

@@ -323,8 +323,9 @@ def test_a_host_of_which_nobody_knows_whether_it_has_committed_is_named(
     assert all(twice.is_free(name) for name in ("host1", "host3"))
 
 
-@pytest.mark.parametrize("hosts", [1, 3])
-def test_a_client_that_slept_while_the_servers_went_back_says_so(tmp_path: Path, hosts: int) -> None:
+@pytest.mark.parametrize(("hosts", "ends"), [(1, True), (3, True), (1, False)])
+def test_a_client_that_slept_while_the_servers_went_back_says_so(tmp_path: Path, hosts: int, ends: bool) -> None:
+    """Whether the step that ran then had ended by itself, or was ended."""
     commit(tmp_path / "project", {"page.html": "first"})
     fleet = LocalFleet(tmp_path, hosts)
     first = fleet.deploy()
@@ -332,13 +333,16 @@ def test_a_client_that_slept_while_the_servers_went_back_says_so(tmp_path: Path,
     fleet.hook(last, "publish", f"touch {tmp_path}/publishing\nuntil [ -e {tmp_path}/asleep ]; do sleep 0.05; done")
     with Client(fleet, "client_silence=3") as client:
         client.when(tmp_path / "publishing", signal.SIGSTOP)
-        (tmp_path / "asleep").touch()
+        if ends:
+            (tmp_path / "asleep").touch()
         wait_until("their way back", lambda: all(fleet.is_free(name) for name in fleet.names))
         assert set(fleet.links()) == {first}
         client.process.send_signal(signal.SIGCONT)
         output = client.output
         assert client.process.returncode == 5, output
     assert f"It has gone back by itself. The site still runs {first}." in output
+    assert "killed" not in output
+    assert "FAILED" not in output
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

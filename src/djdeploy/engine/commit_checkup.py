@@ -233,7 +233,7 @@ def said_by(run: StepRun) -> Iterator[Finding]:
     """What a deploy would say, and do it all the same."""
     for note in run.notes:
         what, _, remedy = note.partition(". ")
-        yield Finding(what, remedy or "Nothing: it is only said", fatal=False)
+        yield Finding(what, remedy or "Nothing to do", fatal=False)
 
 
 def unreadable(run: StepRun, settings: Settings, ref: str) -> Finding:

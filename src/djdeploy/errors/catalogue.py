@@ -77,8 +77,8 @@ REACHING_THE_SERVER = {
         "List the keys that you offer: ssh-add -l. Authorise one: ssh-copy-id HOST",
     ),
     "login-refused": Entry(
-        "The server hangs up, or runs something else than what djdeploy asked for: the account's shell is nologin, the "
-        "account or its password has expired, sshd has a ForceCommand for it, or a shell start-up file ends the "
+        "The server hangs up, or runs something other than what djdeploy asked for: the account's shell is nologin, "
+        "the account or its password has expired, sshd has a ForceCommand for it, or a shell start-up file ends the "
         "session.",
         "Read what the server says above. Then try: ssh HOST echo hello. It must print hello.",
     ),

@@ -363,7 +363,7 @@ def running(rows: Sequence[ProcessStatus], wrong_pid_files: Sequence[str]) -> It
             remedy = "fab logs" if row.get("restarts") else "See docs/settings.md: Health"
             yield Finding(f"{label}: {row['note']}", remedy, fatal=False)
     for wrong in wrong_pid_files:
-        yield Finding(wrong, "Nothing: what runs is found without it, and the next start writes it", fatal=False)
+        yield Finding(wrong, "Nothing to do: what runs is found without it, and the next start writes it", fatal=False)
 
 
 def was_started_again_once(row: ProcessStatus) -> bool:

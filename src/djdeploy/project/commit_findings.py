@@ -24,7 +24,7 @@ def by_text(migrations: Sequence[ReadMigration]) -> Iterator[Finding]:
                 open_questions.append(f"{name}: {operation['operation']}")
     if open_questions:
         what = f"only a build finds out what these do to the old code: {', '.join(open_questions)}"
-        yield Finding(what, "Nothing: a deploy judges them before it changes anything", fatal=False)
+        yield Finding(what, "Nothing to do: a deploy judges them before it changes anything", fatal=False)
 
 
 def of_settings(text: SettingsText, settings: Settings) -> Iterator[Finding]:

@@ -596,7 +596,7 @@ def program(words: list[str], path: str, directory: str) -> str:
     found = shutil.which(name, path=path)
     if found is None:
         where = directory if "/" in words[0] else f"{path.split(os.pathsep)[0]} nor on PATH"
-        raise Failed(NO_COMMAND, f"there is no program {words[0]!r} in {where}: is it a requirement?")
+        raise Failed(NO_COMMAND, f"there is no program {words[0]!r} in {where}: is its package in the requirements?")
     return found
 
 

@@ -83,7 +83,7 @@ class Remote:
         """Starts the agent, takes the lock, and looks around: one round trip once the connection stands.
 
         Raises:
-            ConnectionFailed: the connection broke, or something else than an agent answers.
+            ConnectionFailed: the connection broke, or something other than an agent answers.
             Locked: another deploy holds the lock.
             SettingsError: this very task holds it, under another name of the same host.
             DeployError: `home` cannot be made or written.
@@ -167,7 +167,15 @@ class Remote:
         """How the stage went, once it has ended."""
         while not self._understood(self._following.take):
             pass
-        return self._following.outcome()
+        runs = self._following.outcome()
+        if any(run.why == "lost" for run in runs):  # we have slept, and it is going back
+            self.channel.lost = True
+            raise self._gave_up()
+        return runs
+
+    def _gave_up(self) -> ConnectionFailed:
+        what = "the host had already given up on this client"
+        return ConnectionFailed(what, code="not-acknowledged", host=self.host)
 
     def commit(self) -> None:
         """From now on the agent restores nothing if we vanish: what was done stays, and it has said so.
@@ -179,7 +187,7 @@ class Remote:
             self._send({"do": "commit"})
             if not self._awaited(lambda answer: answer.get("committed")):
                 self.channel.lost = True
-                raise ConnectionFailed("the host had given this client up already", code="not-acknowledged")
+                raise self._gave_up()
 
     def is_there(self) -> None:
         """Waits for a sign of life.
@@ -325,7 +333,7 @@ class Remote:
         if is_pythons or not output:
             what = f"the djdeploy agent ended at once ({end})"
             return ConnectionFailed(what, code="agent-failed", host=self.host, output=output)
-        what = f"the account {self.connection.user} ran something else than the djdeploy agent, which ended ({end})"
+        what = f"the account {self.connection.user} ran something other than the djdeploy agent, which ended ({end})"
         return ConnectionFailed(what, code="login-refused", host=self.host, output=output)
 
 

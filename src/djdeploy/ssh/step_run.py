@@ -31,7 +31,8 @@ class StepRun:
 
     Args:
         status: exit status; negative if a signal ended it.
-        why: why it was ended, if it was: `timeout`, `interrupted`, or `cancelled`, since another step failed meanwhile.
+        why: why it was ended, if it was: `timeout`, `interrupted`, `cancelled`, since another step failed meanwhile,
+            or `lost`, since the host had heard nothing from us for too long.
         tail: the last lines of its output.
         notes: the lines of its output that begin with `djdeploy: `.
         outputs: what its programs have emitted.
@@ -55,8 +56,8 @@ class StepRun:
 
     @property
     def was_stopped(self) -> bool:
-        """Whether it has not failed by itself: somebody pressed Ctrl-C, or another step failed."""
-        return self.why in ("interrupted", "cancelled")
+        """Whether it has not failed by itself: of Ctrl-C, of another step that failed, or without this client."""
+        return self.why in ("interrupted", "cancelled", "lost")
 
     def __post_init__(self) -> None:
         self._lines = HiddenLines(self.hide)

@@ -260,7 +260,8 @@ class Agent:
         """Starts a step; None if no step is to be started any more."""
         self.say({"begin": number})
         with self.changing:
-            why: Ended = "cancelled" if self.failed else "interrupted" if self.interrupted or self.lost else ""
+            why: Ended = "lost" if self.lost else "interrupted" if self.interrupted else ""
+            why = "cancelled" if self.failed else why
             if why:
                 self.failed = True
                 self.say({"end": number, "status": -1, "why": why, "ms": 0, "began": False})

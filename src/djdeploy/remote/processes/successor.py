@@ -154,7 +154,7 @@ class Successor:
         if answer is None:
             return False
         if answer.ok:
-            self.answered, self.why = answer.why, f"pid {found.pid} has not answered long enough"
+            self.answered, self.why = answer.why, f"pid {found.pid} has not answered for long enough"
             self.wrong_since = None
             self._must_listen(found)
             return self._with_its_workers(found)
