@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 from fabric import Config, Executor
 from fabric import main as fabric_main
+from invoke.context import Context
 
+from djdeploy import Host, Settings
+from djdeploy.engine.job import chosen, connections_for
 from djdeploy.errors.catalogue import CATALOGUE
+from djdeploy.errors.kinds import SettingsError
 
 FABFILE = """\
 from djdeploy import Settings, collection
@@ -180,3 +184,43 @@ def test_what_paramiko_cannot_read_of_ssh_config_is_no_traceback(fab: Fab, tmp_p
 
 def test_an_ssh_config_that_is_not_there_is_named(fab: Fab) -> None:
     assert "nowhere: No such file or directory" in fab("-S", "nowhere", "status").said
+
+
+SSH_CONFIG = """\
+Host web1
+    HostName 10.0.0.1
+    User bob
+    Port 2200
+Host v6
+    HostName fd00::9
+    Port 2222
+Host *
+    User ann
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "host"),
+    [
+        *((word, "web1") for word in ("web1", "bob@web1", "web1:2200", "bob@web1:2200")),
+        *((word, "deploy@web2:2222") for word in ("web2", "deploy@web2", "web2:2222", "deploy@web2:2222")),
+        *((word, "root@[fd00::1]:2222") for word in ("fd00::1", "[fd00::1]", "root@[fd00::1]", "[fd00::1]:2222")),
+        *((word, "v6") for word in ("v6", "six", "ann@v6:2222")),
+        *((word, None) for word in ("ann@web1", "web1:22", "10.0.0.1", "[fd00::1]:22", "bob@six", "fd00::9")),
+    ],
+)
+def test_only_and_except_know_a_host_by_its_name_with_or_without_its_user_and_port(
+    tmp_path: Path, word: str, host: str | None
+) -> None:
+    """Which ssh_config may say, too; what is said must be so."""
+    (tmp_path / "config").write_text(SSH_CONFIG)
+    hosts: list[str | Host] = ["web1", "deploy@web2:2222", "root@[fd00::1]:2222", Host("v6", labels=["six"])]
+    settings = Settings(project="demo", repository="/r", home="/srv/demo", hosts=hosts)
+    every = connections_for(Context(Config(runtime_ssh_path=str(tmp_path / "config"))), settings, [])
+
+    if host is None:
+        with pytest.raises(SettingsError, match="is no host and no label"):
+            chosen(every, word, None)
+    else:
+        assert [each.name for each in chosen(every, word, None)] == [host]
+        assert host not in [each.name for each in chosen(every, None, word)]

@@ -24,6 +24,19 @@ def problems(**changes: Any) -> str:
     return caught.value.message
 
 
+@pytest.mark.parametrize("host", ["h:0", "h:65536", "u@h:", "h:22:33", "u@[fd00::1", "u@[h]:22", "fd00::1]", "u@:22"])
+def test_a_host_that_nobody_can_connect_to_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match="user@host:port"):
+        Settings(project="demo", repository="/r", home="/srv/demo", hosts=[host])
+
+
+@pytest.mark.parametrize(
+    "host", ["web1", "ann@corp@web1:2222", "u@[fd00::1]:65535", "[fd00::1]", "fd00::1", "fe80::1%eth0", "10.0.0.1:22"]
+)
+def test_a_host_is_written_as_for_ssh_and_fabric(host: str) -> None:
+    assert Settings(project="demo", repository="/r", home="/srv/demo", hosts=[host]).servers[0].name == host
+
+
 def test_three_settings_are_enough() -> None:
     settings = Settings(**MINIMAL)
     assert settings.branch == "main"

@@ -191,12 +191,25 @@ def chosen(connections: Mapping[Host, Connection], only: str | None, excepted: s
 
 def named(connections: Mapping[Host, Connection], wanted: str, option: str) -> Mapping[Host, Connection]:
     """The hosts that are named, by a label or by name with or without its user and port; several with commas."""
-    names = {host: {host.name, connection.original_host, *host.labels} for host, connection in connections.items()}
     words = [word.strip() for word in wanted.split(",")]
-    known = sorted({name for each in names.values() for name in each})
-    if unknown := [word for word in words if word not in known]:
+    found = {
+        word: [host for host, connection in connections.items() if means(word, host, connection)] for word in words
+    }
+    known = sorted({n for h, connection in connections.items() for n in (h.name, connection.original_host, *h.labels)})
+    if unknown := [word for word in words if not found[word]]:
         raise SettingsError(option, [f"{word!r} is no host and no label{nearest(word, known)}" for word in unknown])
-    return {host: connection for host, connection in connections.items() if names[host] & set(words)}
+    return {
+        host: connection for host, connection in connections.items() if any(host in each for each in found.values())
+    }
+
+
+def means(word: str, host: Host, connection: Connection) -> bool:
+    """Whether a word is a label of this host, or its name; what that says of user and port must be so."""
+    if word in (host.name, *host.labels):
+        return True
+    user, name, port = address(word)
+    is_it = name == connection.original_host
+    return is_it and user in (None, connection.user) and port in (None, connection.port)
 
 
 def name_of(connection: Connection) -> str:

@@ -169,10 +169,16 @@ class ReleaseName(Template):
     result = rf"(?!(?:{'|'.join(RESERVED)})$)[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
 
+PORT = r"(?!0+$)(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+
 class HostName(Text):
     must = "user@host:port without a password"
     plural = "user@host:port"
-    pattern = r"(?!-)(?:[^\s\x00:]+@)?[^\s\x00@]+"
+    pattern = (
+        r"(?!-)(?:[^\s\x00:]+@)?(?:[0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,}(?:%[^\s\x00@:\[\]]+)?"
+        rf"|(?:\[[0-9A-Fa-f:.]+(?:%[^\s\x00@:\[\]]+)?\]|[^\s\x00@:\[\]]+)(?::{PORT})?)"
+    )
 
     def shown(self, value: object) -> str:
         """Nothing of it where a password may stand in it."""
