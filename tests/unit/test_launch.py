@@ -373,3 +373,15 @@ def test_a_socket_takes_the_inode_of_the_one_before_it_and_without_that_it_is_op
     assert fd is not None
     os.close(fd)
     assert path.is_socket()
+
+
+def test_a_link_that_others_have_made_beside_a_pid_file_is_not_followed(tmp_path: Path) -> None:
+    """In a directory such as /tmp: its name can be guessed."""
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    (tmp_path / f"web.pid.{os.getpid()}").symlink_to(precious)
+
+    launch.write_beside(str(tmp_path / "web.pid"), "17\n")
+
+    assert (precious.read_text(), (tmp_path / "web.pid").read_text()) == ("x", "17\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["precious", "web.pid"]

@@ -725,10 +725,15 @@ def pid_file(home: str, release: str, process: Process, number: object) -> str:
 
 
 def write_beside(path: str, text: str) -> None:
-    """Writes beside the file and renames: nobody ever reads half a pid."""
+    """Writes beside the file and renames: nobody ever reads half a pid.
+
+    Into a new file: in a directory such as /tmp, others may have made a link of this name.
+    """
     beside = f"{path}.{os.getpid()}"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        with open(beside, "x", encoding="utf-8") as file:
             file.write(text)
         os.replace(beside, path)
     except OSError:
