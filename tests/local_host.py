@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,13 @@ class PipeChannel:
     def recv_stderr(self, size: int) -> bytes:
         assert self.process.stderr
         return os.read(self.process.stderr.fileno(), size)
+
+    def recv_stderr_ready(self) -> bool:
+        assert self.process.stderr
+        return bool(select.select([self.process.stderr], [], [], 0)[0])
+
+    def exit_status_ready(self) -> bool:
+        return self.process.poll() is not None
 
     def recv_exit_status(self) -> int:
         return self.process.wait()

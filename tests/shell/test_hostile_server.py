@@ -149,6 +149,17 @@ def test_a_manifest_that_does_not_fit_is_no_release_and_stops_no_task(evil: Evil
     assert opened["look"]["releases"] == [good]
 
 
+def test_an_agent_that_dies_in_the_middle_of_a_stage_is_quoted(evil: Evil) -> None:
+    """Of a limit of its account, for instance."""
+    remote = evil(scene="sys.stderr.write('OSError: Too many open files\\n'); sys.stderr.flush(); sys.exit(1)")
+    remote.open(Access())
+    with pytest.raises(ConnectionFailed) as caught:
+        remote.run([Step("a_step", "", (sh("true"),))], {}, Watcher())
+    assert caught.value.host == "evil"
+    assert list(caught.value.output) == ["OSError: Too many open files"]
+    assert remote.lost
+
+
 @pytest.mark.parametrize(
     ("first", "why"),
     [

@@ -49,10 +49,11 @@ def text(made: asyncssh.SSHKey) -> str:
 
 
 class Account(asyncssh.SSHServer):
-    """Lets in who has a key of `person`, and forwards connections."""
+    """Lets in who has a key of `person`, or that other one, and forwards connections."""
 
-    def __init__(self, person: asyncssh.SSHKey, offered: list[bytes]) -> None:
+    def __init__(self, person: asyncssh.SSHKey, other: asyncssh.SSHKey, offered: list[bytes]) -> None:
         self.person, self.offered = person, offered
+        self.authorized = [each.public_data for each in (person, other)]
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -64,7 +65,7 @@ class Account(asyncssh.SSHServer):
         self.offered.append(key.public_data)
         if username == "expired":
             raise asyncssh.DisconnectError(asyncssh.DISC_ILLEGAL_USER_NAME, "Your account has expired")
-        return username == "deploy" and key.public_data == self.person.public_data
+        return username == "deploy" and key.public_data in self.authorized
 
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return username == "deploy" and key.public_data == self.person.public_data
@@ -94,7 +95,12 @@ class Servers:
         made["person"].write_private_key(self.directory / "open")
         (self.directory / "open").chmod(0o644)
         made["person"].write_private_key(self.directory / "locked", passphrase="secret", rounds=50)
-        (self.directory / "locked").chmod(0o600)
+        self.ec = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+        self.ec.write_private_key(self.directory / "pkcs8", "pkcs8-pem")
+        (self.directory / "pkcs8").chmod(0o600)
+        self.ec.write_private_key(self.directory / "locked-pem", "pkcs8-pem", passphrase="secret")
+        for name in ("locked", "locked-pem"):
+            (self.directory / name).chmod(0o600)
         for name in ("badge", "badge2"):
             badge = key(self.directory, name)
             certificate = made["person"].generate_user_certificate(badge, name, principals=["deploy"])
@@ -124,7 +130,7 @@ class Servers:
             server = await asyncssh.listen(
                 "127.0.0.1",
                 0,
-                server_factory=lambda: Account(made["person"], self.offered),
+                server_factory=lambda: Account(made["person"], self.ec, self.offered),
                 server_host_keys=host_keys,
                 process_factory=self._run,
             )
@@ -170,12 +176,14 @@ class Client:
         config.load_ssh_config()
         return Remote(connection_to(host, config), settings, host)
 
-    def djdeploy(self, host: str) -> str:
+    def djdeploy(self, host: str, passphrase: str | None = None) -> str:
         """What is the matter; empty if it connects."""
         try:
             remote = self.remote(host)
         except DeployError as error:
             return error.message
+        if passphrase:
+            remote.connection.connect_kwargs["passphrase"] = passphrase
         try:
             remote.connect()
         except DeployError as error:
@@ -349,6 +357,7 @@ NO_KEY, REJECTED = "none to offer", "rejected your SSH key"
         ("IdentityFile {dir}/locked\n", "has a passphrase: ssh-add"),
         ("IdentityFile {dir}/locked\n IdentityFile {dir}/person", ACCEPTED),
         ("IdentityFile {dir}/person.pub", NO_KEY),
+        ("IdentityFile {dir}/pkcs8", ACCEPTED),
         ("IdentityFile ${{KEYS}}/person", ACCEPTED),
         ("IdentityFile ${{NOT_SET}}/person", "NOT_SET"),
         ("IdentityFile %d/../../../../../../../../..{dir}/person", ACCEPTED),
@@ -619,6 +628,7 @@ def test_an_ipv6_address_with_a_port() -> None:
         (("Welcome!\n", "sh: 1: exec: python3: not found\n", 127), "no-python", 1, "python3: not found"),
         (("", "Traceback (most recent call last):\n...\nImportError: x\n", 1), "agent-failed", 4, "ImportError"),
         (("", "", 1), "agent-failed", 4, "ended at once (exit 1)"),
+        (("", "", 0), "login-refused", 4, "ended without a word: perhaps a start-up file"),
     ],
 )
 def test_an_account_that_cannot_log_in_tells_why_in_its_own_words(
@@ -632,6 +642,36 @@ def test_an_account_that_cannot_log_in_tells_why_in_its_own_words(
     assert (error.error_code, error.exit_code) == (code, exit_code)
     assert words in error.message
     assert ("apt-get" in error.message) == (code == "no-python")
+
+
+@pytest.mark.parametrize(
+    ("key", "passphrase", "said"),
+    [
+        ("locked", None, "has a passphrase: ssh-add {dir}/locked, or fab --prompt-for-passphrase"),
+        ("locked", "secret", ACCEPTED),
+        ("locked", "wrong", "{dir}/locked has another passphrase than the one that was given"),
+        ("locked-pem", None, "has a passphrase"),
+        ("locked-pem", "secret", ACCEPTED),
+        ("locked-pem", "wrong", "another passphrase"),
+        ("person", "needless", ACCEPTED),
+    ],
+)
+def test_a_key_with_a_passphrase(client: Client, key: str, passphrase: str | None, said: str) -> None:
+    """Which `fab --prompt-for-passphrase` asks for. Without a terminal, as in a pipe, nobody asks."""
+    client.writes("", identity=f"IdentityFile {{dir}}/{key}")
+
+    answer = client.djdeploy("web1", passphrase)
+
+    assert client.filled(said) in answer
+    assert bool(said) == bool(answer)
+
+
+def test_a_locked_key_that_the_agent_has_needs_no_passphrase(client: Client, agent: Path) -> None:
+    client.writes(
+        "Host web1\n IdentityAgent {here}/agent\n IdentityFile {dir}/locked\n IdentitiesOnly yes", identity=""
+    )
+
+    assert client.both() == ACCEPTED
 
 
 def test_a_server_that_hangs_up_is_quoted(client: Client) -> None:

@@ -101,8 +101,12 @@ class Channel:
         """
         line = self.line()
         if not line.endswith(b"\n"):
-            with self.errors():
-                raise EOFError("the connection was closed")
+            try:
+                with self.errors():
+                    raise EOFError("the connection was closed")
+            except ConnectionFailed as error:  # by an agent that died, perhaps, and has said of what
+                error.output = tuple(self.complaints())
+                raise
         return self.parsed(line)
 
     def parsed(self, line: bytes) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import io
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
-from paramiko import AgentKey, Message, PKey, SSHException
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from paramiko import AgentKey, ECDSAKey, Ed25519Key, Message, PKey, RSAKey, SSHException
 from paramiko.agent import AgentSSH
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, OnDiskPrivateKey, Password
 from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException
@@ -150,28 +152,41 @@ class Identities(AuthStrategy):  # type: ignore[misc]
         return None
 
 
+KINDS = {
+    ed25519.Ed25519PrivateKey: Ed25519Key,
+    ec.EllipticCurvePrivateKey: ECDSAKey,
+    rsa.RSAPrivateKey: RSAKey,
+}
+
+
 class WrongPassphrase(Exception):
     """Of an encrypted private key."""
 
 
 def private_key(path: Path, passphrase: bytes | None) -> PKey:
-    """The key in a file, without the certificate that may be beside it.
+    """The key in a file, in whatever form ssh knows it; without the certificate that may be beside it.
 
     Raises:
         PasswordRequiredException: it is encrypted, and there is no passphrase.
         WrongPassphrase: it is encrypted otherwise.
     """
+    data = path.read_bytes()
+    load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     try:
-        key = PKey.from_path(path)
-    except (PasswordRequiredException, TypeError):  # it is encrypted
+        loaded = load(data, password=None)
+    except TypeError:  # it is encrypted
         if passphrase is None:
             raise PasswordRequiredException(str(path)) from None
         try:
-            key = PKey.from_path(path, passphrase)
-        except (ValueError, SSHException):
+            loaded = load(data, password=passphrase)
+        except ValueError:
             raise WrongPassphrase from None
-    key.public_blob = None
-    return key
+    kind = next((ours for theirs, ours in KINDS.items() if isinstance(loaded, theirs)), None)
+    if kind is None:
+        raise SSHException("a kind of key that djdeploy does not know")
+    form = serialization.PrivateFormat.OpenSSH  # which paramiko reads of all kinds
+    text = loaded.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return kind.from_private_key(io.StringIO(text))
 
 
 def copied(key: PKey) -> PKey:

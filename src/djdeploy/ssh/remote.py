@@ -329,6 +329,11 @@ class Remote:
             what = f"the server has no {self.settings.python} (settings: python)"
             return DeployError(what, code="no-python", host=self.host, output=output)
         end = f"exit {status}" if status >= 0 else "without an exit status"
+        if not output and status == 0:
+            what = (
+                f"the account {self.connection.user} ended without a word: perhaps a start-up file of its shell exits"
+            )
+            return ConnectionFailed(what, code="login-refused", host=self.host)
         is_pythons = any(line.startswith(("Traceback", "SyntaxError", "Fatal Python")) for line in complaints)
         if is_pythons or not output:
             what = f"the djdeploy agent ended at once ({end})"
