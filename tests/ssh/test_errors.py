@@ -64,6 +64,7 @@ ELSEWHERE = {
     "ssh-config": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
     "ssh-algorithms": "tests/ssh/test_as_openssh.py: it needs another ssh_config",
     "listens-elsewhere": "tests/shell/test_rolling_restart.py: it needs a server that binds another address",
+    "asks-questions": "tests/text/test_interactive.py: it needs no server",
     "server-configuration": "tests/shell/test_gunicorn.py: it needs another gunicorn.conf.py",
     "command-line": "tests/text/test_command_line.py: it needs no server",
     "fabfile": "tests/text/test_command_line.py: it needs no server",
