@@ -12,21 +12,19 @@ from pathlib import PurePosixPath
 
 from .project.secret_files import as_input
 from .project.settings import Settings
+from .remote.wire import Manifest
 from .script.deployment import Deployment
-from .script.fragments import (
-    ask_gunicorn,
-    compare_manager,
-    history_line,
-    kept,
-    manifest,
-    rolling_restart,
-    start_and_ask,
-    stop,
-    synced,
-    write_runtime,
-)
+from .script.fragments import emitted, history_line, kept, manifest, stop, synced
 from .script.links import set_current_back, set_link, set_previous_if_possible
 from .script.management import before_migrate, build_step, compile_while_collecting, manage_step, migrate_words
+from .script.processes import (
+    ask_gunicorn,
+    compare_manager,
+    rolling_restart,
+    send_requests,
+    start_and_ask,
+    write_runtime,
+)
 from .script.reading import expect_manage, requirements_digest
 from .script.recipes import Recipe
 from .script.shared import share_directory, share_file
@@ -285,19 +283,7 @@ def probe_site(d: Deployment) -> Sequence[Shell]:
     probe = d.settings.probe
     if not probe or not (d.snapshot.current or any(process.bind for process in d.settings.processes)):
         return []
-    options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
-    options += [f"--rate={probe.rate:g}"]
-    options += [f"--path={probe.path}"] if probe.path else []
-    options += [] if probe.max_failures is None else [f"--max-failures={probe.max_failures}"]
-    return [
-        sh(
-            "{probe} {home} {release} {options}",
-            probe=d.program("probe"),
-            home=d.layout.home,
-            release=d.release,
-            options=options,
-        )
-    ]
+    return [send_requests(d, probe)]
 
 
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
@@ -374,7 +360,7 @@ def restart_processes(d: Deployment) -> Sequence[Shell]:
 
 def mark_published(d: Deployment) -> Sequence[Shell]:
     """Mark the release as live"""
-    mark = d.mark("published", state="published", published_by=d.by, timings=dict(d.timings), **d.outputs)
+    mark = d.mark("published", state="published", published_by=d.by, timings=dict(d.timings), also=emitted(d, Manifest))
     if d.task == "rollback":  # it was live before; a full disk is no reason to stay where one wanted to leave
         mark = sh("{mark} || echo 'djdeploy: its manifest could not be written'", mark=mark)
     return [mark]

@@ -6,20 +6,23 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pytest
 
 from djdeploy import Health, Process, Recipe, Settings
-from djdeploy.recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, record
+from djdeploy.recipe import CLEANUP, DEPLOY, RESTART, ROLLBACK, mark_published, record
 from djdeploy.remote import wire
 from djdeploy.script.deployment import Deployment
-from djdeploy.script.fragments import manifest, runtime
+from djdeploy.script.fragments import manifest
+from djdeploy.script.processes import runtime
 from djdeploy.script.stages import FINISH, STAGES
-from djdeploy.script.steps import StepDefinition
+from djdeploy.script.steps import StepDefinition, StepLike
 from djdeploy.server.snapshot import Snapshot
 from djdeploy.server.wire import Misfit, as_welcome, check
 from djdeploy.ssh.opening import Claim, Look
+from djdeploy.testing import plan_text
 
 from .test_snapshot import snapshot
 
@@ -81,6 +84,14 @@ def test_a_line_of_the_history_fits() -> None:
     _, form, line, *_ = shlex.split(step.script)
     written = form.removesuffix("\\n") % (line, "2026-11-23T09:00:00Z", 12)
     check(json.loads(written), wire.HistoryLine, "line")
+
+
+@pytest.mark.parametrize(
+    ("step", "own"), [(mark_published, ["state", "commit", "name"]), (record, ["outcome", "from"])]
+)
+def test_what_a_step_emits_never_takes_the_place_of_what_a_record_says_itself(step: StepLike, own: list[str]) -> None:
+    d = replace(deployment(), outputs=dict.fromkeys([*own, "motto"], "of a step"))
+    assert plan_text(step, d).count("of a step") == 1
 
 
 def test_the_orders_that_the_client_gives_fit() -> None:

@@ -10,7 +10,8 @@ from ..project.settings import Settings
 from ..recipe import DEPLOY
 from ..remote.wire import Outputs
 from ..script.deployment import Deployment, step_environment
-from ..script.fragments import as_the_site, compare_manager_before_a_build
+from ..script.fragments import as_the_site
+from ..script.processes import compare_manager_before_a_build
 from ..script.steps import Step
 from ..server.shell import sh
 from ..ssh.opening import Access

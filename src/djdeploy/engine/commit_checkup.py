@@ -16,8 +16,8 @@ from ..recipe import guard_migrations
 from ..remote.launch import GUNICORN
 from ..remote.wire import CommitFacts
 from ..script.deployment import Deployment
-from ..script.fragments import ask_gunicorn, write_runtime
 from ..script.management import is_migrate
+from ..script.processes import ask_gunicorn, write_runtime
 from ..script.reading import expect_manage, places_of_shared, requirements_digest
 from ..script.shared import link_to_shared
 from ..script.steps import Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..script.deployment import Deployment
-from ..script.fragments import unapplied_settings
+from ..script.processes import unapplied_settings
 from ..ssh.remote import Remote
 from ..terminal.progress import SILENT, Report
 from .failures import raise_failure

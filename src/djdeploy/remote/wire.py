@@ -145,9 +145,7 @@ class ManifestNames(TypedDict):
     name: ReleaseName
 
 
-class Manifest(ManifestNames, total=False):
-    """`release.json`."""
-
+class ManifestFields(TypedDict, total=False):
     project: str
     number: int  # counts the releases of a home
     state: str  # building, ready, published, failed or bad
@@ -169,6 +167,10 @@ class Manifest(ManifestNames, total=False):
     published_by: str  # who deployed it, or went back to it
     timings: dict[str, int]  # milliseconds of each step
     size: int  # is not in the file: the agent adds it if it is asked for
+
+
+class Manifest(ManifestNames, ManifestFields):
+    """`release.json`. It also has what the steps have emitted."""
 
 
 class BasicFacts(TypedDict):

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..project.settings import Settings
 from ..server.git import Git
@@ -17,6 +17,11 @@ from ..server.layout import STARTER, Layout, ReleasePaths
 from ..server.protocols import Installer, Server, Source
 from ..server.shell import Shell, sh
 from ..server.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..remote.wire import ManifestFields
 
 
 @dataclass(frozen=True)
@@ -161,19 +166,24 @@ class Deployment:
         template = "cd {project}\n{python} {starter} migrations {words}"
         return sh(template, project=release.project, python=release.python, starter=self.starter, words=words)
 
-    def mark(self, *moments: str, **values: Any) -> Shell:
+    def mark(self, *moments: str, also: Mapping[str, Any] | None = None, **values: Unpack[ManifestFields]) -> Shell:
         """Changes the manifest of the release.
 
         Args:
             moments: the names of what happens at the moment at which it is changed.
+            also: what it has besides its own fields, such as what steps have emitted.
         """
-        return self.mark_release(self.release, *moments, **values)
+        return self.mark_release(self.release, *moments, also=also, **values)
 
-    def mark_release(self, release: str, *moments: str, **values: Any) -> Shell:
+    def mark_release(
+        self, release: str, *moments: str, also: Mapping[str, Any] | None = None, **values: Unpack[ManifestFields]
+    ) -> Shell:
         # By a pipe: an argument has 128 KiB at most, and a project may have applied thousands of migrations.
         template = "printf '%s\\n' {values} | {program} {words}"
         words = [str(self.layout.release(release).root), *moments]
-        return sh(template, values=json.dumps(values), program=self.program("manifest"), words=words)
+        return sh(
+            template, values=json.dumps({**(also or {}), **values}), program=self.program("manifest"), words=words
+        )
 
 
 def files_named(settings: Settings) -> Sequence[str]:

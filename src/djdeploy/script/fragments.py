@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..errors.typed import ssh_as_root
-from ..remote.launch import GUNICORN
-from ..remote.wire import Manifest, MaybeCommit, ReleaseName, Runtime
+from ..remote.wire import HistoryLine, Manifest, MaybeCommit, ReleaseName
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .steps import Step
 
 
 def stop(d: Deployment, why: str, *, code: str) -> Shell:
@@ -49,18 +44,6 @@ def manifest(d: Deployment) -> Manifest:
     }
 
 
-def runtime(d: Deployment) -> Runtime:
-    """What the release's processes need to start: it travels with the release, so a rollback brings it back."""
-    return {
-        "project": d.settings.project,
-        "release": d.release,
-        "commit": d.commit,
-        "source_dir": d.settings.source_dir,
-        "env": dict(d.settings.env),
-        "processes": [process.recorded for process in d.settings.processes],
-    }
-
-
 def history_line(d: Deployment) -> Mapping[str, Any]:
     """What `deploys.jsonl` says of the task, but for when it ended."""
     in_the_manifest = ("migrations", "smoke_tested")
@@ -74,26 +57,13 @@ def history_line(d: Deployment) -> Mapping[str, Any]:
         "by": d.by,
         "at": d.at,
         "timings": dict(d.timings),
-        **{name: value for name, value in d.outputs.items() if name not in in_the_manifest},
+        **{name: value for name, value in emitted(d, HistoryLine).items() if name not in in_the_manifest},
     }
 
 
-def write_runtime(d: Deployment, directory: PurePosixPath) -> Shell:
-    """For this account alone, since the environment may hold secrets."""
-    text = json.dumps(runtime(d), indent=2)
-    return sh("(umask 077; printf '%s\\n' {text} > {made}/runtime.json)", text=text, made=directory)
-
-
-def ask_gunicorn(d: Deployment, home: str) -> Sequence[Shell]:
-    """Asks Gunicorn for its configuration, where a process becomes it.
-
-    Args:
-        home: where the release will live; a check has it elsewhere.
-    """
-    if not any(process.kind == GUNICORN for process in d.settings.processes):
-        return []
-    template = "{ask} {home} {release} {real}"
-    return [sh(template, ask=d.program("gunicorn"), home=d.layout.home, release=d.release, real=home)]
+def emitted(d: Deployment, record: Any) -> Mapping[str, Any]:
+    """What the steps have emitted, but for what the record has of its own under that name."""
+    return {name: value for name, value in d.outputs.items() if name not in record.__annotations__}
 
 
 def synced(path: PurePosixPath | Shell) -> Shell:
@@ -111,69 +81,4 @@ def as_the_site(d: Deployment, *words: str) -> Shell:
         without=[f"--without={name}" for name in d.settings.env],
         python=d.target.python,
         words=words,
-    )
-
-
-def unapplied_settings(d: Deployment) -> Step:
-    """Compares the settings with what the release has."""
-    command = sh("{compare} {root}", compare=d.program("unapplied_settings"), root=d.target.root)
-    title = "Compare the settings with the release"
-    return Step("settings", title, (command,), d.settings.step_timeout, input=json.dumps(runtime(d)))
-
-
-def start_and_ask(d: Deployment) -> Sequence[Shell]:
-    """Starts the release's own server where no user can meet it, and asks it."""
-    if not d.settings.smoke_test or not any(process.health for process in d.settings.processes):
-        return []
-    path = [f"--path={d.settings.probe.path}"] if d.settings.probe and d.settings.probe.path else []
-    template = "{p} {home} {release} {path}" if path else "{p} {home} {release}"
-    return [sh(template, p=d.program("smoke_test"), home=d.layout.home, release=d.release, path=path)]
-
-
-def compare_manager_before_a_build(d: Deployment) -> Sequence[Shell]:
-    """Compares what the process manager really has with what a release would need that is not made yet."""
-    if not d.settings.processes and not d.snapshot.current:
-        return []
-    begin = """\
-there=$(mktemp -d)
-trap 'rm -rf "$there"' EXIT
-trap 'exit 143' HUP INT TERM
-printf '%s\\n' {runtime} > "$there/runtime.json\""""
-    return [sh(begin, runtime=json.dumps(runtime(d))), compare_manager(d, Shell('"$there"'))]
-
-
-def compare_manager(d: Deployment, release: str | Shell) -> Shell:
-    """Compares what the process manager really has with what a release needs.
-
-    Args:
-        release: its name, or where else its `runtime.json` lies.
-    """
-    options = [f"--old={d.snapshot.current}"] if d.snapshot.current else []
-    if d.task != "deploy":  # that less runs than was wanted is no reason to stay, nor to restart nothing
-        options.append("--only-if-served")
-    names = [host.name for host in d.settings.servers]
-    fab = ["fab", *(["-H", d.host] if d.host not in names else []), "supervisor-conf"]
-    fab += [f"--only={d.host}"] if d.host in names and len(names) > 1 else []
-    return sh(
-        "{program} {home} {release} {options} --print={fab} --as-root={ssh}",
-        program=d.program("comparison"),
-        home=d.layout.home,
-        release=release,
-        options=options,
-        fab=shlex.join(fab),
-        ssh=shlex.join(ssh_as_root(d.host)),
-    )
-
-
-def rolling_restart(d: Deployment, release: str, old: str | None, *, force: bool = False, quick: bool = False) -> Shell:
-    """Makes every instance of every process run a release, one instance at a time."""
-    options = [f"--old={old}" if old else "", "--force" if force else "", "--quick" if quick else ""]
-    for option, names in (("verified", d.verified), ("smoke-tested", d.outputs.get("smoke_tested", ()))):
-        options += [f"--{option}={process.name}" for process in d.settings.processes if process.name in names]
-    return sh(
-        "{program} {home} {release} {options}",
-        program=d.program("rolling_restart"),
-        home=d.layout.home,
-        release=release,
-        options=[option for option in options if option],
     )

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from ..server.shell import Shell, sh
 from .deployment import Deployment
-from .fragments import kept, rolling_restart
+from .fragments import kept
 from .links import set_current_back, set_previous_if_possible
 from .management import migrate_commands
 from .plan import OWN_UNDOS
+from .processes import rolling_restart
 from .recipes import Recipe
 from .steps import Step, once, runs
 
