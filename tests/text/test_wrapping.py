@@ -92,3 +92,10 @@ def test_words_of_the_project_are_filled_in_but_not_in_what_a_program_said() -> 
 def test_one_problem_is_a_sentence_and_several_are_a_list() -> None:
     assert SettingsError("fab deploy", ["it is wrong"]).message.startswith("fab deploy: it is wrong\n")
     assert SettingsError("Settings", ["a", "b"]).message.startswith("Settings: 2 problems.\n  - a\n  - b\n")
+
+
+def test_an_option_that_is_wrong_leads_to_the_options_and_not_to_the_settings() -> None:
+    error = SettingsError("--to", ["there is no release 'x'"])
+    error.known = {"TASK": "rollback"}
+    assert "fab --help rollback" in error.message
+    assert "SETTING" not in error.message

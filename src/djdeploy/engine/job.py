@@ -122,6 +122,7 @@ class DeployTask(Task):  # type: ignore[misc]
         except DeployError as error:
             account = next((connection.user for connection in connections.values()), "")
             known = {"HOME": settings.home, "PROJECT": settings.project, "REPOSITORY": settings.repository}
+            known["TASK"] = self.name.replace("_", "-")
             error.known = known | ({"ACCOUNT": account} if account else {})
             error.in_colour = has_colours(sys.stderr)
             raise

@@ -508,7 +508,7 @@ TASKS = {
     ),
     "settings": Entry(
         "Something in the settings, the options or the recipe is wrong. All problems are listed at once.",
-        "Correct what each line names. What a setting may be: fab explain SETTING",
+        "Correct what is named above. What a setting may be: fab explain SETTING",
     ),
     "fault": Entry(
         "djdeploy, or Python code in the fabfile, raised an exception that nothing expected. What had begun is undone.",

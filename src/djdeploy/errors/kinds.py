@@ -129,8 +129,11 @@ class SettingsError(DeployError):
 
     def __init__(self, subject: str, problems: Iterable[str], *, code: str = "") -> None:
         self.subject, self.problems = subject, tuple(problems)
+        remedy = "What the options may be: fab --help TASK" if subject.startswith("-") else ""
         many = [f"{subject}: {len(self.problems)} problems.", *(f"  - {problem}" for problem in self.problems)]
-        super().__init__("\n".join(many) if len(self.problems) != 1 else f"{subject}: {self.problems[0]}", code=code)
+        super().__init__(
+            "\n".join(many) if len(self.problems) != 1 else f"{subject}: {self.problems[0]}", code=code, remedy=remedy
+        )
 
 
 class Locked(DeployError):
