@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from djdeploy import Process
 from djdeploy.rehearsal.waiting import wait_until
+from djdeploy.remote import launch
 from djdeploy.remote.processes import proc
 from djdeploy.remote.processes.proc import Identity
 from tests.shell.homes import Home, a_home
@@ -280,3 +281,24 @@ def test_a_handle_of_what_is_gone_signals_nobody(started: list[subprocess.Popen[
         handle.signal(signal.SIGKILL)
         assert handle.gone(0)
     assert started[0].poll() is None
+
+
+PLANTED: dict[str, Callable[[Path], object]] = {
+    "a pipe": lambda path: os.mkfifo(path),
+    "a directory": lambda path: path.mkdir(),
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a large file": lambda path: path.write_bytes(b"7" * 10_000_000),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_no_pid_file_claims_nothing_and_keeps_nobody_waiting(tmp_path: Path, planted: str) -> None:
+    path = tmp_path / "web-0.pid"
+    PLANTED[planted](path)
+
+    claim = proc.claim(str(path), Identity(str(tmp_path), "demo", "web", 0))
+
+    assert claim.process is None
+    assert claim.why.startswith(str(path))
+    assert launch.counted(str(path), "r1") == -1

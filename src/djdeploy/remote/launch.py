@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # installed, it is one file, and has nothing of ours to impor
     from .wire import Manifest, Process, Runtime
 
 NAME = "djdeploy-launch-1"  # its number changes only when a printed configuration would no longer fit it
-VERSION = 3  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
+VERSION = 4  # counts up with each change that matters on a server: a deploy replaces an older launcher, never a newer
 END = "# the end: a file without this line is not whole"
 
 USAGE, NO_RELEASE, NO_SOCKET, NO_FILE, NO_COMMAND = 64, 66, 68, 73, 127  # exit codes, as in sysexits.h and sh
@@ -242,11 +242,25 @@ def crash_count(path: str, release: str, young: float = YOUNG) -> int:
     return 0
 
 
+def beginning_of(path: str, most: int = 4096) -> str:
+    """What a file says that anything may have taken the place of: a pipe would keep us waiting for ever.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(fd, most).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
+
+
 def counted(path: str, release: str) -> int:
     """The deaths before the last start; -1 if the last start was that of another release."""
     try:
-        with open(path, encoding="utf-8") as file:
-            count, _, what = file.read().strip().partition(" ")
+        count, _, what = beginning_of(path).strip().partition(" ")
         return int(count) if what == release else -1
     except (OSError, ValueError):
         return -1

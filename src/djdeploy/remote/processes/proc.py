@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .. import launch
+
 TICKS = os.sysconf("SC_CLK_TCK")
 SLACK = 2  # seconds by which the clocks of `/proc` and of the file system may differ
 
@@ -209,8 +211,7 @@ def claim(path: str, who: Identity) -> Claim:
     """Checks what a pid file claims. Only what passes here may ever be sent a signal."""
     try:
         written = os.stat(path).st_mtime
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(64).strip()
+        text = launch.beginning_of(path, 64).strip()
     except OSError as error:
         return Claim(None, f"{path}: {error.strerror}")
     if not re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII):
