@@ -697,6 +697,25 @@ def test_an_agent_that_is_to_be_forwarded_is_missed_before_anything_begins(clien
     assert client.both() == ACCEPTED, "ssh does without it"
 
 
+@pytest.mark.parametrize(("known", "forwards"), [("* {host}", True), ("", True), ("* {other}", False)])
+def test_no_agent_is_forwarded_to_a_host_whose_key_has_changed(
+    client: Client, agent: Path, known: str, forwards: bool
+) -> None:
+    """ssh does not either, where it may connect all the same."""
+    config = "Host web1\n IdentityAgent {here}/agent\n ForwardAgent yes\n StrictHostKeyChecking no"
+    client.writes(config, known)
+    remote = client.remote("web1")
+    try:
+        remote.connect()
+        assert remote.connection.forward_agent is forwards
+    finally:
+        remote.close()
+
+    client.writes(config, known)
+    wanted = client.refused(replace(SETTINGS, forward_agent=True))
+    assert (wanted.error_code == "host-key-changed") is not forwards
+
+
 def test_an_account_without_a_name_connects_as_the_settings_say(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def check_host_key(connection: Connection, options: Options, accept_new: bool, jump: str) -> None:
+def check_host_key(connection: Connection, options: Options, accept_new: bool, jump: str, needs_agent: bool) -> None:
     """Makes a connection that is not open yet check the host's key.
 
     A policy that a project's own code has set on the connection stays.
@@ -44,6 +44,7 @@ def check_host_key(connection: Connection, options: Options, accept_new: bool, j
     Args:
         accept_new: whether the settings accept a key that was never seen, where ssh_config leaves it open.
         jump: the name of the host, if it is a jump host: an error has that of the host we connect to.
+        needs_agent: whether the settings want the agent forwarded there.
     """
     from paramiko import AutoAddPolicy
 
@@ -61,6 +62,8 @@ def check_host_key(connection: Connection, options: Options, accept_new: bool, j
         revoked=next(iter(options.paths("revokedhostkeys")), None),
         jump=jump,
         options=options,
+        connection=connection,
+        needs_agent=needs_agent,
     )
     check.known.lines.extend(check._commanded("ORDER"))
     connection.client.set_missing_host_key_policy(check)
@@ -89,6 +92,8 @@ class HostKeyCheck:
         revoked: a file of revoked keys.
         jump: its name, if it is a jump host.
         options: ssh's for this host.
+        connection: to it.
+        needs_agent: whether the settings want the agent there, so that it cannot be kept back.
     """
 
     known: KnownHosts
@@ -99,6 +104,8 @@ class HostKeyCheck:
     revoked: Path | None
     jump: str
     options: Options
+    connection: Connection
+    needs_agent: bool
 
     def missing_host_key(self, _client: Any, _hostname: str, key: Any) -> None:
         offered = Key(key.get_name(), key.asbytes())
@@ -111,8 +118,10 @@ class HostKeyCheck:
         if self._is_known(offered):
             return
         others = [line for line in self.known.about(self.name) if line.key.kind == offered.kind]
-        if others and self.strict != "no":
-            raise self._changed(others[0].path)
+        if others:
+            if self.strict != "no" or self.needs_agent:
+                raise self._changed(others[0].path)
+            self.connection.forward_agent = False  # whoever intercepts the connection would log in with it
         if self.strict == "yes" or not (others or self.path):
             raise self._unknown(key, offered)
         if not others and self.path:

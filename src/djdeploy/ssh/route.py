@@ -146,7 +146,8 @@ class Router:
             ours = {name: given.pop(name) for name in OF_AUTHENTICATION if name in given}
             given["auth_strategy"] = Identities(connection.user, options, ours | {"key_filename": files})
         accept_new = self.settings.host_keys == "accept-new"
-        check_host_key(connection, options, accept_new, connection.host if is_jump else "")
+        needs_agent = self.settings.forward_agent and not is_jump
+        check_host_key(connection, options, accept_new, connection.host if is_jump else "", needs_agent)
         if not is_jump:
             forward_agent(connection, options, self.settings)
 
