@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ours = parser.getgroup("djdeploy")
     ours.addoption("--all", action="store_true", help="slow tests too, every fault at every boundary, every instant")
     ours.addoption("--fault-seed", type=int, metavar="N", help="chooses the faults and instants of a run without --all")
-    ours.addoption("--instants", type=int, default=6, metavar="N", help="random instants of a run without --all")
+    ours.addoption("--instants", type=int, default=4, metavar="N", help="random instants of a run without --all")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,7 +24,21 @@ IMAGE = "djdeploy-test-target:latest"
 LABEL = "djdeploy.owner"
 BUILD = Path(__file__).parent.parent / "docker/test-target/build"
 PACK = "supervisorctl stop all >/dev/null; tar -C /srv -cf /srv/www.tar www && rm -r /srv/www"
-UNPACK = "tar -C /srv -xf /srv/www.tar && exec /usr/local/sbin/start"
+UNPACK = "[ -e /srv/unpacked ] || tar -C /srv -xf /srv/www.tar; touch /srv/unpacked; exec /usr/local/sbin/start"
+KEEP = "cp -a /etc/supervisor/conf.d /root/conf.d; cp -a /home/demo/.ssh /root/ssh"
+WIPE = """\
+cp /root/conf.d/services.conf /etc/supervisor/conf.d/
+rm -f /etc/supervisor/conf.d/site.conf
+supervisorctl update >/dev/null
+pkill -KILL -u demo
+rm -rf /srv/www/* /srv/git /etc/ssh/ssh_known_hosts /home/demo/.ssh
+cp -a /root/ssh /home/demo/.ssh
+"""
+RESTORE = """\
+tar -C /srv -xf /srv/www.tar
+cp /root/conf.d/site.conf /etc/supervisor/conf.d/
+supervisorctl update >/dev/null
+"""
 CA_BUNDLE = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -92,6 +106,19 @@ class DockerTarget:
         changes = [f"LABEL {LABEL}={run_owner()}", f"CMD {json.dumps(['sh', '-c', UNPACK])}"]
         self.container.commit(name, tag, changes=changes)
 
+    def wipe(self) -> None:
+        """Makes it the empty server again, but for the caches of the account: cheaper than another container."""
+        self._shell(f"[ -e /root/ssh ] || {{ {KEEP}; }}\n{WIPE}")
+
+    def restore(self) -> None:
+        """Makes a container of a saved image as it began."""
+        self.wipe()
+        self._shell(RESTORE)
+
+    def _shell(self, script: str) -> None:
+        code, output = self.root("sh", "-c", f"{script}\nexit 0")
+        assert code == 0, output
+
     def _port(self, inside: int) -> int:
         return int(self.container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])
 
@@ -121,7 +148,7 @@ class DockerTarget:
     @functools.cached_property
     def known_hosts(self) -> Path:
         """A file with the container's real host key."""
-        key = self.root("cat", "/etc/ssh/ssh_host_ed25519_key.pub")[1]
+        key = self.look("cat", "/etc/ssh/ssh_host_ed25519_key.pub")
         path = self.key_file.parent / f"known_hosts-{self.port}"
         path.write_text(f"[127.0.0.1]:{self.port} {' '.join(key.split()[:2])}\n")
         return path
@@ -141,6 +168,19 @@ class DockerTarget:
         """Runs a command as root, not over SSH."""
         result = self.container.exec_run(list(command))
         return result.exit_code, result.output.decode("utf-8", "replace")
+
+    def look(self, *command: str) -> str:
+        """What a command prints that changes nothing, run as root. It is run until all of that has arrived.
+
+        A busy engine loses now and then what a command prints that ends at once: moby/moby#27289.
+        """
+        end = "\nall has arrived\n"
+
+        def printed() -> str | None:
+            text = self.root("sh", "-c", '"$@"; echo; echo all has arrived', "sh", *command)[1]
+            return text if text.endswith(end) else None
+
+        return wait_until("all that Docker was told to print", printed).removesuffix(end)
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file as root."""

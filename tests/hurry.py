@@ -10,6 +10,9 @@ HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0
 IMPATIENT = HURRIED._replace(heartbeat=0.5, agent_silence=12, client_silence=4, way_back=12)
 """Gives a silent peer up sooner as well: dozens of tests cannot wait a minute each."""
 
+PATIENT = HURRIED._replace(kill_after=15)
+"""Time enough to see what happens before KILL."""
+
 
 def with_durations(fabfile: str, durations: Durations) -> str:
     """A fabfile, which calls its tasks `ns`, whose tasks wait as long as this says."""

@@ -3,7 +3,7 @@
 from tests.docker_target import docker_engine, docker_target, keys
 from tests.embedded_target import rehearsal, shared_rehearsal
 
-from .site import live, live_hosts, live_image, site
+from .site import live, live_hosts, live_image, own_live, own_live_hosts, servers, site
 
 __all__ = [
     "docker_engine",
@@ -12,7 +12,10 @@ __all__ = [
     "live",
     "live_hosts",
     "live_image",
+    "own_live",
+    "own_live_hosts",
     "rehearsal",
+    "servers",
     "shared_rehearsal",
     "site",
 ]

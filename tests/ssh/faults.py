@@ -26,7 +26,7 @@ from djdeploy.rehearsal.target import Rehearsal
 from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.script.stages import STAGES
 from djdeploy.server.snapshot import Snapshot
-from tests.hurry import HURRIED, IMPATIENT, with_durations
+from tests.hurry import HURRIED, IMPATIENT, PATIENT, with_durations
 from tests.local_host import commit
 
 MANAGE = """\
@@ -178,6 +178,7 @@ class FaultySite:
         # The same, over the switch.
         through = replace(self.settings, hosts=[f"{server.user}@127.0.0.1:{self.switch.port}"])
         (server.directory / "impatient.py").write_text(with_durations(fabfile(through), IMPATIENT))
+        (server.directory / "patient.py").write_text(with_durations(fabfile(self.settings), PATIENT))
 
     def install(self) -> None:
         """Two releases, the newer one live: a rollback has somewhere to go."""
@@ -267,7 +268,7 @@ class FaultySite:
 
     def wait_for_hold(self, said: str = "began") -> None:
         """Until what never ends has begun."""
-        wait_until("the step that is held", lambda: [*self.home.glob(f"[0-9]*/repository/{said}")])
+        wait_until("the step that is held", lambda: [*self.home.glob(f"[0-9]*/repository/{said}")], 120)
 
     def with_settings(self, name: str, **settings: Any) -> None:
         """A fabfile beside the others: `fab -c NAME`."""

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Site:
         (directory / "fabric.yaml").write_text(f"ssh_config_path: {directory}/ssh_config\n")
         self.push()
         for each in self.targets.values():  # the site is reached from here through nginx
-            if each.root("cat", CONFIGURATION)[1] != NGINX:
+            if each.look("cat", CONFIGURATION) != NGINX:
                 each.put(CONFIGURATION, NGINX)
                 each.root("supervisorctl", "restart", "nginx")
 
@@ -126,10 +127,7 @@ class Site:
 
     def link(self, name: str, host: str = "target") -> str:
         """Where a link points; empty if there is none."""
-        # Docker now and then loses what a command prints that ends at once, and so would say that there is none.
-        command = ("sh", "-c", f"echo link: $(readlink {HOME}/{name})")
-        found = wait_until("an answer by Docker", lambda: self.targets[host].root(*command)[1])
-        return str(found).removeprefix("link:").strip()
+        return self.targets[host].look("readlink", f"{HOME}/{name}").strip()
 
     def serving(self) -> dict[str, str | None]:
         """The release that answers on each host."""
@@ -152,13 +150,33 @@ server {
 """
 
 
+Servers = Callable[[int], Sequence[DockerTarget]]
+
+
+@pytest.fixture(scope="session")
+def servers(docker_engine: Any, keys: Path, live_image: str) -> Iterator[Servers]:
+    """As many servers as are needed, the same ones for all tests of a worker: each test wipes or restores them first.
+
+    What a test changes outside of `/srv`, `~/.ssh` and Supervisor's programs, it puts back, or uses servers of its own.
+    """
+    made: list[DockerTarget] = []
+
+    def take(count: int) -> Sequence[DockerTarget]:
+        while len(made) < count:
+            made.append(DockerTarget(docker_engine, keys, image=live_image))
+        return made[:count]
+
+    yield take
+    for target in made:
+        target.remove()
+
+
 @pytest.fixture
-def site(docker_target: Targets, tmp_path: Path) -> Iterator[Site]:
+def site(servers: Servers, tmp_path: Path) -> Site:
     """An empty server, and a project to deploy to it."""
-    site = Site(docker_target(), tmp_path)
-    yield site
-    if sys.exc_info()[0]:
-        print(site.target.log())
+    (target,) = servers(1)
+    target.wipe()
+    return Site(target, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -193,17 +211,38 @@ def wait_until_it_serves(site: Site) -> None:
     wait_until("the first release", lambda: set(site.serving().values()) == {site.link("current")})
 
 
+def live_site(directory: Path, *targets: DockerTarget) -> Site:
+    """A site whose first release serves, on servers of the image of a live one."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(DockerTarget.restore, targets))
+    site = Site(targets[0], directory, *targets[1:])
+    wait_until_it_serves(site)
+    return site
+
+
 @pytest.fixture
-def live(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
+def live(servers: Servers, tmp_path: Path) -> Site:
     """A site whose first release serves."""
+    return live_site(tmp_path, *servers(1))
+
+
+@pytest.fixture
+def own_live(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
+    """The same on a server that no other test will use."""
     site = Site(docker_target(image=live_image), tmp_path)
     wait_until_it_serves(site)
     return site
 
 
 @pytest.fixture
-def live_hosts(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
+def live_hosts(servers: Servers, tmp_path: Path) -> Site:
     """Three hosts whose first release serves."""
+    return live_site(tmp_path, *servers(3))
+
+
+@pytest.fixture
+def own_live_hosts(docker_target: Targets, live_image: str, tmp_path: Path) -> Site:
+    """The same on servers that no other test will use."""
     first, *others = [docker_target(image=live_image) for _ in range(3)]
     site = Site(first, tmp_path, *others)
     wait_until_it_serves(site)

@@ -62,7 +62,7 @@ def test_secret_files_are_checked_and_installed(live: Site) -> None:
     shown = live.fab("secrets", "--check", code=1, **settings)
     assert ".env  missing" in shown
     assert live.fab("secrets", **settings).splitlines()[-1].split() == [".env", "same"]
-    mode, owner = live.target.root("stat", "-c", "%a %U", f"{HOME}/shared/.env")[1].split()
+    mode, owner = live.target.look("stat", "-c", "%a %U", f"{HOME}/shared/.env").split()
     assert (mode, owner) == ("600", "demo")
     assert "hunter2" not in shown
 

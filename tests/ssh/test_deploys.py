@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import textwrap
 from dataclasses import replace
@@ -38,26 +39,25 @@ def test_a_project_is_deployed_again_rolled_back_and_cleaned_up_and_no_request_f
 
 
 def test_a_second_deploy_with_the_same_lock_installs_nothing(live: Site) -> None:
-    environments = live.target.root("ls", f"{HOME}/.djdeploy/virtualenvs")[1]
+    environments = live.target.look("ls", f"{HOME}/.djdeploy/virtualenvs")
     shown = live.fab("deploy")
     assert "their virtualenv is used again" in shown
-    assert live.target.root("ls", f"{HOME}/.djdeploy/virtualenvs")[1] == environments
+    assert live.target.look("ls", f"{HOME}/.djdeploy/virtualenvs") == environments
 
 
 def test_the_account_needs_no_privileges_and_uses_none(live: Site) -> None:
     assert live.target.ssh("sh", "-c", "command -v sudo").returncode != 0
-    found = live.target.root("find", HOME, "-not", "-user", "demo", "-not", "-path", f"{HOME}/log/*")
-    assert found == (0, ""), "all but Supervisor's logs is the account's own"
+    found = live.target.look("find", HOME, "-not", "-user", "demo", "-not", "-path", f"{HOME}/log/*")
+    assert found == "", "all but Supervisor's logs is the account's own"
 
 
 @pytest.mark.parametrize(
     ("damage", "said", "code"),
     [
         ("break_requirements", "fab explain requirement-missing", 1),
-        ("break_settings", "KeyError: 'CHAT_TOKEN'", 1),
-        ("break_settings", '"manage.py check" failed', 1),
-        ("break_static", "paper.png", 1),
-        ("break_import", "a_module_that_is_not_there", 1),
+        ("break_settings", """KeyError: 'CHAT_TOKEN'|"manage.py check" failed""", 1),
+        pytest.param("break_static", "paper.png", 1, marks=pytest.mark.slow),
+        pytest.param("break_import", "a_module_that_is_not_there", 1, marks=pytest.mark.slow),
         ("health_500", "500", 1),
         ("break_migration", "this migration fails", 1),
         ("break_under_supervisor", "this host is not ready for it", 5),
@@ -70,7 +70,7 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
     with Load(live.url, rate=20) as load:
         shown = live.fab("deploy", code=code)
         wait_until("the old release", lambda: live.answering() == first)
-    assert said in shown
+    assert [text for text in said.split("|") if text not in shown] == []
     assert f"The site still runs {first}." in shown
     summary = load.summary()
     assert summary.failed == 0, summary
@@ -83,10 +83,10 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
     assert live.deploy() != first, "a plain deploy right afterwards succeeds"
 
 
-def test_what_uv_has_in_its_cache_is_installed_though_the_index_is_away(live: Site) -> None:
-    away = {**live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}
-    live.fab("deploy", env=away, system_site_packages=True)  # another environment
-    shown = live.fab("deploy", code=1, env=away, extra_requirements=["six==1.16.0"])
+def test_what_uv_has_in_its_cache_is_installed_though_the_index_is_away(own_live: Site) -> None:
+    away = {**own_live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}
+    own_live.fab("deploy", env=away, system_site_packages=True)  # another environment
+    shown = own_live.fab("deploy", code=1, env=away, extra_requirements=["six==1.16.0"])
     assert "six" in shown, "what is not there is asked for"
 
 
@@ -98,25 +98,25 @@ def test_what_cannot_be_removed_is_said_and_the_rest_is_removed(live: Site) -> N
     assert f"rm: cannot remove '{HOME}/.djdeploy/trash/{first}" in shown
     assert "Permission denied" in shown
     assert first not in live.states()
-    left = live.target.root("find", f"{HOME}/.djdeploy/trash", "-type", "f")[1].split()
+    left = live.target.look("find", f"{HOME}/.djdeploy/trash", "-type", "f").split()
     assert len(left) == 3
     live.target.root("rm", "-r", f"{HOME}/.djdeploy/trash")
 
 
-def test_pip_installs_where_the_server_has_no_uv(site: Site) -> None:
+def test_pip_installs_where_the_server_has_no_uv_and_without_venv_it_is_said_what_root_types(
+    docker_target: Targets, tmp_path: Path
+) -> None:
+    site = Site(docker_target(), tmp_path)
     site.target.root("rm", "/usr/local/bin/uv")
-    shown = site.fab("deploy", processes=[])
-    assert "is live on target" in shown
-    manifest = json.loads(site.target.root("cat", f"{HOME}/current/release.json")[1])
-    assert manifest["installer"] == "pip"
-
-
-def test_a_python_without_venv_is_said_with_what_root_types(site: Site) -> None:
-    site.target.root("rm", "/usr/local/bin/uv")
-    site.target.root("sh", "-c", "rm -rf /usr/lib/python3*/ensurepip")
+    site.target.root("sh", "-c", "mv /usr/lib/python3*/ensurepip /root/")
     shown = site.fab("deploy", code=1)
     assert "apt-get install -y python3-venv" in shown
     assert site.releases() == []
+    site.target.root("sh", "-c", "mv /root/ensurepip /usr/lib/python3.*/")
+    shown = site.fab("deploy", processes=[])
+    assert "is live on target" in shown
+    manifest = json.loads(site.target.look("cat", f"{HOME}/current/release.json"))
+    assert manifest["installer"] == "pip"
 
 
 def test_system_packages_are_seen_where_the_settings_say_so(site: Site) -> None:
@@ -237,7 +237,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint(site: Site) -> None
     shown = site.fab("deploy", code=4)
     assert "its host key is not known: ssh-ed25519 SHA256:" in shown
     site.fab("deploy", processes=[], host_keys="accept-new")
-    site.fab("deploy", processes=[])
+    site.fab("releases")
 
 
 def test_a_changed_host_key_is_always_refused(site: Site) -> None:
@@ -376,17 +376,21 @@ def test_manage_runs_a_command_in_the_current_release(live: Site) -> None:
     assert "ssh -t " in live.fab("manage", "createsuperuser", code=1)
 
 
-def test_a_deploy_opens_one_connection_and_few_channels(live: Site) -> None:
-    def accepted() -> tuple[int, int]:
-        log = live.target.root("sh", "-c", "cat /var/log/supervisor/sshd-std*")[1]
-        return log.count("Accepted publickey"), log.count("Starting session")
+def test_a_deploy_opens_one_connection_and_few_channels(own_live: Site) -> None:
+    target = own_live.target
 
-    live.target.root(
-        "sh", "-c", "echo 'LogLevel VERBOSE' > /etc/ssh/sshd_config.d/a.conf; supervisorctl signal HUP sshd"
-    )
-    wait_until("sshd", lambda: live.target.ssh("true").returncode == 0)
-    before = accepted()
-    live.fab("deploy")
-    after = accepted()
-    assert after[0] - before[0] == 1
-    assert 1 <= after[1] - before[1] <= 8
+    def log() -> str:
+        return target.look("sh", "-c", "cat /var/log/supervisor/sshd-std*")
+
+    def logged() -> str:
+        """The log, if it has all until now: the session that asks is in it."""
+        client = target.ssh("sh", "-c", "echo $SSH_CONNECTION").stdout.split()
+        text = log()
+        return text if client and re.search(rf"Starting session: .* port {client[1]} ", text) else ""
+
+    target.root("sh", "-c", "echo 'LogLevel VERBOSE' > /etc/ssh/sshd_config.d/a.conf; supervisorctl signal HUP sshd")
+    before = wait_until("sshd's new configuration", logged)
+    own_live.fab("deploy")
+    new = wait_until("the session in the log", lambda: log()[len(before) :])
+    assert new.count("Accepted publickey") == 1
+    assert 1 <= new.count("Starting session") <= 8

@@ -143,9 +143,10 @@ def test_a_command_ends_while_the_client_keeps_its_input_open(shared_rehearsal: 
 
 
 @pytest.mark.parametrize("what", ["channel", "connection"])
-def test_a_client_that_leaves_ends_the_input_and_kills_nothing(rehearsal: Rehearsal, what: str) -> None:
-    left = rehearsal.account / "left"
-    connection, channel = opened(rehearsal, "echo ready; cat >/dev/null; sleep 0.3; echo end of input > left")
+def test_a_client_that_leaves_ends_the_input_and_kills_nothing(shared_rehearsal: Rehearsal, what: str) -> None:
+    left = shared_rehearsal.account / f"left-{what}"
+    command = f"echo ready; cat >/dev/null; sleep 0.3; echo end of input > {left}"
+    connection, channel = opened(shared_rehearsal, command)
     assert channel.recv(100) == b"ready\n"
 
     (channel if what == "channel" else connection).close()
@@ -153,10 +154,10 @@ def test_a_client_that_leaves_ends_the_input_and_kills_nothing(rehearsal: Rehear
     wait_until("the command to go on", lambda: left.exists() and left.read_text() == "end of input\n")
 
 
-def test_a_command_that_writes_to_a_client_that_left_gets_a_broken_pipe(rehearsal: Rehearsal) -> None:
-    status = rehearsal.account / "status"
+def test_a_command_that_writes_to_a_client_that_left_gets_a_broken_pipe(shared_rehearsal: Rehearsal) -> None:
+    status = shared_rehearsal.account / "status"
     loop = "(while echo line && sleep 0.05; do :; done) 2>/dev/null; echo $? > status"
-    connection, channel = opened(rehearsal, f"trap '' PIPE; {loop}")
+    connection, channel = opened(shared_rehearsal, f"trap '' PIPE; {loop}")
     assert channel.recv(5)
 
     connection.close()
@@ -164,9 +165,9 @@ def test_a_command_that_writes_to_a_client_that_left_gets_a_broken_pipe(rehearsa
     wait_until("the loop to end", lambda: status.exists() and status.read_text())
 
 
-def test_a_client_that_is_killed_ends_the_input_and_kills_nothing(rehearsal: Rehearsal) -> None:
-    left = rehearsal.account / "left"
-    command = ["ssh", "-F", str(rehearsal.ssh_config), "rehearsal", "echo ready; cat; sleep 0.3; touch left"]
+def test_a_client_that_is_killed_ends_the_input_and_kills_nothing(shared_rehearsal: Rehearsal) -> None:
+    left = shared_rehearsal.account / "left-killed"
+    command = ["ssh", "-F", str(shared_rehearsal.ssh_config), "rehearsal", f"echo ready; cat; sleep 0.3; touch {left}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdout
         assert client.stdout.readline() == b"ready\n"
@@ -190,7 +191,7 @@ def test_a_wrong_key_is_refused(shared_rehearsal: Rehearsal) -> None:
                 allow_agent=False,
                 look_for_keys=False,
             )
-    assert [event for event in shared_rehearsal.events if event["event"] == "refused"]
+    wait_until("its record", lambda: [event for event in shared_rehearsal.events if event["event"] == "refused"])
 
 
 def test_another_account_is_refused(shared_rehearsal: Rehearsal) -> None:
@@ -204,13 +205,14 @@ def test_the_host_key_is_checked(rehearsal: Rehearsal) -> None:
         c.open()
 
 
-def test_connections_and_channels_are_counted(rehearsal: Rehearsal) -> None:
-    with rehearsal.connection() as c:
+def test_connections_and_channels_are_counted(shared_rehearsal: Rehearsal) -> None:
+    connections, channels = shared_rehearsal.connections, shared_rehearsal.channels
+    with shared_rehearsal.connection() as c:
         c.run("true", in_stream=False)
         c.run("true", in_stream=False)
         c.put(io.BytesIO(b"x"), "x")
 
-    assert (rehearsal.connections, rehearsal.channels) == (1, 3)
+    assert (shared_rehearsal.connections - connections, shared_rehearsal.channels - channels) == (1, 3)
 
 
 def test_files_are_put_and_got_by_sftp_from_the_accounts_home(shared_rehearsal: Rehearsal) -> None:
@@ -238,7 +240,8 @@ def test_an_agent_is_forwarded(shared_rehearsal: Rehearsal, monkeypatch: pytest.
     assert without.returncode == 2
 
 
-def test_the_server_clones_by_path_and_the_developer_by_ssh(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_the_server_clones_by_path_and_the_developer_by_ssh(shared_rehearsal: Rehearsal, tmp_path: Path) -> None:
+    rehearsal = shared_rehearsal
     assert (
         ssh(rehearsal, f"git clone -q {rehearsal.repository.url} cloned && test -e cloned/src/manage.py").returncode
         == 0

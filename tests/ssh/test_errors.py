@@ -6,7 +6,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -14,9 +13,8 @@ import pytest
 from djdeploy import Probe, Secret
 from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.rehearsal.waiting import wait_until
-from tests.docker_target import DockerTarget
 
-from .site import HOME, Site, wait_until_it_serves
+from .site import HOME, Servers, Site, live_site
 
 Provoke: TypeAlias = Callable[[Site], str]
 """Makes the cause, runs `fab`, returns what it shows, and leaves the site as it was."""
@@ -79,15 +77,9 @@ BARE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def site(docker_engine: Any, live_image: str, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site whose first release serves. Each error leaves it as it was."""
-    target = DockerTarget(docker_engine, keys, image=live_image)
-    try:
-        made = Site(target, tmp_path_factory.mktemp("errors"))
-        wait_until_it_serves(made)
-        yield made
-    finally:
-        target.remove()
+    return live_site(tmp_path_factory.mktemp("errors"), *servers(1))
 
 
 @contextlib.contextmanager

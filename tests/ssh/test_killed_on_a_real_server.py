@@ -25,19 +25,18 @@ def is_free(site: Site) -> bool:
     return site.target.root("flock", "-n", LOCK, "true")[0] == 0
 
 
-def agent(site: Site) -> int:
-    """The agent that holds the lock, by its own word."""
-    return int(json.loads(site.target.root("cat", LOCK)[1])["pid"])
+KILL = f'flock -n {LOCK} true || python3 -c \'import json, os; os.kill(json.load(open("{LOCK}"))["pid"], 9)\''
+"""Ends the agent that holds the lock, by its own word."""
 
 
 def state(site: Site, release: str) -> str:
-    return str(json.loads(site.target.root("cat", f"{HOME}/{release}/release.json")[1])["state"])
+    return str(json.loads(site.target.look("cat", f"{HOME}/{release}/release.json"))["state"])
 
 
 def litter(site: Site) -> str:
     """What a deploy makes on its way, and nobody needs afterwards."""
     places = f"{HOME}/.[!.d]* {HOME}/.djdeploy/new-* {HOME}/.djdeploy/trash/* {HOME}/*/*.tar {HOME}/*/release.json.*"
-    return site.target.root("sh", "-c", f"ls -d {places} 2>/dev/null")[1]
+    return site.target.look("sh", "-c", f"ls -d {places} 2>/dev/null")
 
 
 def assert_the_next_deploy_needs_no_help(site: Site) -> None:
@@ -64,9 +63,10 @@ def test_a_kill_at_a_random_instant_loses_no_request(live: Site, seed: int) -> N
             time.sleep(chance.uniform(0.2, 1) * duration)  # the instant itself
             if victim == "client":
                 client.end()
-            elif not is_free(live):
-                live.target.root("kill", "-KILL", str(agent(live)))
+            else:
+                live.target.root("sh", "-c", KILL)
             client.wait()
+            wait_until("the end of the session", lambda: live.target.root("pgrep", "-u", "demo", "-x", "sshd")[0] != 0)
             wait_until("the lock", lambda: is_free(live), 60)
             stands = live.link("current")
             assert state(live, stands) in (("published",) if victim == "client" else ("published", "ready"))

@@ -40,7 +40,7 @@ def test_an_additive_migration_is_shown_and_recorded_and_old_code_comes_back_acr
         live.fab("rollback")
         assert live.answering() == first
     assert load.summary().failures == {}  # the old code asked the new schema, and the new code the old one never
-    manifest = json.loads(live.target.root("cat", f"{HOME}/{second}/release.json")[1])
+    manifest = json.loads(live.target.look("cat", f"{HOME}/{second}/release.json"))
     assert manifest["migrations"]["applied"]["default"]["notes"][-1] == "0003_note_color"
 
 

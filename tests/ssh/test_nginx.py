@@ -14,7 +14,7 @@ from djdeploy import Process
 from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.traffic import Traffic
 from djdeploy.rehearsal.waiting import wait_until
-from tests.ssh.site import HOME, Site, Targets
+from tests.ssh.site import HOME, Site
 
 DOCUMENT = Path(__file__).parents[2] / "docs/zero-downtime.md"
 POSTS = 10
@@ -50,9 +50,8 @@ def stored_notes(site: Site) -> int:
 
 
 @pytest.fixture(params=["127.0.0.1:8001", f"unix:{HOME}/run/web.sock"], ids=["port", "unix socket"])
-def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Path) -> Site:
+def fronted(request: pytest.FixtureRequest, site: Site) -> Site:
     """A site whose first release serves behind the documented nginx."""
-    site = Site(docker_target(), tmp_path)
     web = Process("web", "gunicorn demo.wsgi", bind=request.param, instances=2, health="/health/", timeout=30)
     site.settings = replace(site.settings, processes=[web])
     site.target.put("/etc/nginx/conf.d/site.conf", configuration(unix=request.param.startswith("unix:")))
@@ -65,7 +64,9 @@ def fronted(request: pytest.FixtureRequest, docker_target: Targets, tmp_path: Pa
     return site
 
 
-def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: Site) -> None:
+def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx_which_serves_static_files_itself(
+    fronted: Site,
+) -> None:
     first = fronted.link("current")
     form = Load(f"http://127.0.0.1:{fronted.target.nginx_port}/", rate=POSTS, form={"text": "Behind nginx"})
     with Traffic(fronted.url, rate=30) as users, form as posts:
@@ -79,9 +80,6 @@ def test_neither_pages_nor_forms_are_lost_behind_the_documented_nginx(fronted: S
     assert {answer.status for answer in posts.answers()} == {302}, posts.summary()
     assert set(posts.summary().releases) == {first, second}
     assert stored_notes(fronted) == posts.summary().sent, "each form was taken exactly once"
-
-
-def test_nginx_itself_serves_the_static_files_of_the_current_release(fronted: Site) -> None:
     sheet = re.search(r"/static/[^\"]+\.css", page(fronted, "/").read().decode())
     assert sheet
     response = page(fronted, sheet[0])

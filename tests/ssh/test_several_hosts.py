@@ -13,15 +13,18 @@ from djdeploy.rehearsal.load import Load
 from djdeploy.rehearsal.repository import WSGI
 from djdeploy.rehearsal.waiting import wait_until
 
-from .site import HOME, Site, Targets
+from .site import HOME, Servers, Site, Targets
 
 FAULT = 'if {"SUPERVISOR_ENABLED", "FAULTY"} <= {*os.environ}:\n    raise RuntimeError("not on this host")\n'
 """What no smoke test can see, and only hosts with that variable have."""
 
 
 @pytest.fixture
-def hosts(docker_target: Targets, tmp_path: Path) -> Site:
-    return Site(docker_target(), tmp_path, docker_target(), docker_target())
+def hosts(servers: Servers, tmp_path: Path) -> Site:
+    targets = servers(3)
+    for target in targets:
+        target.wipe()
+    return Site(targets[0], tmp_path, *targets[1:])
 
 
 @pytest.fixture
@@ -71,7 +74,10 @@ def test_the_database_is_migrated_on_one_host_only(live: Site) -> None:
 def test_a_build_that_fails_on_one_host_publishes_nothing_anywhere(live: Site) -> None:
     first = live.link("current")
     live.targets["target2"].root("sh", "-c", "mv /usr/bin/git /usr/bin/git.away; ln -s /bin/false /usr/bin/git")
-    shown = live.fab("deploy", code=1)
+    try:
+        shown = live.fab("deploy", code=1)
+    finally:
+        live.targets["target2"].root("mv", "/usr/bin/git.away", "/usr/bin/git")
     assert "target2: " in shown
     assert f"The site still runs {first}. The unfinished release was removed." in shown
     assert links(live) == {first}
@@ -110,7 +116,10 @@ def test_a_fault_on_a_later_host_brings_the_first_back_too(live: Site) -> None:
     assert f"The links were put back. The site still runs {first}." in shown
 
 
-def test_a_host_that_loses_power_while_publishing_goes_back_alone_and_is_healed_by_the_next_deploy(live: Site) -> None:
+def test_a_host_that_loses_power_while_publishing_goes_back_alone_and_is_healed_by_the_next_deploy(
+    own_live_hosts: Site,
+) -> None:
+    live = own_live_hosts
     first = live.link("current")
     live.repository.commit({WSGI: live.repository.read(WSGI) + FAULT})
     live.push()
@@ -137,25 +146,37 @@ def test_a_host_that_loses_power_while_publishing_goes_back_alone_and_is_healed_
 
 
 def test_one_unreachable_host_stops_all_before_anything_has_begun(hosts: Site) -> None:
-    hosts.targets["target3"].container.kill()
+    with (hosts.directory / "ssh_config").open("r+") as file:
+        config = file.read().replace(f"Port {hosts.targets['target3'].port}\n", "Port 9\n")
+        file.seek(0)
+        file.write(config)
+        file.truncate()
     shown = hosts.fab("deploy", code=4)
     assert "target3: " in shown
     for host in ("target", "target2"):
         assert hosts.targets[host].root("ls", HOME)[0] != 0
 
 
-def test_all_unreachable_hosts_are_named_at_once(hosts: Site) -> None:
-    shown = hosts.fab("deploy", code=4, hosts=["target", "demo@nowhere.invalid", "demo@127.0.0.1:9"])
+def test_all_unreachable_hosts_are_named_at_once(site: Site) -> None:
+    shown = site.fab("deploy", code=4, hosts=["target", "demo@nowhere.invalid", "demo@127.0.0.1:9"])
     assert "demo@nowhere.invalid: the name nowhere.invalid cannot be resolved" in shown
     assert "demo@127.0.0.1:9: the connection failed" in shown
 
 
-def test_what_is_wrong_with_several_hosts_is_said_at_once(docker_target: Targets, tmp_path: Path) -> None:
-    site = Site(docker_target(), tmp_path, docker_target(disk="60m"), docker_target())
+def test_what_is_wrong_with_several_hosts_is_said_at_once(
+    servers: Servers, docker_target: Targets, tmp_path: Path
+) -> None:
+    first, third = servers(2)
+    for target in (first, third):
+        target.wipe()
+    site = Site(first, tmp_path, docker_target(disk="60m"), third)
     site.fab("setup")
     site.targets["target2"].root("sh", "-c", "head -c 1000000000 /dev/zero > /srv/www/filler")
-    site.targets["target3"].root("sh", "-c", "mv /usr/lib/python3*/ensurepip /root/")
-    shown = site.fab("deploy", code=1, installer="pip")
+    third.root("sh", "-c", "mv /usr/lib/python3*/ensurepip /root/")
+    try:
+        shown = site.fab("deploy", code=1, installer="pip")
+    finally:
+        third.root("sh", "-c", "mv /root/ensurepip /usr/lib/python3.*/")
     assert f"target2: the disk of {HOME} is full" in shown
     assert "target3: python3 of the server has no venv" in shown
     assert "Nothing was changed." in shown
@@ -175,18 +196,17 @@ exec(code)
 """A Python on whose clock it is yesterday, for our agent."""
 
 
-def test_a_clock_that_is_a_day_behind_is_said(docker_target: Targets, tmp_path: Path) -> None:
-    site = Site(docker_target(), tmp_path)
+def test_a_clock_that_is_a_day_behind_is_said(site: Site) -> None:
     site.target.put("/usr/local/bin/yesterday", YESTERDAY, 0o755)
     shown = site.fab("deploy", processes=[], python="/usr/local/bin/yesterday")
     assert "warning: target: the server's clock is 86400 s behind this machine's" in shown
     assert "timedatectl set-ntp true" in shown
 
 
-def test_two_names_of_one_server_are_an_error_that_says_so(hosts: Site) -> None:
-    with (hosts.directory / "ssh_config").open("a") as file:
-        file.write(hosts.target.ssh_config("another"))
-    shown = hosts.fab("deploy", code=2, hosts=["target", "another"])
+def test_two_names_of_one_server_are_an_error_that_says_so(site: Site) -> None:
+    with (site.directory / "ssh_config").open("a") as file:
+        file.write(site.target.ssh_config("another"))
+    shown = site.fab("deploy", code=2, hosts=["target", "another"])
     assert "are the same server and home; list it once" in shown
 
 
