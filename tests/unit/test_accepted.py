@@ -96,4 +96,4 @@ def test_what_nobody_accepts_has_no_answer() -> None:
         ask = functools.partial(health.ask, health.Address("127.0.0.1", server.getsockname()[1]))
         answer = ask({"path": "/", "headers": {"Host": "x"}, "timeout": 0.2}, whose=lambda: [os.getpid()])
         assert (answer.ok, answer.kind) == (False, "timeout")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20  # and not for ever
