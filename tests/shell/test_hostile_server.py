@@ -213,6 +213,9 @@ SCENES = {
     "the answer is none of those that an agent gives": 'say({"hello": 1})',
     "it begins a step that was not ordered": 'say({"begin": 1})',
     "it speaks of a step that does not run": 'say({"out": "x", "step": 0})',
+    "it says that a step has ended well which has not emitted needed": (
+        'say({"begin": 0}); say({"end": 0, "status": 0, "why": "", "ms": 1})'
+    ),
     "it says that a stage is done, some of whose steps are not": 'say({"done": True})',
     "a line that is no JSON: 'what?'": 'say("what?\\n")',
     "a line of more than 8 MiB": 'say({"begin": 0}); say({"out": "x" * 10_000_000, "step": 0})',
@@ -224,7 +227,7 @@ def test_an_answer_that_does_not_fit_ends_with_an_error_that_names_the_host(evil
     remote = evil(scene=scene)
     remote.open(Access())
     with pytest.raises(ConnectionFailed) as caught:
-        remote.run([Step("a_step", "A step", (sh("true"),))], {}, Watcher())
+        remote.run([Step("a_step", "A step", (sh("true"),), must_emit=("needed",))], {}, Watcher())
     remote.close()
     assert_names_the_host(caught.value)
     assert caught.value.what.endswith(f": {why}")

@@ -112,7 +112,7 @@ def facts_of(remote: Remote, d: Deployment, report: Report) -> Outputs:
     facts = [sh("{p} {home}", p=d.program(name), home=d.settings.home) for name in ("checkup", "status")]
     if d.snapshot.current:  # what it says is no reason to fail: it is live, and the next release is another
         facts.append(sh("(\n{ask}\n) || :", ask=as_the_site(d, str(d.starter), "django_settings", d.settings.home)))
-    step = Step("examine", "Look at the server", tuple(facts), d.settings.step_timeout)
+    step = Step("examine", "Look at the server", tuple(facts), d.settings.step_timeout, must_emit=("checkup",))
     runs = remote.run([step], step_environment(d.settings), report)
     raise_failure(remote.host, runs)
     return runs[-1].outputs

@@ -100,7 +100,8 @@ class CommitCheckup:
             write = write_runtime(self.d, self.d.target.root)
             run = self._run(self._step("gunicorn", "Ask Gunicorn for its configuration", write, *asked), forget)
             yield from said_by(run) if run.ok else [refusal(run, self.d)]
-        said = self._run(self._step("facts", "Read the commit", self._facts()), forget)
+        facts = replace(self._step("facts", "Read the commit", self._facts()), must_emit=("commit_says",))
+        said = self._run(facts, forget)
         if said.ok:
             yield from self._by_text(said.outputs["commit_says"], by_django=judged)
         self.unknown = list(only_built(self.d.settings, judged=judged, built=built))

@@ -197,7 +197,7 @@ def compare_commits(d: Deployment, old: str, new: str) -> Step:
         requirements=[f"--requirements={path}" for path in d.settings.requirements],
         templates=[f"--template={path}" for path in templates],
     )
-    return Step("diff", "Compare the commits", (command,), d.settings.step_timeout)
+    return Step("diff", "Compare the commits", (command,), d.settings.step_timeout, must_emit=("diff",))
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------
@@ -210,7 +210,8 @@ def version(job: Job, *, json: bool) -> Mapping[str, Mapping[str, str]]:
 
     def steps(d: Deployment) -> Sequence[Step]:
         command = sh("{versions}", versions=d.program("versions"))
-        return [Step("versions", "Ask the tools for their versions", (command,), d.settings.step_timeout)]
+        title = "Ask the tools for their versions"
+        return [Step("versions", title, (command,), d.settings.step_timeout, must_emit=("versions",))]
 
     remotes = job.remotes if job.connections else []
     answers = run_on_hosts(remotes, job.settings, steps, report=SILENT, partly=True) if remotes else Answers({}, {})

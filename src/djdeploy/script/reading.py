@@ -54,4 +54,5 @@ def compare_secrets(d: Deployment, contents: Mapping[str, bytes]) -> Step:
     """Which secret files are missing on the server, or differ."""
     command = sh("{secret} {shared} --check", secret=d.program("secret_files"), shared=d.layout.shared)
     title = "Compare the secret files"
-    return Step("check_secrets", title, (command,), d.settings.step_timeout, input=as_input(contents))
+    given = as_input(contents)
+    return Step("check_secrets", title, (command,), d.settings.step_timeout, input=given, must_emit=("secrets",))

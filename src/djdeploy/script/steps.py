@@ -31,6 +31,7 @@ class Step:
             are recognised in its output. Those of the kernel, such as a full disk, are in every step's.
         undoes: for a step that a server runs when the client is gone: the places, in its stage, of the steps of which
             at least one must have begun. None: it is run in any case.
+        must_emit: what its programs always send to the client, which reads it: without it the step has not gone well.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Step:
     join: bool = False
     programs: tuple[str, ...] = ()
     undoes: tuple[int, ...] | None = None
+    must_emit: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:

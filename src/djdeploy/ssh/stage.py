@@ -76,6 +76,8 @@ class Following:
             self._show(answer["end"], run.end_output())
             run.status, run.why, run.milliseconds = answer["status"], answer["why"], answer["ms"]
             run.began = answer.get("began", True)
+            if lacking := [name for name in run.step.must_emit if run.ok and name not in run.outputs]:
+                raise Misfit(f"it says that a step has ended well which has not emitted {', '.join(lacking)}")
             self._ended(answer["end"], run)
         elif "done" in answer:
             self._end()
