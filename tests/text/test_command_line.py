@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from invoke.context import Context
 from djdeploy import Host, Settings
 from djdeploy.engine.job import chosen, connections_for
 from djdeploy.errors.catalogue import CATALOGUE
-from djdeploy.errors.kinds import SettingsError
+from djdeploy.errors.kinds import DeployError, SettingsError
+from djdeploy.errors.typed import Call, ThisCall
 
 FABFILE = """\
 from djdeploy import Settings, collection
@@ -49,6 +51,7 @@ def fab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         program = fabric_main.Fab(name="Fabric", version="0", executor_class=Executor, config_class=Config)
         monkeypatch.setattr(fabric_main, "program", program)
         monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        monkeypatch.setattr(ThisCall, "made", Call())
         code: object = 0
         try:
             program.run(["fab", *words])
@@ -100,6 +103,47 @@ def test_a_mistake_is_answered_with_what_to_type(fab: Fab, typed: str, advice: s
     assert advice in ran.said
     assert ran.code == 2
     assert ran.said.endswith("More: fab explain command-line\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "next_one"),
+    [
+        ("status", "fab rollback --to=r1"),
+        ("-H a,b status", "fab -H a,b rollback --to=r1"),
+        ("status -H a,b", "fab -H a,b rollback --to=r1"),
+        ("staging.status", "fab staging.rollback --to=r1"),
+        ("-H a -i 'my key' -i other staging.status", "fab -H a -i 'my key' -i other staging.rollback --to=r1"),
+        ("-t 3 staging.status staging.releases", "fab -t 3 staging.rollback --to=r1"),
+        ("staging.status status", "fab rollback --to=r1"),
+        ("-f other.yaml status", "fab -f other.yaml rollback --to=r1"),
+        ("-e -w status", "fab rollback --to=r1"),
+    ],
+)
+def test_what_is_to_be_typed_next_works_in_this_fabfile_and_on_these_hosts(
+    fab: Fab, tmp_path: Path, typed: str, next_one: str
+) -> None:
+    (tmp_path / "other.yaml").write_text("x: y\n")
+    fab(*shlex.split(typed))
+    text = DeployError(
+        "no", remedy="Go back: fab rollback --to=r1. All of it: fab explain locked; fab is a program"
+    ).message
+    assert text == f"no\nGo back: {next_one}. All of it: fab explain locked; fab is a program"
+
+
+@pytest.mark.parametrize(
+    ("text", "adapted"),
+    [
+        ("fab status; fab logs", "fab -H a s.status; fab -H a s.logs"),
+        ("The next `fab deploy` repairs it.", "The next `fab -H a s.deploy` repairs it."),
+        ("How it is: fab status.", "How it is: fab -H a s.status."),
+        ("those of fab are in: fab --help deploy", "those of fab are in: fab --help deploy"),
+        ("fab -H b deploy", "fab -H b deploy"),
+        ("fab s.deploy", "fab s.deploy"),
+        ("fab deploys, fab deploy-now, prefab deploy", "fab deploys, fab deploy-now, prefab deploy"),
+    ],
+)
+def test_only_commands_of_these_tasks_are_adapted(text: str, adapted: str) -> None:
+    assert Call(["-H", "a"], "s.", frozenset({"deploy", "status", "logs"})).adapt(text) == adapted
 
 
 @pytest.mark.parametrize("words", [["manage", "--help"], ["--help", "manage"], ["explain", "-h"], ["deploy", "--help"]])

@@ -22,6 +22,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.util import enable_logging
 
 from ..errors import DeployError, SettingsError, catalogue
+from ..errors.typed import Call, ThisCall
 from ..errors.wrapping import width_of
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
@@ -34,6 +35,12 @@ Hook = Callable[[type[BaseException], BaseException, TracebackType | None], None
 
 TOO_LATE = ("version", "collection", "search-root", "print-completion-script", "list-agent-keys")
 """Options of `fab` that it has looked at before it reads those of a task."""
+
+KEPT = (
+    *("collection", "search-root", "config", "hosts", "identity", "ssh-config", "connect-timeout"),
+    *("prompt-for-login-password", "prompt-for-passphrase"),
+)
+"""Options of `fab` that are typed again with whatever is typed next."""
 
 MEANT = {"deploy": "branch", "diff": "branch", "check": "branch", "rollback": "to", "cleanup": "keep"}
 """The option whose value a bare word behind a task probably is."""
@@ -85,6 +92,7 @@ def parse_tasks(program: Program, parse: Callable[[], None]) -> None:
         said = str(error).rpartition(": ")[2]
         option = next((word.partition("=")[0] for word in program.core.unparsed if word.endswith(f"={said[1:-1]}")), "")
         raise mistake(None, f"{option or 'an option'} must be a whole number, not {said}") from None
+    ThisCall.made = call_of(program)
     for context in program.tasks:
         check_value(program, context)
     late = program.core_via_tasks.args
@@ -94,6 +102,25 @@ def parse_tasks(program: Program, parse: Callable[[], None]) -> None:
             raise mistake(None, f"--{name} is an option of fab, and must stand before the tasks: fab --{name}{value}")
     if late["debug"].got_value:
         enable_logging()
+
+
+def call_of(program: Program) -> Call:
+    """How `fab` was called. Tasks of several stages have none in common."""
+    stages = {str(context.name).rpartition(".")[0] for context in program.tasks}
+    stage = f"{stages.pop()}." if len(stages) == 1 and stages != {""} else ""
+    names = [name for task, aliases in program.collection.task_names.items() for name in (task, *aliases)]
+    tasks = frozenset(name.removeprefix(stage) for name in names if name.startswith(stage)) - {"explain"}
+    return Call(list(kept_options(program)), stage, tasks)
+
+
+def kept_options(program: Program) -> Iterator[str]:
+    """The options of `fab` without which the same task would work elsewhere, or not at all."""
+    given = program.args  # a dictionary with aliases, whose `get` knows none of them
+    for argument in (given[name] for name in KEPT if name in given and given[name].got_value):
+        flag = min((f"-{each}" if len(each) == 1 else f"--{each}" for each in argument.names), key=len)
+        values = argument.value if isinstance(argument.value, list) else [argument.value]
+        for value in values:
+            yield from [flag, str(value)] if argument.takes_value else [flag]
 
 
 def update_config(program: Program, update: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from .catalogue import CATALOGUE, Entry
 from .output import QUOTE, end_of, without_repeats
 from .redaction import printable
-from .typed import filled
+from .typed import as_typed, filled
 from .wrapping import wrapped
 
 TAIL = 20
@@ -79,7 +79,7 @@ class DeployError(Exit):
     def message(self) -> str:
         """All that `fab` prints to standard error."""
         first, *others = self._body().split("\n")
-        others = [line if line.startswith(QUOTE) else filled(line, self.known) for line in others]
+        others = [line if line.startswith(QUOTE) else as_typed(filled(line, self.known)) for line in others]
         return "\n".join([wrapped("\n".join([first, *others]), self.columns), *self._last_line()])
 
     @message.setter

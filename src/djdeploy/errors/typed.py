@@ -5,8 +5,45 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 WITH_PORT = re.compile(r"(\[.*\]|[^:]*):(\d+)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """How `fab` was called: what a command that is shown must have as well, or it does something else.
+
+    Args:
+        options: those of `fab` itself, which stand before the tasks, such as `-H` and its hosts.
+        stage: what stands before the name of each task, such as `staging.`.
+        tasks: the names of the tasks behind it.
+    """
+
+    options: Sequence[str] = ()
+    stage: str = ""
+    tasks: frozenset[str] = frozenset()
+
+    def adapt(self, text: str) -> str:
+        """The text, with each command of these tasks as it must be typed."""
+
+        def whole(found: re.Match[str]) -> str:
+            if found[1] not in self.tasks:
+                return found[0]
+            return f"{shlex.join(['fab', *self.options])} {self.stage}{found[1]}"
+
+        return re.sub(r"\bfab ([a-z]+(?:-[a-z]+)*)(?![-\w]|\.\w)", whole, text)
+
+
+class ThisCall:
+    """The call of this process. One that is not `fab` has none, and adapts nothing."""
+
+    made = Call()
+
+
+def as_typed(text: str) -> str:
+    """The text, whose commands work in this very fabfile, with its stages and hosts."""
+    return ThisCall.made.adapt(text)
 
 
 def ssh_to(host: str, program: str = "ssh") -> Sequence[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ..errors.typed import ssh_as_root
+from ..errors.typed import as_typed, ssh_as_root
 from ..project.process import Probe
 from ..remote.launch import GUNICORN
 from ..remote.wire import Runtime
@@ -38,7 +38,8 @@ def unapplied_settings(d: Deployment) -> Step:
     """Compares the settings with what the release has."""
     command = sh("{compare} {root}", compare=d.program("unapplied_settings"), root=d.target.root)
     title = "Compare the settings with the release"
-    return Step("settings", title, (command,), d.settings.step_timeout, input=json.dumps(runtime(d)))
+    given = json.dumps(runtime(d))
+    return Step("settings", title, (command,), d.settings.step_timeout, input=given, must_emit=("unapplied",))
 
 
 def ask_gunicorn(d: Deployment, home: str) -> Sequence[Shell]:
@@ -84,15 +85,15 @@ def compare_manager(d: Deployment, release: str | Shell) -> Shell:
     if d.task != "deploy":  # that less runs than was wanted is no reason to stay, nor to restart nothing
         options.append("--only-if-served")
     names = [host.name for host in d.settings.servers]
-    fab = ["fab", *(["-H", d.host] if d.host not in names else []), "supervisor-conf"]
-    fab += [f"--only={d.host}"] if d.host in names and len(names) > 1 else []
+    only = [] if names == [d.host] else [f"--only={d.host}"]
+    fab = as_typed(shlex.join(["fab", "supervisor-conf", *only]))
     return sh(
         "{program} {home} {release} {options} --print={fab} --as-root={ssh}",
         program=d.program("comparison"),
         home=d.layout.home,
         release=release,
         options=options,
-        fab=shlex.join(fab),
+        fab=fab,
         ssh=shlex.join(ssh_as_root(d.host)),
     )
 

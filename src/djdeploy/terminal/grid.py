@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors.redaction import printable
+from ..errors.typed import as_typed
 from ..errors.wrapping import width_of, wrapped
 from .progress import Output, Report
 
@@ -56,13 +57,14 @@ def print_lines(*lines: str, style: str = "") -> None:
     """Whole lines, styled on a terminal."""
     if not lines:
         return
+    text = as_typed("\n".join(lines))
     if sys.stdout.isatty():
         from rich.text import Text
 
-        text = wrapped(printable("\n".join(lines), keep="\n"), width_of(sys.stdout))
+        text = wrapped(printable(text, keep="\n"), width_of(sys.stdout))
         terminal().print(Text(text, style=style), soft_wrap=True)
     else:
-        Report().write("\n".join(lines))
+        Report().write(text)
 
 
 def terminal() -> Console:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 from ..errors.redaction import printable
+from ..errors.typed import as_typed
 from ..errors.wrapping import wrapped
 from ..script.stages import Stage
 from ..script.steps import Step
@@ -114,10 +115,10 @@ class TerminalReport(Report):
             self._ended(failed, what, milliseconds, [note for run in runs for note in run.notes])
 
     def say(self, text: str) -> None:
-        self._show(f"{self.project}: {text}", style="bold green")
+        self._show(as_typed(f"{self.project}: {text}"), style="bold green")
 
     def warn(self, text: str) -> None:
-        self._show(f"{self.project}: warning: {text}", style="yellow")
+        self._show(as_typed(f"{self.project}: warning: {text}"), style="yellow")
 
     @property
     def is_for_many(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ..errors.redaction import printable, values_to_hide
+from ..errors.typed import as_typed
 from ..script.stages import Stage
 from ..script.steps import Step
 from ..server.shell import sh
@@ -144,12 +145,12 @@ class Report(Watcher):
 
     def say(self, text: str) -> None:
         """A result."""
-        self.write(f"{self.project}: {text}")
+        self.write(as_typed(f"{self.project}: {text}"))
 
     def warn(self, text: str) -> None:
         """Something that went wrong and does not stop the task."""
         self._unfold()
-        self.write(f"{self.project}: warning: {text}")
+        self.write(as_typed(f"{self.project}: warning: {text}"))
 
     def elapsed(self) -> str:
         return seconds((time.monotonic() - self.began) * 1000)

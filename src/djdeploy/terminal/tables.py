@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from ..errors.redaction import printable
+from ..errors.typed import as_typed
 from ..errors.wrapping import width_of, wrapped
 from ..project.checkup import Checkup, Finding
 from ..remote.wire import ListedCommit, ReadOperation
@@ -34,7 +35,7 @@ class Printer(Report):
 
 def say(line: str) -> None:
     """Prints whole lines, which command no terminal whatever a server has put into them."""
-    Report().write(wrapped(line, width_of(sys.stdout)))
+    Report().write(wrapped(as_typed(line), width_of(sys.stdout)))
 
 
 def print_json(value: Any) -> None:
