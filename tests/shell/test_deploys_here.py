@@ -677,7 +677,7 @@ def test_a_second_deploy_at_the_same_time_is_locked_out_and_told_who_holds_the_l
 
     site.deploy(recipe=replace(DEPLOY, migrate=(meanwhile,)))
     assert refused[0].code == 3
-    assert "ann@laptop holds the lock" in refused[0].message
+    assert "ann@laptop has held the lock since" in refused[0].message
     assert "`deploy`" in refused[0].message
     assert site.link("previous") == first
 

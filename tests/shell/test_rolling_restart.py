@@ -494,19 +494,17 @@ def test_what_was_stopped_is_a_failure_at_once_whenever_that_was(home: Home, ago
 
 
 def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
-    """With a startretries of 1, FATAL would come after the second start."""
+    """With the `startretries` that Supervisor has by default, FATAL would come after the fourth quick death."""
     process = web(free_port())
     port = int(str(process.bind).rpartition(":")[2])
     home.release("broken", process, more="import missing_module")
     home.release("r2", process)
     home.switch("broken")
-    text = supervisor_conf(home.settings(process)).replace("startretries=1000", "startretries=1")
+    text = supervisor_conf(home.settings(process)).replace("startretries=1000", "startretries=3")
     home.supervise(text)
-    wait_until("four starts", lambda: home.log("web-0").count("starts broken") >= 4)
+    wait_until("five starts", lambda: home.log("web-0").count("starts broken") >= 5)
     assert "FATAL" not in (home.root / "supervisord.log").read_text()
-    restarted = home.deploy("r2")
-    assert restarted.status == 0
-    assert restarted.seconds < 25
+    assert home.deploy("r2").status == 0
     assert releases(port) == {"r2"}
 
 
