@@ -164,6 +164,7 @@ def servers(docker_engine: Any, keys: Path, live_image: str) -> Iterator[Servers
     def take(count: int) -> Sequence[DockerTarget]:
         while len(made) < count:
             made.append(DockerTarget(docker_engine, keys, image=live_image))
+            made[-1].keep()
         return made[:count]
 
     yield take
