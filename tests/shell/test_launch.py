@@ -329,7 +329,6 @@ def test_a_release_that_dies_young_is_started_more_and_more_slowly(home: Home) -
 
 def test_a_gunicorn_that_lives_while_its_workers_die_is_left_for_the_release_before(home: Home) -> None:
     """Its own code for a worker that cannot start would end it; any other does not."""
-    replaced_by(home, (home.path / "bin/djdeploy-launch-1").read_text().replace("YOUNG = 10", "YOUNG = 1"))
     process = web(free_port(), instances=1, timeout=1)
     home.release("r1", process)
     home.release("r2", process, more="os._exit(1)", state="ready")
