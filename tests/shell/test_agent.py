@@ -246,7 +246,10 @@ def test_what_was_begun_is_undone_to_the_end_also_when_nobody_reads_our_output(
     assert (tmp_path / "undone").exists()
 
 
-@pytest.mark.parametrize("how", ["lost", "interrupted", "timeout"])
+SLOWER = [pytest.param(how, marks=pytest.mark.slow) for how in ("interrupted", "timeout")]
+
+
+@pytest.mark.parametrize("how", ["lost", *SLOWER])
 def test_nothing_of_a_step_that_was_ended_still_runs_when_it_is_undone(
     client: Callable[..., Client], tmp_path: Path, how: str
 ) -> None:

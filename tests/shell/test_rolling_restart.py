@@ -211,13 +211,18 @@ def test_force_replaces_what_serves_the_release_already(home: Home) -> None:
 
 
 BROKEN = {
-    "import missing_module": "No module named 'missing_module'",
     "raise SystemExit(1)": "web 0: its workers exit as soon as they are started",
     "import os; os._exit(3)": "web 0: the new server exits as soon as it is started",
 }
 
 
-@pytest.mark.parametrize(("more", "why"), BROKEN.items())
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("import missing_module", "No module named 'missing_module'"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in BROKEN.items()),
+    ],
+)
 def test_a_release_that_cannot_start_touches_one_instance_and_the_way_back_heals_it(
     home: Home, more: str, why: str
 ) -> None:
@@ -493,6 +498,7 @@ def test_what_was_stopped_is_a_failure_at_once_whenever_that_was(home: Home, ago
     assert restarted.instances() == {"web 0": "absent", "web 1": "absent"}
 
 
+@pytest.mark.slow
 def test_supervisor_never_gives_up_on_a_broken_release(home: Home) -> None:
     """With the `startretries` that Supervisor has by default, FATAL would come after the fourth quick death."""
     process = web(free_port())

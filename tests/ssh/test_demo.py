@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from djdeploy.rehearsal import guard
 from djdeploy.rehearsal.waiting import wait_until
 
 
+@pytest.mark.slow  # what it does is in test_embedded_target.py and test_deploys.py too
 def test_the_demonstration_loses_no_request_and_leaves_nothing() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "KEEP"}
     command = [sys.executable, "-m", "djdeploy.rehearsal"]

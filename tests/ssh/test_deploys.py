@@ -83,6 +83,7 @@ def test_a_broken_release_never_reaches_a_user(live: Site, damage: str, said: st
     assert live.deploy() != first, "a plain deploy right afterwards succeeds"
 
 
+@pytest.mark.slow
 def test_what_uv_has_in_its_cache_is_installed_though_the_index_is_away(own_live: Site) -> None:
     away = {**own_live.settings.env, "ALL_PROXY": "http://127.0.0.1:9"}
     own_live.fab("deploy", env=away, system_site_packages=True)  # another environment
@@ -119,6 +120,7 @@ def test_pip_installs_where_the_server_has_no_uv_and_without_venv_it_is_said_wha
     assert manifest["installer"] == "pip"
 
 
+@pytest.mark.slow
 def test_system_packages_are_seen_where_the_settings_say_so(site: Site) -> None:
     site.target.put("/usr/lib/python3/dist-packages/from_debian.py", "")
     steps = ["python -c 'import from_debian'"]

@@ -49,7 +49,12 @@ def stored_notes(site: Site) -> int:
     return int(site.target.ssh("python3", "-c", program).stdout)
 
 
-@pytest.fixture(params=["127.0.0.1:8001", f"unix:{HOME}/run/web.sock"], ids=["port", "unix socket"])
+@pytest.fixture(
+    params=[
+        pytest.param("127.0.0.1:8001", id="port"),
+        pytest.param(f"unix:{HOME}/run/web.sock", id="unix socket", marks=pytest.mark.slow),
+    ]
+)
 def fronted(request: pytest.FixtureRequest, site: Site) -> Site:
     """A site whose first release serves behind the documented nginx."""
     web = Process("web", "gunicorn demo.wsgi", bind=request.param, instances=2, health="/health/", timeout=30)

@@ -102,6 +102,7 @@ def test_publishing_that_fails_on_one_host_brings_all_back(live: Site) -> None:
         assert said in shown
 
 
+@pytest.mark.slow  # tests/shell/test_one_transaction.py has it on this machine
 def test_a_fault_on_a_later_host_brings_the_first_back_too(live: Site) -> None:
     first = live.link("current")
     live.repository.commit({WSGI: live.repository.read(WSGI) + FAULT})
