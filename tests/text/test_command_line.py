@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -168,6 +169,17 @@ def test_a_setting_is_explained_and_the_option_works_too(fab: Fab, name: str) ->
     ran = fab("explain", name)
 
     assert (ran.code, len(ran.said) > 50) == (0, True)
+
+
+@pytest.mark.parametrize("words", ["--list", "--help deploy", "explain locked", "explain all"])
+def test_a_reader_that_leaves_meets_no_traceback(tmp_path: Path, words: str) -> None:
+    (tmp_path / "fabfile.py").write_text(FABFILE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        command = [str(Path(sys.executable).with_name("fab")), *words.split()]
+        ran = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_a_code_is_explained_though_the_fabfile_cannot_be_read(fab: Fab, tmp_path: Path) -> None:

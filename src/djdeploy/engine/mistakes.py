@@ -26,6 +26,8 @@ from ..errors.typed import Call, ThisCall
 from ..errors.wrapping import width_of
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
+from ..terminal import tables
+from ..terminal.progress import Output
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -54,7 +56,7 @@ def explain_mistakes(program: Program) -> None:
     """
     match program.core.unparsed:
         case ["explain", code] if text := catalogue.explain(code):
-            print(text)
+            tables.say(text)
             raise Exit
     DeployError.columns = width_of(sys.stderr)
     vars(program)["parse_tasks"] = partial(parse_tasks, program, program.parse_tasks)
@@ -66,6 +68,9 @@ def explain_exception(
     program: Program, otherwise: Hook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """What `sys.excepthook` does with what the fabfile raises, or what it imports."""
+    if isinstance(error, BrokenPipeError):  # `fab --list | head -1`: who reads has enough
+        Output(sys.stdout).flush()
+        raise SystemExit
     if hasattr(program, "collection") or program.args.debug.value or not isinstance(error, Exception):
         return otherwise(kind, error, trace)  # it has been read: this is of a task that is not ours
     what = "".join(traceback.format_exception_only(kind, error)).strip()
