@@ -26,8 +26,7 @@ from ..errors.typed import Call, ThisCall
 from ..errors.wrapping import width_of
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
-from ..terminal import tables
-from ..terminal.progress import Output
+from ..terminal.progress import Output, Report
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -56,7 +55,7 @@ def explain_mistakes(program: Program) -> None:
     """
     match program.core.unparsed:
         case ["explain", code] if text := catalogue.explain(code):
-            tables.say(text)
+            Report().write(text)
             raise Exit
     DeployError.columns = width_of(sys.stderr)
     vars(program)["parse_tasks"] = partial(parse_tasks, program, program.parse_tasks)
