@@ -28,7 +28,7 @@ from djdeploy.remote.durations import USUAL
 from djdeploy.remote.processes import proc
 from tests.hurry import HURRIED
 
-from .homes import Home, a_home, answers, web
+from .homes import Home, Ran, a_home, answers, web
 
 WORKER = """
 import pathlib, time, sys
@@ -679,15 +679,8 @@ def test_a_successor_without_a_pid_file_is_known_by_its_supervisor_and_its_relea
     assert restarted.outputs["instances"][0]["release"] == "r2"
 
 
-@pytest.mark.parametrize(
-    "logs",
-    [
-        "redirect_stderr=true\nstdout_logfile={root}/of %(program_name)s.log",
-        "stdout_logfile={root}/out.log\nstderr_logfile=%(here)s/of %(program_name)s-%(process_num)02d.log",
-        "stdout_logfile=NONE\nstderr_logfile={root}/of demo.log",
-    ],
-)
-def test_of_a_program_of_the_users_own_the_log_is_shown_that_supervisor_writes(home: Home, logs: str) -> None:
+def fails_under_a_program_of_the_users_own(home: Home, logs: str) -> Ran:
+    """A deploy whose release cannot start, where Supervisor's program has these lines on its log, if any."""
     port = free_port()
     for name in ("r1", "r2"):
         root = home.release(name, post(port), more="import missing_module" if name == "r2" else "")
@@ -700,23 +693,25 @@ def test_of_a_program_of_the_users_own_the_log_is_shown_that_supervisor_writes(h
     wait_until("r1 to serve", lambda: answers(port))
     failed = home.deploy("r2")
     assert failed.status == 1
-    assert "No module named 'missing_module'" in failed.output
     assert "of somebody else" not in failed.output
+    return failed
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        "redirect_stderr=true\nstdout_logfile={root}/of %(program_name)s.log",
+        "stdout_logfile={root}/out.log\nstderr_logfile=%(here)s/of %(program_name)s-%(process_num)02d.log",
+        "stdout_logfile=NONE\nstderr_logfile={root}/of demo.log",
+    ],
+)
+def test_of_a_program_of_the_users_own_the_log_is_shown_that_supervisor_writes(home: Home, logs: str) -> None:
+    assert "No module named 'missing_module'" in fails_under_a_program_of_the_users_own(home, logs).output
 
 
 def test_the_log_that_nobody_knows_is_said_to_be_unknown(home: Home) -> None:
-    port = free_port()
-    for name in ("r1", "r2"):
-        root = home.release(name, post(port), more="import missing_module" if name == "r2" else "")
-        (root / "repository/virtualenv").symlink_to(sys.prefix)
-    (home.path / "log/web-0.log").write_text("of somebody else\n")
-    home.switch("r1")
-    home.supervise(POST.partition("redirect_stderr")[0].format(home=home.path, port=port))
-    wait_until("r1 to serve", lambda: answers(port))
-    failed = home.deploy("r2")
-    assert failed.status == 1
+    failed = fails_under_a_program_of_the_users_own(home, "")
     assert "(its output is where stdout_logfile of its Supervisor program says)" in failed.output
-    assert "of somebody else" not in failed.output
 
 
 def test_a_server_that_binds_another_address_is_said(home: Home) -> None:
