@@ -122,7 +122,7 @@ def test_status_says_what_is_live_where_since_when_and_by_whom(screen: io.String
     )
     assert lines[0] == "r2 is live on web1, web2"
     assert lines[1].startswith("  4be0efa1 Orders can be paid")
-    assert lines[2] == "  since 2 h ago (2026-11-28 10:00 UTC), by ann@laptop, from main"
+    assert lines[2] == "  published 2 h ago (2026-11-28 10:00 UTC), by ann@laptop, from main"
     assert lines[4].split() == ["web1", "web", "0", "4711", "2", "h", "ok,", "4", "ms"]
     assert len(lines) == 8
     assert "warning" not in "".join(lines)

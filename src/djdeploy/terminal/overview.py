@@ -97,7 +97,7 @@ def live_lines(group: Sequence[Row], hosts: Sequence[str], now: datetime) -> Seq
     since = row.get("published") or row.get("at")
     then = moment(since)
     facts = [
-        f"since {ago(since, now)}{f' ({then:%Y-%m-%d %H:%M} UTC)' if then else ''}" if since else "",
+        f"published {ago(since, now)}{f' ({then:%Y-%m-%d %H:%M} UTC)' if then else ''}" if since else "",
         f"by {row['by']}" if row.get("by") else "",
         f"from {row['ref']}" if row.get("ref") else "",
     ]
