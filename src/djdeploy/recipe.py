@@ -237,9 +237,10 @@ def settle_virtualenv(d: Deployment) -> Sequence[Shell]:
 def guard_migrations(d: Deployment) -> Sequence[Shell]:
     """Judge the migrations that would run"""
     words = migrate_words(d)
-    refuse = [] if d.allow_destructive else ["--refuse"]
+    refuse = [] if d.allow_destructive else ["--refuse", *(["--allow-breaking"] if d.allow_breaking else [])]
+    allow = [f"--allow={name}" for name in d.settings.allow]
     live = ["--live", str(d.departing.root)] if d.departing else []
-    return [d.migrations(d.target, "plan", *refuse, *live, *words)] if words else []
+    return [d.migrations(d.target, "plan", *refuse, *allow, *live, *words)] if words else []
 
 
 @background

@@ -62,6 +62,7 @@ JSON = "print JSON and nothing else"
         "dry_run": DRY_RUN,
         "skip": "a step to leave out; may be repeated",
         "wait": "seconds to wait for another deploy to end",
+        "allow_breaking": "migrate even if the old code fails meanwhile; nothing is lost",
         "allow_destructive": "migrate even if data is lost, or the old code fails meanwhile",
     },
 )
@@ -71,6 +72,7 @@ def deploy(
     dry_run: bool = False,
     skip: Sequence[str] | None = None,
     wait: int = 0,
+    allow_breaking: bool = False,
     allow_destructive: bool = False,
 ) -> str:
     """Deploy a commit to all hosts, or to none"""
@@ -83,6 +85,7 @@ def deploy(
         skip=skip or (),
         dry_run=dry_run or job.dry,
         wait=whole_number(wait, "wait") or 0,
+        allow_breaking=allow_breaking,
         allow_destructive=allow_destructive,
         left_out=job.left_out,
         recipe=job.recipe or DEPLOY,

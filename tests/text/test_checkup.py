@@ -72,7 +72,7 @@ def test_hosts_that_run_different_commits_are_named() -> None:
     ("operation", "fatal"),
     [
         ({"operation": "RemoveField", "class": "destructive"}, [True]),
-        ({"operation": "AddField", "class": "destructive", "why": "not null"}, [True]),
+        ({"operation": "AddField", "class": "breaking", "why": "not null"}, [True]),
         ({"operation": "AlterField", "class": "undecided", "why": "it depends"}, [False]),
         ({"operation": "AddField", "class": "additive"}, []),
         ({"operation": "RunPython", "class": "opaque"}, []),

@@ -36,7 +36,7 @@ PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "d
 FOR_BOTH_SIDES = {"durations", "launch", "links", "servers", "wire"}
 """The modules of `remote` that the client imports too."""
 
-WITH_DJANGO = {"migrations"}
+WITH_DJANGO = {"migrations", "judge"}
 """Runs inside of a release, with its own Django."""
 
 

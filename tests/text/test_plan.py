@@ -473,6 +473,7 @@ def test_whatever_restarts_processes_compares_the_manager_before(task: str) -> N
     [
         (MIGRATE, {}, "the old code still serves, on the new schema"),
         (MIGRATE, {"allow_destructive": True}, "may not bear what was allowed"),
+        (MIGRATE, {"allow_breaking": True}, "may not bear what was allowed with --allow-breaking"),
         (MIGRATE, {"task": "rollback", "migrate_back": True}, "users may meet errors"),
         (MIGRATE, {"first": True}, "nothing is live yet"),
         (MIGRATE, {"first": True, "allow_destructive": True}, "nothing is live yet"),

@@ -52,6 +52,7 @@ def deploy(
     skip: Collection[str] = (),
     dry_run: bool = False,
     wait: float = 0,
+    allow_breaking: bool = False,
     allow_destructive: bool = False,
     left_out: Sequence[Remote] = (),
     recipe: Recipe = DEPLOY,
@@ -63,7 +64,8 @@ def deploy(
         skip: names of steps, or of management commands, to leave out.
         dry_run: prints what would run, and changes nothing.
         wait: seconds to wait for another deploy to end.
-        allow_destructive: whether migrations may lose data or break the old code.
+        allow_breaking: whether migrations may break the old code.
+        allow_destructive: whether they may lose data as well.
         left_out: the project's other hosts: what is live there keeps its name.
 
     Returns:
@@ -91,7 +93,7 @@ def deploy(
         say_live_already(report, snapshots, code.commit)
         task = begun(fleet.remotes[0], snapshots, who, "deploy")
         task = replace(task, release=name, ref=ref, commit=code.commit, subject=code.subject, author=code.author)
-        task = replace(task, secrets=secrets, allow_destructive=allow_destructive)
+        task = replace(task, secrets=secrets, allow_breaking=allow_breaking, allow_destructive=allow_destructive)
         deployments = on_each(fleet.remotes, snapshots, task)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)

@@ -29,7 +29,14 @@ from ..terminal.progress import Report
 from .failures import code_of, step_failed
 from .preflight import skips_migrate
 
-DECISIVE = ("destructive-migration", "conflicting-migrations", "database-unreachable", "database-in-release")
+DECISIVE = (
+    "destructive-migration",
+    "breaking-migration",
+    "older-code",
+    "conflicting-migrations",
+    "database-unreachable",
+    "database-in-release",
+)
 """What Django says of migrations before a build and would say in one, whatever the build itself adds."""
 
 BROKEN = re.compile(r"(Syntax|Indentation|Tab)Error: ")

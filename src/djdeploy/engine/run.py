@@ -327,6 +327,8 @@ def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
     for run in runs:
         timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
         outputs |= {name: value for name, value in run.outputs.items() if name != "error"}
+        if "migrations" in d.outputs and "migrations" in run.outputs:  # the plan is one half, what was applied another
+            outputs["migrations"] = {**d.outputs["migrations"], **run.outputs["migrations"]}
     return replace(d, timings=timings, outputs=outputs)
 
 

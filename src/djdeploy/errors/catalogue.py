@@ -341,9 +341,22 @@ DJANGO = {
     ),
     "destructive-migration": Entry(
         "The old code serves while migrations run, until the last instance has restarted, and again after a rollback. "
-        "This migration removes what that code needs, or data that nothing can bring back.",
-        "Deploy in two steps: first the code that works with both schemas, then the migration. If nothing needs what "
-        "it removes: fab deploy --allow-destructive",
+        "This migration removes data that nothing can bring back, and that the old code may need.",
+        "Deploy in two steps: first the code that does without it, then the migration. If nothing needs what it "
+        "removes, say so in the fabfile, for this migration alone (settings: allow), or once: "
+        "fab deploy --allow-destructive",
+    ),
+    "breaking-migration": Entry(
+        "The old code serves while migrations run, until the last instance has restarted, and again after a rollback. "
+        "It does not work with what this migration makes. Nothing is lost.",
+        "Do it as the message above says. If the old code does not do what would fail, say so in the fabfile, for "
+        "this migration alone (settings: allow), or once: fab deploy --allow-breaking",
+    ),
+    "older-code": Entry(
+        "The commit is older than the live release, or lacks a migration that is applied: a branch without it, or a "
+        "git revert. Its code does not work with what that migration has made.",
+        "Deploy a commit that has the migration. To unapply it: fab rollback --migrate-back. To deploy this commit "
+        "over the newer schema: fab deploy --allow-destructive",
     ),
     "migrations-ahead": Entry(
         "Migrations were applied since the older release was live, and its code does not work with the newer schema. "

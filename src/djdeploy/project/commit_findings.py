@@ -17,9 +17,10 @@ def by_text(migrations: Sequence[ReadMigration]) -> Iterator[Finding]:
         name = f"{migration['app']}.{migration['name']}"
         for operation in migration["operations"]:
             why = f": {operation['why']}" if operation.get("why") else ""
-            if operation["class"] == "destructive":
-                what = f"{name}: {operation['operation']} is destructive{why}"
-                yield Finding(what, CATALOGUE["destructive-migration"].remedy, code="destructive-migration")
+            kind = operation["class"]
+            if kind in ("destructive", "breaking"):
+                what, code = f"{name}: {operation['operation']} is {kind}{why}", f"{kind}-migration"
+                yield Finding(what, CATALOGUE[code].remedy, code=code)
             elif operation["class"] == "undecided":
                 open_questions.append(f"{name}: {operation['operation']}")
     if open_questions:

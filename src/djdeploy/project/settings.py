@@ -17,6 +17,7 @@ from .links import through_links
 from .process import Probe, Process, clashes
 from .secret import Secret
 from .strings import (
+    Acknowledgement,
     Command,
     HomeDirectory,
     HostName,
@@ -154,6 +155,12 @@ class Settings(Checked):
         5,
         Seconds(),
         "seconds that a migration waits for a lock on PostgreSQL before it lets the site go first and tries again",
+    )
+    allow: Sequence[str] = setting(
+        [],
+        ListOf(Acknowledgement()),
+        "migrations that may run although they are destructive or breaking, each with a reason: "
+        '`"shop.0042_drop_legacy: nothing reads it since 1.4"`',
     )
     parallel: int = setting(16, Count(minimum=1), "how many hosts are worked on at once")
     batch: int = setting(16, Count(minimum=1), "how many hosts are published at once, after the first one alone")

@@ -212,6 +212,13 @@ class Command(SecretText):
     plural = "commands"
 
 
+class Acknowledgement(SecretText):
+    type = "str"
+    must = 'the name of a migration and a reason, such as "shop.0042_drop_legacy: nothing reads it since 1.4"'
+    plural = "names of migrations with their reasons"
+    pattern = r"[A-Za-z_]\w*\.[A-Za-z0-9_]\w*(:[^\x00-\x1f]*)?"
+
+
 class Bind(Text):
     must = "HOST:PORT or unix:/absolute/path"
     pattern = r"unix:/[^\x00-\x1f]*|(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}"

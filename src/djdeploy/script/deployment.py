@@ -64,7 +64,8 @@ class Deployment:
         outputs: what steps have emitted so far, such as the result of the probe.
         outcome: how the task ended, for the history.
         secrets: the contents of secret files, by their paths.
-        allow_destructive: whether migrations may lose data or break the old code.
+        allow_breaking: whether migrations may break the old code.
+        allow_destructive: whether they may lose data as well.
         migrate_back: whether a rollback unapplies the migrations that the older release does not have.
         failure: what went wrong, for the steps of `on_failure`; None for all others.
     """
@@ -87,6 +88,7 @@ class Deployment:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = "done"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    allow_breaking: bool = False
     allow_destructive: bool = False
     migrate_back: bool = False
     failure: Failure | None = None

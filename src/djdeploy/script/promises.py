@@ -30,6 +30,8 @@ def of_migrating(task: Deployment, is_first: bool) -> str:
         return "the code that still serves loses its migrations, so users may meet errors"
     if task.allow_destructive:
         return "the old code still serves, and may not bear what was allowed with --allow-destructive"
+    if task.allow_breaking:
+        return "the old code still serves, and may not bear what was allowed with --allow-breaking"
     return MIGRATE.promise
 
 

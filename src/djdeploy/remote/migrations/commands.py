@@ -1,6 +1,6 @@
 """What Django knows about a project's migrations; run in the folder of manage.py, by the release's own Python.
 
-    migrations plan [--refuse] [--live PATH] [-- WORDS...]...
+    migrations plan [--refuse [--allow-breaking]] [--allow "NAME: REASON"]... [--live PATH] [-- WORDS...]...
                                                              what `migrate` would apply now, judged
     migrations applied [-- WORDS...]...                   what is applied now
     migrations back --to-json FILE_OR_JSON [--from-json FILE] [--refuse | --run] [-- WORDS...]...
@@ -10,7 +10,8 @@
 
 `-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
 database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
-a reason to refuse. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost.
+a reason to refuse. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost, and
+nobody has allowed that migration by its name.
 Only `back --run` and COMMAND change anything.
 """
 
@@ -23,8 +24,8 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -32,17 +33,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, ManagementUtility, call_command
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
-from django.db.migrations.recorder import MigrationRecorder
-from django.db.migrations.state import ProjectState
+from django.db.migrations.loader import MigrationLoader
 
 from ..durations import of_environment
 from ..emit import Others, emit, emit_error
+from ..judge import text
+from ..judge.acknowledged import named
+from ..judge.classes import GRAVE
+from ..judge.plans import Conflict, judged, migration_table, names_on_disk, rows, to_apply
 from .databases import BRIEFLY, OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
 from .left_behind import in_release, left_behind
 from .lock_timeouts import impatient_locks, lock_timeout, patiently
+from .other_releases import WHY_UNKNOWN, releases, replaced, verdicts
 from .patience import patience
 from .records import accepted, known, record_of
-from .verdicts import KINDS, Judge
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
@@ -106,100 +110,83 @@ def in_manage(words: Sequence[str], work: Callable[[Callable[[], object]], int])
 
 
 def applied_names(connection: Any) -> dict[str, list[str]]:
+    """What the database says is applied."""
     with explained(connection.alias):
-        rows = sorted(MigrationRecorder(connection).applied_migrations())
-    return {app: [name for of, name in rows if of == app] for app in sorted({app for app, _ in rows})}
+        return by_app(rows(connection))
 
 
-def judged(executor: Any, chosen: set[Key], there: set[Key]) -> Iterator[Table]:
-    """The chosen migrations, judged, in the order in which they run.
-
-    Args:
-        there: the migrations that have made the schema on which the chosen ones work.
-    """
-    loader = executor.loader
-    judge, state = Judge(executor.connection), ProjectState(real_apps=loader.unmigrated_apps)
-    for migration, _ in executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True):
-        if (migration.app_label, migration.name) in chosen:
-            yield as_table(executor.connection.alias, migration, judge, state)
-        elif (migration.app_label, migration.name) in there:
-            migration.mutate_state(state, preserve=False)
+def of_this_code(names: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Of what a database has, what this release's code has as well: all that its record may say of it."""
+    known = with_squashed(set(disk_migrations()), disk_migrations())
+    return by_app((app, name) for app, here in names.items() for name in here if (app, name) in known)
 
 
-def as_table(alias: str, migration: Any, judge: Judge, state: Any) -> Table:
-    operations = [
-        {
-            "describe": operation.describe(),
-            "class": verdict.kind,
-            "why": verdict.why,
-            "reversible": bool(operation.reversible),
-        }
-        for operation, verdict in judge.operations(migration, state)
-    ]
-    return migration_table(alias, (migration.app_label, migration.name), operations)
+def by_app(keys: Iterable[Key]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for app, name in sorted(keys):
+        found.setdefault(app, []).append(name)
+    return found
 
 
-def migration_table(alias: str, key: Key, operations: list[Table]) -> Table:
-    return {
-        "database": alias,
-        "app": key[0],
-        "name": key[1],
-        "class": max((operation["class"] for operation in operations), key=KINDS.index, default="additive"),
-        "reversible": all(operation["reversible"] for operation in operations),
-        "operations": operations,
-    }
+@lru_cache()
+def disk_migrations() -> Mapping[Key, Any]:
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    found: dict[Key, Any] = loader.disk_migrations
+    return found
 
 
-def to_apply(connection: Any, commands: Sequence[Any] = ()) -> list[Table]:
+def judged_plan(connection: Any, commands: Sequence[Any] = (), allow: Sequence[str] = ()) -> list[Table]:
     """What these `migrate` commands would apply, judged; without any, all that is not applied."""
     with explained(connection.alias):
-        executor = MigrationExecutor(connection)
-        executor.loader.check_consistent_history(connection)
-        there = set(executor.loader.applied_migrations)
-        conflicts = executor.loader.detect_conflicts()
-        if conflicts:
-            app, names = sorted(conflicts.items())[0]
-            several = f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge"
-            raise Failed(several, code="conflicting-migrations")
-        goals = [goal for command in commands for goal in goals_of(command, executor.loader)]
-        chosen = executor.migration_plan(goals or executor.loader.graph.leaf_nodes())
-        return list(judged(executor, {(one.app_label, one.name) for one, is_back in chosen if not is_back}, there))
+        try:
+            return to_apply(connection, commands, named(allow))
+        except Conflict as error:
+            raise Failed(str(error), code="conflicting-migrations") from error
 
 
-def goals_of(command: Any, loader: Any) -> list[Any]:
-    """The migrations up to which a `migrate` goes."""
-    name = getattr(command, "migration_name", None)
-    if name and name != "zero":
-        with contextlib.suppress(KeyError):  # `migrate` itself says what is wrong with the name
-            return [(command.app_label, loader.get_migration_by_prefix(command.app_label, name).name)]
-    found: list[Any] = loader.graph.leaf_nodes(command.app_label)
-    return found
+def ahead(connection: Any, live: str) -> list[Table]:
+    """What the database has and this code has not, judged as for a rollback.
+
+    Args:
+        live: the directory of the live release.
+    """
+    with explained(connection.alias):
+        here = rows(connection)
+        on_disk = names_on_disk()
+        if on_disk is not None and all(name in on_disk.get(app, ()) for app, name in here):
+            return []
+        missing = here - with_squashed(set(disk_migrations()), disk_migrations())
+    home = os.path.dirname(os.path.realpath(live)) if live else ""
+    folders = releases(home, live) if live else []
+    missing = {key for key in missing if not replaced(key, disk_migrations(), folders)}
+    if not missing:
+        return []
+    known = verdicts(connection.alias, missing, home, live, connection) if live else {}
+    unknown = sorted(missing - set(known))
+    if unknown and live:
+        names = ", ".join(f"{app}.{name}" for app, name in unknown[:3]) + (
+            f" and {len(unknown) - 3} more" if unknown[3:] else ""
+        )
+        print(f"djdeploy: the database has migrations that no release here has, so they are not judged: {names}")
+    nothing = [migration_table(connection.alias, key, [], reversible=False) for key in unknown]
+    return [*(known[key] for key in sorted(known)), *nothing]
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 
 def title(migration: Table) -> str:
-    where = f" on {migration['database']}" if len(list(connections)) > 1 else ""
-    return f"{migration['app']}.{migration['name']}{where}"
-
-
-def gravest(migration: Table) -> Table:
-    return max(migration["operations"], key=lambda operation: KINDS.index(operation["class"]))
+    return text.title(migration, several=len(list(connections)) > 1)
 
 
 def line(migration: Table) -> str:
-    """A migration in one line, with its gravest operation."""
-    text = f"{title(migration)}: {migration['class']}"
-    if migration["class"] == "additive":
-        return text
-    operation = gravest(migration)
-    return f"{text}: {operation['describe']}: {operation['why']}"
+    return text.line(migration, several=len(list(connections)) > 1)
 
 
 def show_plan(alias: str, plan: Sequence[Table], is_empty: bool, refuse: bool) -> None:
     where = f" {alias!r}" if len(list(connections)) > 1 else ""
-    if plan and is_empty and all(migration["class"] != "destructive" for migration in plan):
+    if plan and is_empty and all(migration["class"] not in GRAVE for migration in plan):
         print(f"djdeploy: {len(plan)} migrations make the database{where} from nothing")
         return
     for migration in plan:
@@ -233,33 +220,68 @@ def plan(options: argparse.Namespace) -> int:
     warn_of_files(databases_in_release(connections))
     files, lost = in_release(), list(left_behind(options.live)) if options.live else []  # before any is opened
     everything: list[Table] = []
+    unknown: list[Table] = []
     now: Applied = {}
     for alias, commands in targets.items():
         connection = opened(alias)
-        now[alias] = applied_names(connection)
-        here = to_apply(connection, commands)
-        show_plan(alias, here, is_empty=not now[alias], refuse=options.refuse)
+        names = applied_names(connection)
+        now[alias] = of_this_code(names) if names else {}
+        here = judged_plan(connection, commands, options.allow)
+        show_plan(alias, here, is_empty=not names, refuse=options.refuse)
         everything += here
+        unknown += ahead(connection, options.live) if names else []
     ask_others(targets, partial(show_other, now))
-    emit({"migrations": {"plan": everything, "applied": now, "database_files": files}})
+    for migration in unknown:
+        if migration["operations"]:
+            print(f"djdeploy: applied already, and this commit does not have it: {line(migration)}")
+    known = {"plan": everything, "applied": now, "database_files": files}
+    emit({"migrations": {**known, "back": unknown} if unknown else known})
     for each in lost:
         print(each if options.refuse else f"djdeploy: warning: {each}")
     if lost and options.refuse:
         emit_error(code="database-in-release")
         return 1
-    if options.refuse and explain(everything, lambda one: one["why"] if one["class"] == "destructive" else ""):
-        print("The old code serves while migrations run, and comes back with a rollback.")
-        emit_error(code="destructive-migration")
-        return 1
-    return 0
+    return refuse_old_code(unknown, options) or refuse_plan(everything, options)
+
+
+def refuse_plan(everything: Sequence[Table], options: argparse.Namespace) -> int:
+    """Stops what nobody has allowed, or says what is let through."""
+    found = list(text.refused(everything, GRAVE))
+    stopped = [
+        one for one in found if options.refuse and not (options.allow_breaking and one[1]["class"] == "breaking")
+    ]
+    for migration, operation in stopped or found:
+        what = f"{title(migration)}: {operation['describe']}: {operation['why']}"
+        print(what if stopped else f"djdeploy: let through: {what}")
+        if stopped and operation.get("safe"):
+            print(f"  Instead: {operation['safe']}")
+    if not stopped:
+        return 0
+    print("The old code serves while migrations run, and comes back with a rollback.")
+    is_lost = any(operation["class"] == "destructive" for _, operation in stopped)
+    emit_error(code="destructive-migration" if is_lost else "breaking-migration")
+    return 1
+
+
+def refuse_old_code(unknown: Sequence[Table], options: argparse.Namespace) -> int:
+    """Stops code that is older than the database, and does not work with it, as a rollback to it would be stopped."""
+    if not options.refuse:
+        return 0
+    apps_here = {app for app, _ in disk_migrations()} if unknown else set()
+    mine = [one for one in unknown if one["app"] in apps_here or one["class"] in GRAVE]  # or the app itself was removed
+    if not explain(mine, why_no_code_goes_back):
+        return 0
+    print("This commit is older than the database, and its code would meet a schema that it does not know.")
+    emit_error(code="older-code")
+    return 1
 
 
 def show_other(now: Applied, connection: Any) -> None:
     """Says what is not applied to a database that no step migrates, of the apps that it has."""
     names = applied_names(connection)
     if names:
-        now[connection.alias] = names
-    for migration in to_apply(connection) if names else ():
+        now[connection.alias] = of_this_code(names)
+    for migration in judged_plan(connection) if names else ():
         if migration["app"] in names:
             print(f"djdeploy: not applied, and no step migrates {connection.alias!r}: {line(migration)}")
 
@@ -281,10 +303,10 @@ def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int
 
 def all_applied(targets: Collection[str]) -> Applied:
     """What is applied to these databases, and to others as far as they can be asked."""
-    found = {alias: applied_names(opened(alias)) for alias in targets}
+    found = {alias: of_this_code(applied_names(opened(alias))) for alias in targets}
     others: Applied = {}
     with contextlib.redirect_stdout(None):  # the plan has named those that do not answer
-        ask_others(targets, lambda other: others.update({other.alias: applied_names(other)}))
+        ask_others(targets, lambda other: others.update({other.alias: of_this_code(applied_names(other))}))
     return {**found, **{alias: names for alias, names in others.items() if names}}
 
 
@@ -302,7 +324,8 @@ def back(options: argparse.Namespace) -> int:
     between: list[Table] = []
     for alias in targets:
         if record is None or alias in record:  # else the older code does not know this database
-            between += lying_between(opened(alias), (record or {}).get(alias, {}), had, accepted(newer))
+            here = opened(alias)
+            between += lying_between(here, (record or {}).get(alias, {}), had, accepted(newer), options.to_json)
     for migration in between:
         print(f"djdeploy: applied since: {line(migration)}")
     if options.run:
@@ -343,11 +366,13 @@ def lying_between(
     record: Mapping[str, Sequence[str]],
     had: Callable[[Any], bool] | None = None,
     judged_before: Sequence[Table] = (),
+    manifest: str = "",
 ) -> list[Table]:
     """The migrations that are applied, and that the older code does not know: by its record, nor by its files.
 
     Args:
         judged_before: those that the live code does not know either, since it was itself gone back to.
+        manifest: the older release's, beside which the others lie.
     """
     with explained(connection.alias):
         executor = MigrationExecutor(connection)
@@ -357,11 +382,14 @@ def lying_between(
         known = {(app, name) for app in record for name in record[app]}
         known |= {key for key, migration in loader.disk_migrations.items() if had and had(migration)}
         new = rows - with_squashed(known, loader.disk_migrations)
-        tables = list(judged(executor, new & nodes, set(loader.applied_migrations) - new))
+        steps = [(loader.graph.nodes[key], False) for key in new & nodes]
+        tables = list(judged(executor, steps, set(loader.applied_migrations) - new, None, {}))
     unknown = sorted(new - nodes - set(loader.disk_migrations))
-    why = "the release that is live does not have this migration"
-    lost = {"describe": "Unknown migration", "class": "opaque", "why": why, "reversible": False}
+    lost = {"describe": "Unknown migration", "class": "opaque", "why": WHY_UNKNOWN, "reversible": False}
     before = {(one["app"], one["name"]): one for one in judged_before if one["database"] == connection.alias}
+    if set(unknown) - set(before) and os.path.isfile(manifest):
+        home = os.path.dirname(os.path.dirname(os.path.realpath(manifest)))
+        before = {**verdicts(connection.alias, set(unknown) - set(before), home, "", connection), **before}
     return tables + [before.get(key) or migration_table(connection.alias, key, [lost]) for key in unknown]
 
 
@@ -378,7 +406,7 @@ def with_squashed(keys: set[Key], migrations: Mapping[Key, Any]) -> set[Key]:
 
 
 def why_no_code_goes_back(operation: Table) -> str:
-    if operation["class"] == "destructive":
+    if operation["class"] in GRAVE:
         return str(operation["why"])
     return "" if operation["reversible"] else f"it has no way back, and {operation['why']}"
 
@@ -422,6 +450,8 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("subcommand", choices=SUBCOMMANDS)
     parser.add_argument("--refuse", action="store_true")
+    parser.add_argument("--allow-breaking", action="store_true")
+    parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--to-json", default="{}")
     parser.add_argument("--from-json", default="{}")
     parser.add_argument("--live", default="")

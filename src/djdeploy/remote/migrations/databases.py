@@ -36,6 +36,7 @@ def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
         app = get_commands()[words[0]]
         command = load_command_class(app, words[0]) if isinstance(app, str) else app
         options = command.create_parser("manage.py", words[0]).parse_args(list(words[1:]))
+        options.words = list(words)
         alias = getattr(options, "database", DEFAULT_DB_ALIAS)
         if alias not in connections:
             raise Failed(f"the project's DATABASES have no {alias!r}")

@@ -35,27 +35,26 @@ MIGRATION = re.compile(r"(?:^|/)migrations/[^/_~][^/]*\.py$")  # the names that 
 KINDS = {
     "CreateModel": "additive",
     "AddIndexConcurrently": "additive",
-    "AddConstraintNotValid": "additive",
     "ValidateConstraint": "additive",
     "RemoveIndex": "additive",
     "RemoveIndexConcurrently": "additive",
     "RenameIndex": "additive",
-    "RemoveConstraint": "additive",
     "AlterConstraint": "additive",
     "AlterModelOptions": "additive",
     "AlterModelManagers": "additive",
     "AlterModelTableComment": "additive",
     "AddIndex": "locking",
-    "AddConstraint": "locking",
+    "AddConstraint": "breaking",
+    "AddConstraintNotValid": "breaking",
     "RemoveField": "destructive",
     "DeleteModel": "destructive",
-    "RenameField": "destructive",
-    "RenameModel": "destructive",
-    "AlterModelTable": "destructive",
+    "RenameField": "breaking",
+    "RenameModel": "breaking",
+    "AlterModelTable": "breaking",
     "RunPython": "opaque",
     "RunSQL": "opaque",
 }
-UNDECIDED = ("AlterField", "AlterIndexTogether", "AlterOrderWithRespectTo")
+UNDECIDED = ("AlterField", "AlterIndexTogether", "AlterOrderWithRespectTo", "RemoveConstraint")
 CODE = {"RunPython": "code", "RunSQL": "sql"}
 INDEXED = ("ForeignKey", "OneToOneField", "SlugField")  # if not told otherwise
 REWRITTEN = ("AutoField", "BigAutoField", "SmallAutoField", "GeneratedField")
@@ -195,8 +194,7 @@ def judged(item: ast.expr, app: str, tables: set[tuple[str, str]]) -> ReadOperat
     if name == "AddField":
         kind = added_field(argument(item, 2, "field"))
     elif name == "AlterUniqueTogether":
-        empty = isinstance(argument(item, 1, "unique_together"), ast.Call)  # set()
-        kind = Kind("additive" if empty else "locking")
+        kind = Kind("breaking", "the old code may rely on the rule, or break it")
     elif name in CODE and name_of(argument(item, 0, CODE[name])) == "noop":
         kind = Kind("additive")
     elif name in UNDECIDED:
@@ -225,7 +223,7 @@ def added_field(field: ast.expr | None) -> Kind:
         return Kind("locking")
     if not flags["null"] and "db_default" not in told:
         default = ", and Django drops the default once it is there" if "default" in told else ""
-        return Kind("destructive", f"not null, without a database default{default}")
+        return Kind("breaking", f"not null, without a database default{default}")
     if isinstance(told.get("db_default"), ast.Call):
         return Kind("undecided", "the table is rewritten if each row's database default is another")
     is_indexed = flags["db_index"] is not False if name in INDEXED else flags["db_index"]
