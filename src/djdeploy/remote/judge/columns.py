@@ -95,7 +95,11 @@ def new_link_table(field: Any, change: Change) -> Iterator[Finding]:
 
 
 def refers(field: Any, change: Change) -> Iterator[Finding]:
-    """What a new foreign key does to the table that it refers to."""
+    """What a new foreign key does to the table that it refers to; MySQL copies the table that gets it."""
+    if change.vendor == "mysql" and checks_target(field, change.connection):
+        if not change.is_new(field.model._meta.db_table):
+            yield locking(field.model._meta.db_table, "writes", "rewrite", why=", for its foreign key")
+        return
     table = target(field)[0]
     is_known = bool(table) and table != field.model._meta.db_table and not change.is_new(table)
     if is_known and change.vendor == "postgresql" and checks_target(field, change.connection):
@@ -109,11 +113,13 @@ def add_column(field: Any, change: Change) -> Iterator[Finding]:
         why = f"the old code's inserts fail: the new column {column} is not null and has no database default"
         yield breaking(f"{why} (null=True or, since Django 5.0, db_default=... lets them pass)", safe_ways.new_column())
     yield from refers(field, change)
-    if fills_itself(field) or has_computed_default(field):
+    if change.vendor == "postgresql" and field.db_parameters(change.connection).get("check"):
+        yield locking(table, "queries", "scan", why=f", for the new column {column}")
+    if fills_itself(field) or (has_computed_default(field) and change.vendor != "mysql"):
         yield locking(table, "queries", "rewrite", safe_ways.rewrite(), f", for the new column {column}")
     elif change.vendor == "sqlite" and is_copied_for(field):
         yield locking(table, "queries", "rewrite", why=f", for the new column {column}")
-    if field.unique and not field.primary_key:
+    if field.unique and not field.primary_key and change.vendor != "mysql":
         work = "queries" if change.vendor == "postgresql" else "writes"
         yield locking(table, work, "index", safe_ways.unique(change.vendor), f" of the new column {column}")
     elif field.db_index and change.vendor != "mysql":
@@ -156,12 +162,16 @@ def alter_field(change: Change) -> Iterator[Finding]:
     elsewhere = moved(old, new)
     if elsewhere:
         yield elsewhere
-    elif not (old.many_to_many or new.many_to_many) and differ(old, new, change.connection):
+    elif not (old.many_to_many or new.many_to_many) and differ(old, new, change):
         yield from Altered(old, new, change).findings()
 
 
-def differ(old: Any, new: Any, connection: Any) -> bool:
-    return in_database(old, connection) != in_database(new, connection)
+def differ(old: Any, new: Any, change: Change) -> bool:
+    """Whether Django does anything at all to the column."""
+    if change.vendor == "sqlite":
+        editor = change.connection.SchemaEditorClass(change.connection, collect_sql=True)
+        return bool(editor._field_should_be_altered(old, new))
+    return in_database(old, change.connection) != in_database(new, change.connection)
 
 
 def in_database(field: Any, connection: Any) -> list[Any]:
@@ -188,7 +198,7 @@ class Altered:
         self.column = f"{self.table}.{new.column or new.name}"
 
     def findings(self) -> Iterator[Finding]:
-        if self.vendor == "sqlite" and in_rows(self.old, self.connection) != in_rows(self.new, self.connection):
+        if self.vendor == "sqlite":
             yield self.rewritten()
         yield from self.null()
         yield from self.default()
@@ -197,6 +207,7 @@ class Altered:
         yield from self.check()
         yield from self.unique()
         yield from self.index()
+        yield additive("no row is touched")
 
     def rewritten(self, why: str = "") -> Finding:
         safe = safe_ways.rewrite() if self.vendor != "sqlite" else ""
@@ -261,6 +272,10 @@ class Altered:
             target(field) if checks_target(field, self.connection) else ("", "") for field in (self.old, self.new)
         )
         if old == new:
+            if new[0] and self.vendor in ("postgresql", "mysql"):  # Django drops the key, and adds it again
+                work = "scan" if self.vendor == "postgresql" else "rewrite"
+                yield locking(self.table, "writes", work, why=", since its foreign key is made anew")
+                yield locking(new[0], "writes", "scan", why=", since a foreign key refers to it")
             return
         if not new[0]:
             yield additive("only a rule is dropped")
@@ -294,12 +309,6 @@ class Altered:
             and self.vendor != "mysql"
         ):
             yield locking(self.table, "writes", "index", safe_ways.index(self.vendor), f" of {self.column}")
-
-
-def in_rows(field: Any, connection: Any) -> list[Any]:
-    """What SQLite makes a table anew for: all but an index, a comment, and a name that only Django knows."""
-    found = in_database(field, connection)
-    return [value for place, value in enumerate(found) if place not in (7, 9, 10)]
 
 
 def no_longer_unique(table: str, names: list[str]) -> Finding:

@@ -96,6 +96,8 @@ class Judge:
             yield from rule(change)
         elif rule is tables.create_model:
             yield from self.create(rule, change)
+        elif change.options.get("managed") is False and not isinstance(change.operation, django.AlterModelOptions):
+            yield NOTHING
         elif self.is_new(change.table):
             self.follow(change, self.made)
             yield NEW_TABLE

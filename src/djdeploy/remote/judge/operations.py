@@ -71,7 +71,7 @@ RULES: dict[Any, Rule] = {
     django.AlterField: columns.alter_field,
     django.AddIndex: tables.add_index,
     django.RemoveIndex: harmless("only an index is dropped"),
-    django.RenameIndex: harmless("only the name of an index changes"),
+    django.RenameIndex: tables.rename_index,
     django.AddConstraint: tables.add_constraint,
     django.RemoveConstraint: tables.remove_constraint,
     django.RunPython: run_python,

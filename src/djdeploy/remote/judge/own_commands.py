@@ -19,10 +19,10 @@ def planned_by_itself(options: Any) -> set[tuple[str, str]] | None:
     if not words or words[0] != "migrate" or not has_own_options(options):
         return None
     app = get_commands()["migrate"]
-    command = load_command_class(app, "migrate") if isinstance(app, str) else app
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            command = load_command_class(app, "migrate") if isinstance(app, str) else app
             command.run_from_argv(["manage.py", *words, "--plan", "--no-color", "--skip-checks"])
     except (Exception, SystemExit) as error:
         print(f"djdeploy: `{' '.join(words)}` does not say what it would apply ({error}): all is judged")

@@ -170,6 +170,13 @@ def new_index(change: Change, vendor: str) -> Iterator[Finding]:
         yield locking(change.table, "writes", "index", safe_ways.index(vendor), hint)
 
 
+def rename_index(change: Change) -> Iterator[Finding]:
+    if change.connection.features.can_rename_index:
+        yield additive("only the name of an index changes")
+    else:
+        yield locking(change.table, "writes", "index")
+
+
 def alter_index_together(change: Change) -> Iterator[Finding]:
     old = change.options.get("index_together") or set()
     if {tuple(names) for names in change.operation.option_value or ()} - {tuple(names) for names in old}:

@@ -21,6 +21,9 @@ code. Lossy: such a value is cut or rounded, without a word."""
 SIZES = ("smallint", "integer", "bigint")
 INEXACT = ("double precision", "double", "real", "float")
 EXACT = ("numeric", "decimal")
+TEXTS = ("varchar", "text", "char", "citext")
+EXACT_DIGITS = 15
+"""Digits that a number with a floating point keeps."""
 ALIASES = {
     "int": "integer",
     "bool": "boolean",
@@ -49,7 +52,7 @@ def compared(old: str, new: str, vendor: str, is_cast: bool) -> str:
     if was == becomes:
         return SAME
     if vendor == "sqlite":
-        return REWRITE if affinity(was.name) == affinity(becomes.name) else NARROWER
+        return of_sqlite(affinity(was.name), affinity(becomes.name))
     if was.arrays != becomes.arrays:
         return NARROWER
     outcome = of_values(was, becomes, vendor, is_cast)
@@ -60,9 +63,13 @@ def compared(old: str, new: str, vendor: str, is_cast: bool) -> str:
 
 def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
     old, new = (kind.name.replace(" unsigned", "") for kind in (was, becomes))
-    same_sign = was.name.endswith("unsigned") == becomes.name.endswith("unsigned")
-    if old in SIZES and new in SIZES and same_sign:
-        return REWRITE if SIZES.index(old) < SIZES.index(new) else SAME if old == new else NARROWER
+    if old in SIZES and new in SIZES:
+        was_unsigned, is_unsigned = (kind.name.endswith("unsigned") for kind in (was, becomes))
+        if SIZES.index(old) < SIZES.index(new):
+            return NARROWER if is_unsigned and not was_unsigned else REWRITE
+        return SAME if old == new and was_unsigned == is_unsigned else NARROWER
+    if vendor == "mysql" and (old == "boolean" or new in ("varchar", "text")) and old not in MOMENTS + TEXTS:
+        return REWRITE  # it converts what the old code writes and asks for
     if old in ("varchar", "text", "citext") and new == "varchar":
         if not becomes.sizes or (old == "varchar" and was.sizes and was.sizes <= becomes.sizes):
             return free_text(was, becomes, vendor)
@@ -71,11 +78,17 @@ def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
         return FREE if vendor == "postgresql" else REWRITE
     if old in EXACT and new in EXACT and len(was.sizes) == len(becomes.sizes) == 2:
         return of_decimals(was.sizes, becomes.sizes, vendor)
-    if old in EXACT + INEXACT and new in EXACT + INEXACT + SIZES:
+    if old in EXACT and new in INEXACT and was.sizes and was.sizes[0] <= EXACT_DIGITS:
+        return REWRITE
+    if old in ("smallint", "integer") and new in INEXACT:
+        return REWRITE
+    if (old in EXACT + INEXACT and new in EXACT + INEXACT + SIZES) or (old == "bigint" and new in INEXACT):
         return LOSSY
+    if old == "date" and new in MOMENTS:
+        return REWRITE
     if old in MOMENTS and new in ("date", "time"):
         return LOSSY
-    if new == "boolean" and old in SIZES:
+    if new == "boolean" and old == "integer" and vendor == "postgresql":
         return LOSSY
     return NARROWER
 
@@ -98,6 +111,13 @@ def of_decimals(old: list[int], new: list[int], vendor: str) -> str:
     if digits - places > new_digits - new_places:
         return NARROWER
     return FREE if places == new_places and vendor == "postgresql" else REWRITE
+
+
+def of_sqlite(old: str, new: str) -> str:
+    """It keeps any value in any column, but makes numbers of texts that look like one: "007" becomes 7."""
+    if old == new or new == "text":
+        return REWRITE
+    return LOSSY if old == "text" and new in ("integer", "real", *EXACT) else NARROWER
 
 
 def affinity(name: str) -> str:

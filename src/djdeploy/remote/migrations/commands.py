@@ -117,6 +117,9 @@ def applied_names(connection: Any) -> dict[str, list[str]]:
 
 def of_this_code(names: dict[str, list[str]]) -> dict[str, list[str]]:
     """Of what a database has, what this release's code has as well: all that its record may say of it."""
+    on_disk = names_on_disk()  # mostly, the names of files tell it: none need be imported
+    if on_disk is not None and all(set(here) <= on_disk.get(app, set()) for app, here in names.items()):
+        return names
     known = with_squashed(set(disk_migrations()), disk_migrations())
     return by_app((app, name) for app, here in names.items() for name in here if (app, name) in known)
 
@@ -184,13 +187,18 @@ def line(migration: Table) -> str:
     return text.line(migration, several=len(list(connections)) > 1)
 
 
-def show_plan(alias: str, plan: Sequence[Table], is_empty: bool, refuse: bool) -> None:
+def show_plan(alias: str, plan: Sequence[Table], is_empty: bool, stopped: Collection[str]) -> None:
+    """Shows what would be applied.
+
+    Args:
+        stopped: the titles of those that are named as reasons, and once.
+    """
     where = f" {alias!r}" if len(list(connections)) > 1 else ""
     if plan and is_empty and all(migration["class"] not in GRAVE for migration in plan):
         print(f"djdeploy: {len(plan)} migrations make the database{where} from nothing")
         return
     for migration in plan:
-        if not refuse or migration["class"] != "destructive":  # else it is named as the reason, and once
+        if title(migration) not in stopped:
             print(f"djdeploy: to apply: {line(migration)}")
 
 
@@ -227,7 +235,7 @@ def plan(options: argparse.Namespace) -> int:
         names = applied_names(connection)
         now[alias] = of_this_code(names) if names else {}
         here = judged_plan(connection, commands, options.allow)
-        show_plan(alias, here, is_empty=not names, refuse=options.refuse)
+        show_plan(alias, here, is_empty=not names, stopped={title(one) for one, _ in refused(here, options)})
         everything += here
         unknown += ahead(connection, options.live) if names else []
     ask_others(targets, partial(show_other, now))
@@ -244,12 +252,15 @@ def plan(options: argparse.Namespace) -> int:
     return refuse_old_code(unknown, options) or refuse_plan(everything, options)
 
 
+def refused(everything: Sequence[Table], options: argparse.Namespace) -> list[tuple[Table, Table]]:
+    """(migration, operation) of what stops a deploy with these options."""
+    kinds = ["destructive"] if options.allow_breaking else GRAVE
+    return list(text.refused(everything, kinds)) if options.refuse else []
+
+
 def refuse_plan(everything: Sequence[Table], options: argparse.Namespace) -> int:
     """Stops what nobody has allowed, or says what is let through."""
-    found = list(text.refused(everything, GRAVE))
-    stopped = [
-        one for one in found if options.refuse and not (options.allow_breaking and one[1]["class"] == "breaking")
-    ]
+    found, stopped = list(text.refused(everything, GRAVE)), refused(everything, options)
     for migration, operation in stopped or found:
         what = f"{title(migration)}: {operation['describe']}: {operation['why']}"
         print(what if stopped else f"djdeploy: let through: {what}")

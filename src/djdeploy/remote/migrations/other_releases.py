@@ -99,7 +99,7 @@ class WithOthers(MigrationLoader):  # type: ignore[misc]
 
     def __init__(self, connection: Any, others: dict[Key, Any]) -> None:
         self.others = others
-        super().__init__(connection, ignore_no_initial=True)
+        super().__init__(connection)
 
     def load_disk(self) -> None:
         super().load_disk()
