@@ -42,7 +42,7 @@ DAY = datetime.date(2026, 11, 28)
 MOMENT = datetime.datetime(2026, 11, 28, 12, 30, 15, tzinfo=datetime.timezone.utc)
 KINDS = {
     "char": kind(models.CharField, "a", "x" * 50, max_length=50),
-    "text": kind(models.TextField, "a", "x" * 300),
+    "text": kind(models.TextField, "007", "x" * 300),
     "slug": kind(models.SlugField, "a", "x" * 50, max_length=50, db_index=False),
     "email": kind(models.EmailField, "a@b.example", "a" * 60 + "@b.example"),
     "url": kind(models.URLField, "http://a.example", "http://a.example/" + "x" * 100),
@@ -142,30 +142,22 @@ def conversions() -> Iterator[Row]:
                 yield Row(f"{old} becomes {new}", {"x": before}, [alter("x", after)])
 
 
+LENGTHS = ((50, 80), (50, 200), (50, 20), (50, 300), (300, 500), (200, 50), (80, 100))
+DIGITS = (((6, 2), (9, 2)), ((6, 2), (9, 4)), ((6, 2), (6, 1)), ((6, 2), (4, 2)), ((6, 2), (7, 3)), ((8, 3), (8, 2)))
+WIDTHS = (("integer", "big"), ("small", "integer"), ("small", "big"), ("big", "small"), ("integer", "small"))
+
+
 def sizes() -> Iterator[Row]:
-    for old, new in ((50, 80), (50, 200), (50, 20), (50, 300), (300, 500), (200, 50), (80, 100)):
+    for length, other in LENGTHS:
         for made in (models.CharField, models.SlugField, models.FileField):
-            before, after = made(max_length=old, null=True), made(max_length=new, null=True)
-            yield Row(f"{made.__name__} {old} to {new}", {"x": before}, [alter("x", after)])
-    for old, new in (
-        ((6, 2), (9, 2)),
-        ((6, 2), (9, 4)),
-        ((6, 2), (6, 1)),
-        ((6, 2), (4, 2)),
-        ((6, 2), (7, 3)),
-        ((8, 3), (8, 2)),
-    ):
-        before, after = (models.DecimalField(max_digits=d, decimal_places=p, null=True) for d, p in (old, new))
-        yield Row(f"decimal {old} to {new}", {"x": before}, [alter("x", after)])
-    for old, new in (
-        ("integer", "big"),
-        ("small", "integer"),
-        ("small", "big"),
-        ("big", "small"),
-        ("integer", "small"),
-    ):
-        before, after = KINDS[old].make(default=0), KINDS[new].make(default=0)
-        yield Row(f"{old} to {new}, not null", {"x": before}, [alter("x", after)])
+            name = f"{made.__name__} {length} to {other}"
+            yield Row(name, {"x": made(max_length=length, null=True)}, [alter("x", made(max_length=other, null=True))])
+    for digits in DIGITS:
+        old, new = (models.DecimalField(max_digits=d, decimal_places=p, null=True) for d, p in digits)
+        yield Row(f"decimal {digits[0]} to {digits[1]}", {"x": old}, [alter("x", new)])
+    for narrow, wide in WIDTHS:
+        before, after = KINDS[narrow].make(default=0), KINDS[wide].make(default=0)
+        yield Row(f"{narrow} to {wide}, not null", {"x": before}, [alter("x", after)])
 
 
 def relations() -> Iterator[Row]:
@@ -291,7 +283,7 @@ def of_postgres(fields: dict[str, Any], check: dict[str, Any]) -> Iterator[Row]:
         )
     except ImportError:  # without PostgreSQL's driver
         return
-    only = {"vendors": ("postgresql",)}
+    only: Any = {"vendors": ("postgresql",)}
     rule = models.CheckConstraint(name="n_%(n)s", **check)
     index = models.Index(fields=["y"], name="i_%(n)s")
     yield Row("AddConstraintNotValid", fields, [AddConstraintNotValid("note", rule)], **only)
@@ -382,7 +374,7 @@ def texts() -> Iterator[Row]:
     drop = migrations.RunSQL("ALTER TABLE %(app)s_note DROP COLUMN x", state_operations=state)
     yield Row("SQL with state_operations", x, [drop])
 
-    class RemoveIndex(migrations.RemoveIndex):
+    class RemoveIndex(migrations.RemoveIndex):  # type: ignore[misc]
         def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
             schema_editor.execute(f"DELETE FROM {app_label}_note_readers")
 

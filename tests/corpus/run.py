@@ -4,6 +4,8 @@
 
 It needs Django and the database's driver only.
 """
+# mypy: ignore-errors
+# It is run by interpreters that have another Django and not this package, and finds the judge by its place.
 
 from __future__ import annotations
 
@@ -336,7 +338,7 @@ def lost(case: Case, before: dict[tuple[str, str], list[Any]]) -> str:
             if (
                 any(name == table for table, _ in before)
                 or name.startswith(f"{case.app}_")
-                or name.endswith(f"_{case.app[1:]}")
+                or f"_{case.app[1:]}" in name
             ):
                 here[name] = [one.name for one in connection.introspection.get_table_description(cursor, name)]
         rows_now = {}
@@ -414,7 +416,7 @@ class Watch:
         if (
             VENDOR == "sqlite"
             and sql.startswith(("CREATE INDEX", "CREATE UNIQUE"))
-            and any(f'"{t}"' in sql for t in self.known)
+            and any(t in sql for t in self.known)
         ):
             self.seen = self.seen or "index"
         if (

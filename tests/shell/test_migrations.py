@@ -230,7 +230,7 @@ ADDITIVE = {
     'AlterModelManagers("note", [])': ("additive", "nothing changes"),
     'AlterModelTable("note", "shop_note")': ("additive", "nothing changes"),
     'RemoveIndex("note", "by_rank")': ("additive", "only an index is dropped"),
-    'RenameIndex("note", "by_order", "by_rank")': ("additive", "only the name"),
+    'RenameIndex("note", "by_order", "by_rank")': ("locking/additive", ""),
     "RunPython(RunPython.noop)": ("additive", "nothing changes"),
     "RunSQL(RunSQL.noop)": ("additive", "nothing changes"),
     'AddField("legacy", "x", models.IntegerField())': ("additive", "nothing changes"),
@@ -246,7 +246,7 @@ ADDITIVE = {
     'AlterField("note", "title", models.TextField())': ("locking/additive", ""),
     'AlterField("note", "rank", models.IntegerField(null=True))': ("locking/additive", ""),
     'AlterField("note", "author", models.BigIntegerField(null=True, db_column="author_id"))': ("locking/additive", ""),
-    'AlterField("note", "title", models.CharField(max_length=50, db_comment="x"))': ("additive", ""),
+    'AlterField("note", "title", models.CharField(max_length=50, db_comment="x"))': ("locking/additive", ""),
 }
 LOCKING = {
     'AddIndex("note", models.Index(fields=["title"], name="by_title"))': (

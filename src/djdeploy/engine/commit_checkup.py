@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from secrets import token_hex
+from typing import Any
 
 from ..errors.catalogue import CATALOGUE
 from ..project.checkup import Finding
@@ -77,6 +78,20 @@ class CommitCheckup:
         forget = self._step("forget", "Forget the commit", sh("rm -rf {scratch}", scratch=self.scratch))
         try:
             self.findings = list(self._findings(forget))
+        finally:
+            self.remote.run([forget], {}, self.report, restores=True)
+
+    def plan(self) -> Sequence[Mapping[str, Any]] | None:
+        """The migrations that a deploy would apply, packages' too; None unless the commit's environment is there."""
+        forget = self._step("forget", "Forget the commit", sh("rm -rf {scratch}", scratch=self.scratch))
+        try:
+            if not self.can_read or not self._run(self._read(), forget).ok:
+                return None
+            found = self._run(self._step("requirements", "Read the commit", *self._find_environment()), forget)
+            if not found.ok or "built" not in found.outputs:
+                return None
+            run = self._judge(forget)
+            return run.outputs["migrations"]["plan"] if run and "migrations" in run.outputs else None
         finally:
             self.remote.run([forget], {}, self.report, restores=True)
 
@@ -168,12 +183,9 @@ fi"""
         """What Django itself says of the migrations where its environment is there, and whether it has judged them."""
         if skips_migrate(self.remote):  # then no host migrates
             return [], True
-        judge = [line for line in guard_migrations(self.d) if isinstance(line, Shell)]
-        if not judge:
+        settings, run = self.d.settings, self._judge(forget)
+        if run is None:
             return [], False
-        settings = self.d.settings
-        links = [link_to_shared(self.d, name) for name in [*settings.shared_dirs, *settings.linked_files]]
-        run = self._run(self._step("migrations", "Judge the migrations", *links, *judge), forget)
         if run.ok:
             return [], True
         if code_of(run) in DECISIVE:
@@ -182,6 +194,15 @@ fi"""
         certain = any(BROKEN.match(line) for line in run.tail)
         fatal = certain or not (settings.build_steps or settings.secret_files)
         return [replace(refusal(run, self.d, shown=1), fatal=fatal)], False
+
+    def _judge(self, forget: Step) -> StepRun | None:
+        """Django's own judgement, in the commit's environment; None if no step migrates."""
+        judge = [line for line in guard_migrations(self.d) if isinstance(line, Shell)]
+        if not judge:
+            return None
+        settings = self.d.settings
+        links = [link_to_shared(self.d, name) for name in [*settings.shared_dirs, *settings.linked_files]]
+        return self._run(self._step("migrations", "Judge the migrations", *links, *judge), forget)
 
     def _by_text(self, said: CommitFacts, *, by_django: bool) -> Iterator[Finding]:
         if not by_django:

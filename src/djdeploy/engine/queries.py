@@ -23,6 +23,7 @@ from ..ssh.opening import Access, Look
 from ..ssh.remote import Remote
 from ..terminal import overview, tables
 from ..terminal.progress import SILENT, Report
+from .commit_checkup import CommitCheckup
 from .failures import raise_failure
 from .fleet import Fleet
 from .job import Job
@@ -136,6 +137,7 @@ def locks(remotes: Sequence[Remote], settings: Settings) -> Answers[Mapping[str,
 # --- before a deploy --------------------------------------------------------------------------------------------------
 
 
+UNKNOWN = "the migrations of these packages are known once their environment is built: fab deploy judges them first"
 TEMPLATES = (".example", ".template", ".dist", ".sample")
 """Endings by which projects name the templates of their settings files."""
 
@@ -179,7 +181,7 @@ def difference(
             "release": live.name,
             "from": live.commit,
             "to": commit,
-            **runs[0].outputs["diff"],
+            **with_packages(runs[0].outputs["diff"], CommitCheckup(remote, d, commit, report).plan()),
             "fabfile": unapplied(fleet, {remote: d})[remote],
             "secrets": {name: state for name, state in secrets.items() if state != "same"},
             "not_compared": [name for name in settings.secret_files if name not in at_hand],
@@ -198,6 +200,23 @@ def compare_commits(d: Deployment, old: str, new: str) -> Step:
         templates=[f"--template={path}" for path in templates],
     )
     return Step("diff", "Compare the commits", (command,), d.settings.step_timeout, must_emit=("diff",))
+
+
+def with_packages(found: Mapping[str, Any], plan: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    """What differs, with the migrations of installed packages, which the repository does not have.
+
+    Args:
+        plan: what Django would apply; None where the commit's environment is not built.
+    """
+    if plan is None:
+        return {**found, "unknown": UNKNOWN if found["requirements"] else ""}
+    known = {(one["app"], one["name"]) for one in found["migrations"]}
+    packages = [
+        {**one, "operations": [{**part, "operation": part["describe"]} for part in one["operations"]]}
+        for one in plan
+        if (one["app"], one["name"]) not in known
+    ]
+    return {**found, "migrations": [*found["migrations"], *packages], "unknown": ""}
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------

@@ -140,6 +140,8 @@ def print_diff(found: Mapping[str, Any]) -> None:
         say(f"migration: {migration['app']}.{migration['name']}: {', '.join(map(judged, migration['operations']))}")
     for migration in found["migrations_gone"]:
         say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
+    if found.get("unknown"):
+        say(f"migrations: {found['unknown']}")
     for template in found["settings"]:
         say(f"{template['file']} has new names: {', '.join(template['names'])}")
     for name in found["fabfile"]:

@@ -150,7 +150,7 @@ def remove_constraint(change: Change) -> Iterator[Finding]:
     if rule is not None and is_total(rule):
         yield from drop_unique(change, rule.fields)
         return
-    if change.vendor == "sqlite":
+    if change.vendor == "sqlite" and not isinstance(rule, UniqueConstraint):  # else it is an index there
         yield locking(change.table, "queries", "rewrite")
     yield additive("only a rule is dropped")
 

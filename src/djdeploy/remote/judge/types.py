@@ -52,7 +52,7 @@ def compared(old: str, new: str, vendor: str, is_cast: bool) -> str:
     if was == becomes:
         return SAME
     if vendor == "sqlite":
-        return of_sqlite(affinity(was.name), affinity(becomes.name))
+        return of_sqlite(was.name, becomes.name)
     if was.arrays != becomes.arrays:
         return NARROWER
     outcome = of_values(was, becomes, vendor, is_cast)
@@ -113,11 +113,14 @@ def of_decimals(old: list[int], new: list[int], vendor: str) -> str:
     return FREE if places == new_places and vendor == "postgresql" else REWRITE
 
 
-def of_sqlite(old: str, new: str) -> str:
+def of_sqlite(was: str, becomes: str) -> str:
     """It keeps any value in any column, but makes numbers of texts that look like one: "007" becomes 7."""
+    old, new = affinity(was), affinity(becomes)
     if old == new or new == "text":
         return REWRITE
-    return LOSSY if old == "text" and new in ("integer", "real", *EXACT) else NARROWER
+    if old == "text" or (was == "bigint" and new == "real"):
+        return LOSSY
+    return REWRITE if old == "integer" and new in ("real", *EXACT) else NARROWER
 
 
 def affinity(name: str) -> str:

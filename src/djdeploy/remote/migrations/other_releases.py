@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
 from ..judge.plans import judged
+from ..release.unapplied import replaced as stands_for
 
 if TYPE_CHECKING:
     Key = tuple[str, str]
@@ -154,12 +155,10 @@ def loaded(path: str, app: str, name: str) -> Any:
 def replaced(key: Key, ours: Iterable[Key], folders: Iterable[str]) -> bool:
     """Whether a release still says that one of our migrations stands for this one: then it is nothing that we lack."""
     mine = [name for app, name in ours if app == key[0]]
-    said = re.compile(r"""["']\s*,\s*["']""".join(map(re.escape, key)))
     for folder in folders:
         for name in mine:
             for path in places(folder, key[0], name):
                 with open(path, encoding="utf-8", errors="replace") as file:
-                    text = file.read()
-                if "replaces" in text and said.search(text.partition("operations")[0]):
-                    return True
+                    if key in stands_for(file.read()):
+                        return True
     return False
