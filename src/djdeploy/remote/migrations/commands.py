@@ -131,7 +131,7 @@ def by_app(keys: Iterable[Key]) -> dict[str, list[str]]:
     return found
 
 
-@lru_cache()
+@lru_cache
 def disk_migrations() -> Mapping[Key, Any]:
     loader = MigrationLoader(None, load=False)
     loader.load_disk()
