@@ -416,7 +416,7 @@ class Watch:
         if (
             VENDOR == "sqlite"
             and sql.startswith(("CREATE INDEX", "CREATE UNIQUE"))
-            and any(t in sql for t in self.known)
+            and re.search(r"\b({})\b".format("|".join(self.known)), sql)
         ):
             self.seen = self.seen or "index"
         if (

@@ -230,6 +230,8 @@ class Altered:
         if fills_itself(self.old) and not fills_itself(self.new) and not has_database_default(self.new):
             yield self.narrower("the old code leaves the value to the database")
         elif has_database_default(self.old) and not has_database_default(self.new) and not self.new.null:
+            if not getattr(self.connection.features, "supports_default_keyword_in_insert", True):
+                return  # Django fills it in
             yield self.narrower("the old code leaves the value to the database's default")
 
     def kind(self) -> Iterator[Finding]:

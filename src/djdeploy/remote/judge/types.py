@@ -68,8 +68,9 @@ def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
         if SIZES.index(old) < SIZES.index(new):
             return NARROWER if is_unsigned and not was_unsigned else REWRITE
         return SAME if old == new and was_unsigned == is_unsigned else NARROWER
-    if vendor == "mysql" and (old == "boolean" or new in ("varchar", "text")) and old not in MOMENTS + TEXTS:
-        return REWRITE  # it converts what the old code writes and asks for
+    if vendor == "mysql" and old not in MOMENTS + TEXTS:  # it converts what the old code writes and asks for
+        if new in ("varchar", "text") or (old == "boolean" and new in SIZES + EXACT + INEXACT):
+            return REWRITE
     if old in ("varchar", "text", "citext") and new == "varchar":
         if not becomes.sizes or (old == "varchar" and was.sizes and was.sizes <= becomes.sizes):
             return free_text(was, becomes, vendor)
@@ -116,11 +117,12 @@ def of_decimals(old: list[int], new: list[int], vendor: str) -> str:
 def of_sqlite(was: str, becomes: str) -> str:
     """It keeps any value in any column, but makes numbers of texts that look like one: "007" becomes 7."""
     old, new = affinity(was), affinity(becomes)
-    if old == new or new == "text":
-        return REWRITE
+    if new == "text":
+        return NARROWER if old in EXACT else REWRITE
     if old == "text" or (was == "bigint" and new == "real"):
         return LOSSY
-    return REWRITE if old == "integer" and new in ("real", *EXACT) else NARROWER
+    is_kept = old == new or new in ("integer", "real", *EXACT) or (old == "date" and new in MOMENTS)
+    return REWRITE if is_kept else NARROWER
 
 
 def affinity(name: str) -> str:
