@@ -68,9 +68,9 @@ def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
         if SIZES.index(old) < SIZES.index(new):
             return NARROWER if is_unsigned and not was_unsigned else REWRITE
         return SAME if old == new and was_unsigned == is_unsigned else NARROWER
-    if vendor == "mysql" and old not in MOMENTS + TEXTS:  # it converts what the old code writes and asks for
-        if new in ("varchar", "text") or (old == "boolean" and new in SIZES + EXACT + INEXACT):
-            return REWRITE
+    is_number = old == "boolean" and new in SIZES + EXACT + INEXACT
+    if vendor == "mysql" and (is_number or (new in ("varchar", "text") and old not in MOMENTS + TEXTS)):
+        return REWRITE  # it converts what the old code writes and asks for
     if old in ("varchar", "text", "citext") and new == "varchar":
         if not becomes.sizes or (old == "varchar" and was.sizes and was.sizes <= becomes.sizes):
             return free_text(was, becomes, vendor)
