@@ -96,7 +96,7 @@ class Judge:
             yield from rule(change)
         elif rule is tables.create_model:
             yield from self.create(rule, change)
-        elif change.options.get("managed") is False and not isinstance(change.operation, django.AlterModelOptions):
+        elif change.options.get("managed") is False or change.options.get("proxy"):
             yield NOTHING
         elif self.is_new(change.table):
             self.follow(change, self.made)
