@@ -219,8 +219,8 @@ ADDITIVE = {
     'AddField("note", "others", models.ManyToManyField("shop.Author", related_name="+"))': ("additive/locking", ""),
     'RenameField("note", "place", "kept")': ("additive", "nothing changes in the database"),
     'AlterField("note", "title", models.CharField("The title", max_length=50, help_text="x", default=""))': (
-        "additive",
-        "nothing",
+        "locking/additive",  # SQLite's schema editor copies the table for a `default`
+        "",
     ),
     'AlterField("note", "title", models.CharField(max_length=50, choices=[("a", "A")], blank=True))': (
         "additive",
