@@ -16,7 +16,14 @@ from .remote.wire import Manifest
 from .script.deployment import Deployment
 from .script.fragments import emitted, history_line, kept, manifest, stop, synced
 from .script.links import set_current_back, set_link, set_previous_if_possible
-from .script.management import before_migrate, build_step, compile_while_collecting, manage_step, migrate_words
+from .script.management import (
+    before_migrate,
+    build_step,
+    compile_while_collecting,
+    loses_data,
+    manage_step,
+    migrate_words,
+)
 from .script.processes import (
     ask_gunicorn,
     compare_manager,
@@ -63,6 +70,7 @@ __all__ = [
     "ROLLBACK",
     "SECRETS",
     "SETUP",
+    "back_up_databases",
     "check_manager",
     "create_release",
     "create_virtualenv",
@@ -290,6 +298,22 @@ def probe_site(d: Deployment) -> Sequence[Shell]:
 # --- migrate: the old code still serves, on the new schema ------------------------------------------------------------
 
 
+@once
+@runs("django", "python")
+@emits("backup")
+def back_up_databases(d: Deployment) -> Sequence[Shell]:
+    """Back up the databases"""
+    when, words = d.settings.backup, migrate_words(d)
+    if when == "never" or not words or (when != "always" and not loses_data(d)):
+        return []
+    release = d.departing if d.task == "rollback" and d.departing else d.target
+    folder = d.layout.shared / "backups"
+    if when not in ("always", "before-destructive"):
+        return [sh("cd {checkout}", checkout=release.repository), Shell(when)]
+    options = ["--to", str(folder), "--release", d.release, "--keep", str(d.settings.keep_releases)]
+    return [d.migrations(release, "backup", *options, *words)]
+
+
 @group()
 def migrate_database(settings: Settings) -> Sequence[StepDefinition]:
     """Run the migrations, and the commands that come after them"""
@@ -438,7 +462,7 @@ DEPLOY = Recipe(
         probe_site,  # from here on users may be hurt
     ),
     # The old code still serves, on the new schema: additive migrations only, on one host.
-    migrate=(migrate_database, smoke_test_migrated),
+    migrate=(back_up_databases, migrate_database, smoke_test_migrated),
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
     publish=(switch_links, restart_processes, mark_published),
     # A failure here is a warning.
@@ -447,7 +471,7 @@ DEPLOY = Recipe(
 
 ROLLBACK = Recipe(
     build=(background(check_manager), background(guard_rows), guard_rollback, probe_site),  # users may wait for it
-    migrate=(migrate_back,),
+    migrate=(back_up_databases, migrate_back),
     publish=(switch_links, restart_processes, mark_published),
     finish=(mark_bad, record, look_again),
 )

@@ -6,20 +6,15 @@ import contextlib
 import copy
 import json
 import os
-import random
 import re
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,173 +23,9 @@ import psycopg
 import pytest
 
 from djdeploy.errors.catalogue import CATALOGUE
-from djdeploy.rehearsal.waiting import wait_until
 from djdeploy.remote.migrations.records import nothing_lies_between
 
-from .homes import starter
-
-MANAGE = """\
-import os, sys
-
-if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_of.settings")
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)
-"""
-
-SETTINGS = """\
-from pathlib import Path
-
-SECRET_KEY = "x"
-USE_TZ = True
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = {apps!r}
-DATABASES = {databases!r}
-{more}
-"""
-
-MIGRATION = """\
-from django.db import migrations, models
-from django.db.migrations import *
-
-
-def change(apps, schema_editor):
-    pass
-
-
-class Strange(migrations.operations.base.Operation):
-    def state_forwards(self, app_label, state): ...
-    def database_forwards(self, app_label, schema_editor, from_state, to_state): ...
-
-
-Named = type("RemoveIndex", (Strange,), {{}})
-Derived = type("RemoveIndex", (migrations.RemoveIndex,), {{"database_forwards": Strange.database_forwards}})
-
-
-class Migration(migrations.Migration):
-    dependencies = {dependencies!r}
-    operations = [{operations}]
-    {more}
-"""
-
-FIRST = """
-CreateModel("Author", [("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50))]),
-CreateModel(
-    "Note",
-    [
-        ("id", models.BigAutoField(primary_key=True)),
-        ("title", models.CharField(max_length=50)),
-        ("body", models.TextField(null=True)),
-        ("rank", models.IntegerField(default=0)),
-        ("place", models.IntegerField(default=0, db_column="kept")),
-        ("price", models.DecimalField(max_digits=6, decimal_places=2, default=0)),
-        ("author", models.ForeignKey("shop.Author", models.CASCADE, null=True)),
-        ("readers", models.ManyToManyField("shop.Author", related_name="+")),
-    ],
-    options={"unique_together": {("title", "rank")}, "indexes": [models.Index(fields=["rank"], name="by_rank")]},
-),
-CreateModel("Legacy", [("id", models.BigAutoField(primary_key=True))], options={"managed": False}),
-CreateModel("Draft", [], options={"proxy": True}, bases=("shop.note",)),
-"""
-
-
-@dataclass
-class Done:
-    status: int
-    output: str
-    outputs: dict[str, Any]
-
-    @property
-    def plan(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.outputs["migrations"]["plan"]
-        return found
-
-    @property
-    def back(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.outputs["migrations"]["back"]
-        return found
-
-    @property
-    def code(self) -> str:
-        """The code of the error, if there is one."""
-        return str(self.outputs.get("error", {}).get("code", ""))
-
-
-@dataclass
-class Project:
-    """A folder with manage.py and apps that consist of migrations; the code of a release."""
-
-    path: Path
-    databases: dict[str, Any]
-    apps: list[str] = field(default_factory=lambda: ["shop"])
-    more: str = ""
-    python: str = sys.executable
-
-    def __post_init__(self) -> None:
-        self.write("manage.py", MANAGE)
-        self.write("site_of/__init__.py", "")
-        self.configure()
-        self.migration("0001_initial", FIRST)
-
-    def configure(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            setattr(self, name, value)
-        known = {"apps": self.apps, "databases": self.databases, "more": self.more}
-        self.write("site_of/settings.py", SETTINGS.format(**known))
-
-    def write(self, name: str, text: str) -> None:
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def migration(self, name: str, operations: str, *after: str, app: str = "shop", more: str = "") -> None:
-        """A migration after the one before it, and after those named `app.name`."""
-        folder = self.path / app / "migrations"
-        before = sorted(path.stem for path in folder.glob("0*.py") if path.stem < name)[-1:]
-        dependencies = [(app, one) for one in before] + [tuple(one.split(".")) for one in after]
-        if "replaces" in more:
-            dependencies = []
-        for package in (f"{app}/__init__.py", f"{app}/migrations/__init__.py"):
-            self.write(package, "")
-        text = MIGRATION.format(dependencies=dependencies, operations=operations, more=more)
-        self.write(f"{app}/migrations/{name}.py", text)
-
-    def run(self, *words: str, fds: Sequence[int] = (), **env: str) -> Done:
-        """Runs our program as a step does."""
-        with tempfile.TemporaryFile() as data:
-            done = subprocess.run(
-                [self.python, str(starter()), "migrations", *words],
-                cwd=self.path,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "DJDEPLOY_OUTPUT_FD": str(data.fileno()), **env},
-                pass_fds=[data.fileno(), *fds],
-                timeout=120,
-            )
-            print(f"--- {words}: {done.returncode}\n{done.stdout}")
-            data.seek(0)
-            lines = [json.loads(line) for line in data]
-        assert len({name for line in lines for name in line}) == len(lines), "each thing is emitted once"
-        return Done(done.returncode, done.stdout, {name: value for line in lines for name, value in line.items()})
-
-    def migrate(self, *words: str) -> None:
-        done = self.run("migrate", "--noinput", *words)
-        assert done.status == 0, done.output
-
-
-def sqlite(path: Path) -> dict[str, str]:
-    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
-
-
-@pytest.fixture(scope="session")
-def first_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the first migration applied and a row: made once, copied for each test."""
-    folder = tmp_path_factory.mktemp("first")
-    Project(folder / "code", {"default": sqlite(folder / "db")}).migrate()
-    return folder / "db"
+from .projects import CONCURRENTLY, FIRST, MANAGE, Postgres, Project, connected, sqlite
 
 
 @pytest.fixture
@@ -401,15 +232,6 @@ def is_broken(project: Project, label: str) -> bool:
                 print(label, error)
                 return True
     return False
-
-
-def connected(project: Project) -> Any:
-    known = project.databases["default"]
-    if known["ENGINE"].endswith("sqlite3"):
-        database = sqlite3.connect(known["NAME"], isolation_level=None)
-        database.create_function("RAND", 0, random.random)  # as Django's own connections have it
-        return database
-    return psycopg.connect(host=known["HOST"], dbname=known["NAME"], user=known["USER"], autocommit=True)
 
 
 @pytest.fixture(scope="session")
@@ -1254,85 +1076,6 @@ def test_the_older_code_itself_works_where_it_may_come_back_and_after_migrating_
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
-class Postgres:
-    """A server on a unix socket in a folder of its own. It refuses to run as root, so then nobody runs it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.databases = folder, 0
-        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-        assert programs, "the tests need PostgreSQL: tests/tools installs it"
-        self.programs = programs[-1]
-
-    def command(self, name: str, *words: str) -> list[str]:
-        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-        return [*nobody, str(self.programs / name), *words]
-
-    def __enter__(self) -> Postgres:
-        if os.getuid() == 0:
-            os.chown(self.folder, 65534, 65534)
-        data = str(self.folder / "data")
-        init = self.command("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8")
-        subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd="/")
-        fast = ["-F", "-c", "listen_addresses=", "-c", "max_connections=30", "-k", str(self.folder)]
-        log = (self.folder / "log").open("wb")
-        self.process = subprocess.Popen(self.command("postgres", "-D", data, *fast), cwd="/", stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while not self.answers():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGQUIT)  # nobody needs what it would write to its disk
-        self.process.wait(60)
-
-    def answers(self) -> bool:
-        try:
-            self.connect("postgres").close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def connect(self, name: str) -> psycopg.Connection:
-        return psycopg.connect(host=str(self.folder), dbname=name, user="postgres", autocommit=True)
-
-    def database(self, template: str = "template0") -> dict[str, str]:
-        """A new database, as Django's settings name it."""
-        self.databases += 1
-        name = f"test{self.databases}"
-        with self.connect("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return {
-            "ENGINE": "django.db.backends.postgresql", "NAME": name, "USER": "postgres", "HOST": str(self.folder)
-        }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder, Postgres(Path(folder)) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def first_on_postgres(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    database = postgres.database()
-    Project(tmp_path_factory.mktemp("first") / "code", {"default": database}).migrate()
-    return database["NAME"]
-
-
-@pytest.fixture
-def on_postgres(tmp_path: Path, postgres: Postgres, first_on_postgres: str) -> Project:
-    """A project on PostgreSQL whose first migration is applied."""
-    return Project(tmp_path / "code", {"default": postgres.database(first_on_postgres)})
-
-
-CONCURRENTLY = """
-__import__("django.contrib.postgres.operations").contrib.postgres.operations.AddIndexConcurrently(
-    "note", models.Index(fields=["title"], name="by_title")
-)
-"""
-
-
 def test_an_index_that_is_built_concurrently_is_additive(on_postgres: Project) -> None:
     on_postgres.migration("0002_index", CONCURRENTLY, more="atomic = False")
     assert on_postgres.run("plan").plan[0]["class"] == "additive"
@@ -1348,86 +1091,6 @@ def test_a_server_that_does_not_answer_is_named(project: Project) -> None:
     assert "Traceback" not in done.output
 
 
-class Site:
-    """The site while something is migrated: reads all the time, and remembers the longest wait."""
-
-    def __init__(self, project: Project) -> None:
-        self.project, self.longest, self.reads = project, 0.0, 0
-        self.ending = threading.Event()
-        self.thread = threading.Thread(target=self.read)
-
-    def read(self) -> None:
-        with connected(self.project) as database:
-            while not self.ending.wait(0.01):
-                began = time.monotonic()
-                database.execute("SELECT count(*) FROM shop_note")
-                self.longest = max(self.longest, time.monotonic() - began)
-                self.reads += 1
-
-    def __enter__(self) -> Site:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ending.set()
-        self.thread.join()
-
-
-@contextlib.contextmanager
-def held(project: Project, seconds: float) -> Iterator[None]:
-    """Another session has read the table, and keeps its transaction open that long after somebody waits for it."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-    def release() -> None:
-        with connected(project) as looking:
-            wait_until("somebody who waits for the lock", lambda: looking.execute(waiting).fetchall(), seconds=60)
-        time.sleep(seconds)
-        holder.execute("COMMIT")
-
-    with connected(project) as holder:
-        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")  # its snapshot stays, too
-        holder.execute("SELECT count(*) FROM shop_note")
-        thread = threading.Thread(target=release)
-        thread.start()
-        yield
-        thread.join()
-
-
-@pytest.mark.parametrize("more", ["", "atomic = False"])
-def test_a_migration_that_gets_no_lock_lets_the_site_go_first_and_is_tried_again(
-    on_postgres: Project, more: str
-) -> None:
-    # Not atomic: the first operation is not undone when the second does not get its lock.
-    on_postgres.migration(
-        "0002_more",
-        'RunSQL("CREATE TABLE once (x int)"), AddField("note", "more", models.TextField(null=True))',
-        more=more,
-    )
-    with Site(on_postgres) as site, held(on_postgres, 5):
-        done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.3")
-    assert done.status == 0
-    assert "\ndjdeploy: canceling statement due to lock timeout: tried again in 1 s" in done.output
-    assert site.reads > 20
-    assert site.longest < 3.5  # the lock timeout, and what a busy machine adds
-    assert on_postgres.run("applied").outputs["migrations"]["applied"]["default"]["shop"][-1] == "0002_more"
-
-
-def test_without_a_lock_timeout_the_site_would_wait(on_postgres: Project) -> None:
-    on_postgres.migration("0002_more", 'AddField("note", "more", models.TextField(null=True))')
-    with Site(on_postgres) as site, held(on_postgres, 5):
-        assert on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0").status == 0
-    assert site.longest > 4.5
-
-
-def test_concurrent_work_waits_for_older_transactions_without_a_limit(on_postgres: Project) -> None:
-    on_postgres.migration("0002_index", CONCURRENTLY, more="atomic = False")
-    with Site(on_postgres) as site, held(on_postgres, 5):
-        done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_TIMEOUT="0.2")
-    assert done.status == 0
-    assert "tried again" not in done.output
-    assert site.longest < 3.5
-
-
 def test_no_session_is_changed_since_a_pooler_gives_it_to_the_site_next(
     on_postgres: Project, postgres: Postgres
 ) -> None:
@@ -1441,7 +1104,7 @@ def test_no_session_is_changed_since_a_pooler_gives_it_to_the_site_next(
     )
     on_postgres.migrate()
     log = (postgres.folder / "log").read_text()
-    assert "SET LOCAL lock_timeout = 5000" in log
+    assert "SET LOCAL lock_timeout = 150" in log
     assert "SET lock_timeout" not in log
     assert "RESET" not in log
 

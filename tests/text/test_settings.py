@@ -142,6 +142,10 @@ def test_a_value_given_twice_is_a_problem() -> None:
         ({"keep_releases": True}, "`keep_releases` must be a whole number of at least 2, not True"),
         ({"parallel": 0}, "`parallel` must be a whole number of at least 1, not 0"),
         ({"step_timeout": float("nan")}, "`step_timeout` must be a number of seconds above 0, not nan"),
+        (
+            {"backup": "before-destructve"},
+            '`backup` must be "never", "before-destructive" or "always", or a command with a path or options',
+        ),
         ({"lock_timeout": "5"}, "`lock_timeout` must be a number of seconds above 0, not '5'"),
         (
             {"release_name": "release"},
@@ -346,7 +350,7 @@ IN_THE_OPEN: dict[type, set[str]] = {
         *("project", "home", "branch", "hosts", "source_dir", "requirements", "python", "installer", "host_keys"),
         *("system_site_packages", "shared_dirs", "shared_files", "keep_releases", "release_name", "static_dir"),
         *("smoke_test", "forward_agent", "connect_timeout", "step_timeout", "lock_timeout", "parallel", "batch"),
-        *("source", "probe"),
+        *("source", "probe", "lock_patience", "hold_timeout"),
     },
     Process: {"name", "bind", "instances", "pid_file", "health", "timeout", "stop_timeout", "server"},
     Health: {"path", "status", "contains", "timeout"},

@@ -377,9 +377,37 @@ DJANGO = {
         "To go back without this judgement: fab rollback --allow-destructive",
     ),
     "lock-timeout": Entry(
-        "On PostgreSQL, an ALTER TABLE that waits for a lock makes every later query wait behind it. So a migration "
-        "gives up its place in the queue, and is tried again a few times.",
-        "Find out what holds the table (pg_stat_activity), then deploy again; or raise `lock_timeout` in the settings.",
+        "An ALTER TABLE that waits for its lock makes every later query of the site wait behind it. So a migration "
+        "does not queue while another transaction keeps its table, and is tried again for `lock_patience`. Who keeps "
+        "it is named: a report, a dump, a session that was left idle.",
+        "Wait for its end, or end it: SELECT pg_terminate_backend(PID) on PostgreSQL, KILL PID on MySQL and MariaDB. "
+        "Then deploy again: fab deploy. Or give it longer: `lock_patience` in the settings.",
+    ),
+    "hold-timeout": Entry(
+        "A statement of a migration kept a table of PostgreSQL from the site for longer than `hold_timeout`: it reads "
+        "or rewrites all of its rows. It was rolled back.",
+        "Do it beside the site: an index by AddIndexConcurrently, a constraint by AddConstraintNotValid and then "
+        "ValidateConstraint, rows by a migration of their own. Or raise `hold_timeout` in the settings, and deploy "
+        "when few are there.",
+    ),
+    "unreadable-migration": Entry(
+        "Django reads all migrations before it applies any. One raises an error when it is imported, or depends on one "
+        "that is not there, so nothing could be judged. Nothing was migrated.",
+        "Fix it: python manage.py migrate --plan shows the same error on your machine. Then push, and deploy again: "
+        "fab deploy",
+    ),
+    "backup-failed": Entry(
+        "The databases are backed up before they are migrated (settings: backup), and that failed. Nothing is "
+        "migrated.",
+        "Install the program that it names, of the server's version or newer: on Debian as root, apt-get install -y "
+        'postgresql-client or mariadb-client; make room on the disk; or without a backup, `backup="never"` in the '
+        "settings.",
+    ),
+    "migration-cut-off": Entry(
+        "A migration that is no single transaction was cut off, and goes on where it stopped. But a table that it had "
+        "changed is not as it left it, so what is left to do cannot be known.",
+        "Make the database what it was before the migration, delete its rows from the table djdeploy_unfinished, and "
+        "deploy again: fab deploy.",
     ),
     "static-root": Entry(
         "collectstatic copies files into STATIC_ROOT, and the project's settings have none.",

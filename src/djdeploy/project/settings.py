@@ -32,6 +32,7 @@ from .strings import (
     Requirement,
     Variable,
     VariableValue,
+    WhenToBackUp,
 )
 from .values import Checked, declared, duplicates, setting
 
@@ -152,9 +153,26 @@ class Settings(Checked):
     connect_timeout: float = setting(10, Seconds(), "seconds that a connection may take")
     step_timeout: float = setting(1800, Seconds(), "seconds that a step may take before its processes are ended")
     lock_timeout: float = setting(
+        0.15,
+        Seconds(),
+        "seconds that a migration waits for its locks at a time, since queries of the site wait behind it; then it "
+        "lets the site go first and tries again",
+    )
+    lock_patience: float = setting(
+        300, Seconds(), "seconds for which a migration that does not get its locks is tried again"
+    )
+    hold_timeout: float = setting(
         5,
         Seconds(),
-        "seconds that a migration waits for a lock on PostgreSQL before it lets the site go first and tries again",
+        "seconds that a statement of a migration may keep a table of PostgreSQL from the site, before it is ended and "
+        "rolled back",
+    )
+    backup: str = setting(
+        "never",
+        WhenToBackUp(),
+        "when the databases are backed up into `home/shared/backups` before they are migrated: always, or before what "
+        "loses data or has no way back; or a shell command of the project's that does it before the latter, run in the "
+        "checkout. Of ours, as many are kept as releases",
     )
     allow: Sequence[str] = setting(
         [],

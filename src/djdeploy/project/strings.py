@@ -219,6 +219,11 @@ class Acknowledgement(SecretText):
     pattern = r"[A-Za-z_]\w*\.[A-Za-z0-9_]\w*(:[^\x00-\x1f]*)?"
 
 
+class WhenToBackUp(SecretText):
+    must = '"never", "before-destructive" or "always", or a command with a path or options'
+    pattern = r"never|before-destructive|always|[^\x00]*[ /][^\x00]*"
+
+
 class Bind(Text):
     must = "HOST:PORT or unix:/absolute/path"
     pattern = r"unix:/[^\x00-\x1f]*|(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}"

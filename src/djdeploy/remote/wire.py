@@ -523,6 +523,7 @@ class Outputs(TypedDict, total=False):
     probe: ProbeResult
     instances: list[InstanceResult]
     migrations: Migrations
+    backup: list[Line]  # paths
     removed: list[ReleaseName]
     environments: int
     processes: list[ProcessStatus]

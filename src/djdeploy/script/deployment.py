@@ -212,5 +212,7 @@ def step_environment(settings: Settings) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": shlex.join(ssh),
         "DJDEPLOY_LOCK_TIMEOUT": f"{settings.lock_timeout:g}",
+        "DJDEPLOY_LOCK_PATIENCE": f"{settings.lock_patience:g}",
+        "DJDEPLOY_HOLD_TIMEOUT": f"{settings.hold_timeout:g}",
         **settings.env,
     }

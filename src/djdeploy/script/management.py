@@ -28,6 +28,16 @@ def migrate_words(d: Deployment) -> Sequence[str]:
     return [word for words in migrate_commands(d) for word in ("--", *words)]
 
 
+def loses_data(d: Deployment) -> bool:
+    """Whether what is migrated loses data or has no way back, or nobody knows."""
+    if d.task == "rollback":
+        return d.migrate_back
+    known = d.outputs.get("migrations", {})
+    if not any(known.get("applied", {"unknown": True}).values()):  # an empty database
+        return False
+    return any(one["class"] == "destructive" or not one["reversible"] for one in known["plan"]) if known else True
+
+
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:
     place = next((i for i, command in enumerate(commands) if is_migrate(command)), len(commands))
     return commands[:place]

@@ -5,8 +5,10 @@
     migrations applied [-- WORDS...]...                   what is applied now
     migrations back --to-json FILE_OR_JSON [--from-json FILE] [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
+    migrations backup --to DIRECTORY --release NAME --keep N [-- WORDS...]...
+                                                             backs up the databases that are migrated
     migrations COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
-                                                             under a lock timeout on PostgreSQL, tried again
+                                                             so that the site never queues behind it for long
 
 `-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
 database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
@@ -41,12 +43,23 @@ from ..judge import text
 from ..judge.acknowledged import named
 from ..judge.classes import GRAVE
 from ..judge.plans import Conflict, judged, migration_table, names_on_disk, rows, to_apply
-from .databases import BRIEFLY, OF_TENANTS, Failed, ask_others, databases_in_release, explained, migrated, opened
+from .backup import back_up, rotate
+from .databases import (
+    BRIEFLY,
+    OF_TENANTS,
+    Failed,
+    ask_others,
+    databases_in_release,
+    explained,
+    migrated,
+    opened,
+    read_aloud,
+)
+from .giving_way import politely
 from .left_behind import in_release, left_behind
-from .lock_timeouts import impatient_locks, lock_timeout, patiently
 from .other_releases import WHY_UNKNOWN, releases, replaced, verdicts
 from .patience import patience
-from .records import accepted, known, record_of
+from .records import accepted, backups_of, known, record_of
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
@@ -305,10 +318,18 @@ def applied(options: argparse.Namespace) -> int:
 
 def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
     """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
-    with impatient_locks(lock_timeout()):
-        patiently(real)
+    with read_aloud():
+        politely(real)
     with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
         applied(argparse.Namespace(commands=commands))
+    return 0
+
+
+def backup(options: argparse.Namespace) -> int:
+    """Backs up the databases that these commands migrate."""
+    found = back_up([opened(alias) for alias in migrated(options.commands)], options.to, options.release)
+    rotate(options.to, options.keep)
+    emit({"backup": found})
     return 0
 
 
@@ -344,6 +365,8 @@ def back(options: argparse.Namespace) -> int:
     emit({"migrations": {"back": [*kept, *between]}})
     if options.refuse and explain(between, why_no_code_goes_back):
         print("The older code would meet a schema that it does not know.")
+        for path in backups_of(options.from_json):
+            print(f"A backup from before these migrations: {path}")
         emit_error(code="migrations-ahead" if all(one["reversible"] for one in between) else "no-way-back")
         return 1
     return 0
@@ -429,8 +452,7 @@ def migrate_back(between: Sequence[Table]) -> None:
     targets = [target for alias in {one["database"]: None for one in between} for target in backwards(alias, between)]
     for alias, app, name in targets:
         print(f"djdeploy: manage.py migrate {app} {name} --database {alias}")
-        with impatient_locks(lock_timeout()):
-            patiently(partial(call_command, "migrate", app, name, database=alias, interactive=False))
+        politely(partial(call_command, "migrate", app, name, database=alias, interactive=False))
 
 
 def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]]:
@@ -452,7 +474,7 @@ def backwards(alias: str, between: Sequence[Table]) -> list[tuple[str, str, str]
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
-SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back}
+SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back, "backup": backup}
 
 
 def options_of(words: Sequence[str]) -> argparse.Namespace:
@@ -467,6 +489,9 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from-json", default="{}")
     parser.add_argument("--live", default="")
     parser.add_argument("--run", action="store_true")
+    parser.add_argument("--to", default="")
+    parser.add_argument("--release", default="")
+    parser.add_argument("--keep", type=int, default=5)
     parser.set_defaults(commands=[command for command in commands if command])
     return parser.parse_args(own)
 

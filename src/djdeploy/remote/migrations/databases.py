@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
 from django.core.management import get_commands, load_command_class
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, router
-from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.exceptions import (
+    BadMigrationError,
+    CircularDependencyError,
+    InconsistentMigrationHistory,
+    NodeNotFoundError,
+)
 
 from ..failing import Coded
 
@@ -105,9 +111,38 @@ def is_file(connection: Any) -> bool:
 @contextlib.contextmanager
 def explained(alias: str) -> Iterator[None]:
     try:
-        yield
+        with read_aloud():
+            yield
     except DatabaseError as error:
         code = "database-unreachable" if isinstance(error, OperationalError) else ""
         raise Failed(f"the database {alias!r} cannot be asked: {str(error).strip()}", code) from error
     except InconsistentMigrationHistory as error:
         raise Failed(f"`migrate` would refuse the database {alias!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def read_aloud() -> Iterator[None]:
+    """Names a migration that cannot be read."""
+    try:
+        yield
+    except (NodeNotFoundError, CircularDependencyError, BadMigrationError) as error:
+        raise Failed(f"the migrations cannot be put in order: {error}", code="unreadable-migration") from error
+    except Failed:
+        raise
+    except Exception as error:
+        path = migration_of(error)
+        if path is None:
+            raise
+        why = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise Failed(f"the migration {path} cannot be read: {why}", code="unreadable-migration") from error
+
+
+def migration_of(error: BaseException) -> str | None:
+    """The file of a migration whose import has raised an error."""
+    loading = False
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = frame.f_code.co_filename
+        loading = loading or frame.f_code.co_name == "load_disk"
+        if loading and f"{os.sep}migrations{os.sep}" in path and frame.f_code.co_name == "<module>":
+            return f"{os.path.relpath(path)}, line {line},"
+    return None

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from .records import is_known_by_records
 
-QUESTIONS = ("plan", "applied", "back")
+QUESTIONS = ("plan", "applied", "back", "backup")
 
 
 def main(words: Sequence[str]) -> int:

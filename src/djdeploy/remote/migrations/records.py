@@ -26,6 +26,16 @@ def record_of(text: str) -> Table:
     return found
 
 
+def backups_of(manifest: str) -> list[str]:
+    """The backups that were made before the migrations of a release."""
+    try:
+        with open(manifest, encoding="utf-8") as file:
+            found = json.load(file).get("backup") or []
+    except (OSError, ValueError):
+        return []
+    return [str(path) for path in found if os.path.exists(str(path))]
+
+
 def accepted(record: Table) -> list[Table]:
     """The migrations that were judged when the site went back to the release, and are there since."""
     return list(record.get("back") or [])
