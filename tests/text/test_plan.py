@@ -494,3 +494,42 @@ def test_a_heading_says_what_is_true_of_the_task(stage: Stage, task: dict[str, A
 def test_a_task_is_a_first_one_only_if_nothing_is_live_on_any_host() -> None:
     hosts = [example(current=current) for current in (None, "r1")]
     assert promise(MIGRATE, hosts) == MIGRATE.promise
+
+
+# --- backups ----------------------------------------------------------------------------------------------------------
+
+LOSS = {"class": "destructive", "reversible": True}
+ONE_WAY = {"class": "opaque", "reversible": False}
+HARMLESS = {"class": "additive", "reversible": True}
+APPLIED = {"default": {"notes": ["0001_initial"]}}
+
+
+@pytest.mark.parametrize(
+    ("when", "migrations", "is_made"),
+    [
+        ("never", {"plan": [LOSS], "applied": APPLIED}, False),
+        ("before-destructive", {"plan": [HARMLESS], "applied": APPLIED}, False),
+        ("before-destructive", {"plan": [HARMLESS, LOSS], "applied": APPLIED}, True),
+        ("before-destructive", {"plan": [ONE_WAY], "applied": APPLIED}, True),
+        ("before-destructive", {"plan": [ONE_WAY], "applied": {"default": {}}}, False),  # there is nothing yet
+        ("before-destructive", None, True),  # nobody has judged it
+        ("always", {"plan": [HARMLESS], "applied": APPLIED}, True),
+        ("./back-up --all", {"plan": [LOSS], "applied": APPLIED}, True),
+        ("./back-up --all", {"plan": [HARMLESS], "applied": APPLIED}, False),
+    ],
+)
+def test_databases_are_backed_up_before_what_cannot_be_undone(when: str, migrations: Any, is_made: bool) -> None:
+    outputs = {"migrations": migrations} if migrations else {}
+    steps = DEPLOY.plan(MIGRATE, deployment(replace(SETTINGS, backup=when), outputs=outputs))
+    assert ("back_up_databases" in names(steps)) is is_made
+    if is_made:
+        assert names(steps)[0] == "back_up_databases"
+        command = when if "/" in when else "backup --to '/srv/my site/shared/backups' --release r2 --keep 5 -- migrate"
+        assert command in text(steps)
+
+
+def test_a_rollback_that_unapplies_migrations_backs_up_first() -> None:
+    settings = replace(SETTINGS, backup="before-destructive")
+    back = deployment(settings, task="rollback", migrate_back=True, release="r1")
+    assert "back_up_databases" not in names(ROLLBACK.plan(MIGRATE, replace(back, migrate_back=False)))
+    assert names(ROLLBACK.plan(MIGRATE, back))[:1] == ["back_up_databases"]
