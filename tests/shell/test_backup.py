@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -22,7 +23,7 @@ def backed_up(project: Project, folder: Path) -> Path:
     assert done.status == 0
     (path,) = map(Path, done.outputs["backup"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert f"djdeploy: backed up 'default' ({path.stat().st_size // 1024} KiB): {path}" in done.output
+    assert re.search(rf"djdeploy: backed up 'default' \(\d+ KiB\): {re.escape(str(path))}\n", done.output)
     return path
 
 

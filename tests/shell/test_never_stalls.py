@@ -340,6 +340,7 @@ def test_a_migration_on_mariadb_that_was_cut_off_goes_on_where_it_stopped(mariad
         run(database, "INSERT INTO shop_author (id, name) VALUES (1, 'Ann')")
         failed = project.run("migrate", "--noinput")
         assert failed.status == 1
+        assert "commits each statement of a migration by itself" in failed.output
         path = project.path / "shop/migrations/0002_more.py"
         path.write_text(path.read_text().replace("FROM nowhere", "FROM shop_note"))
         done = project.run("migrate", "--noinput")

@@ -68,8 +68,8 @@ def politely(work: Callable[[], Any]) -> Any:
                 patience.give_way(first_line(error))
             else:
                 break
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is not None:
+    for connection in connections.all(initialized_only=True):  # a management command closes them at its end
+        if connection.vendor != "unknown":  # a project without a database
             journal.tidy(connection)
     return done
 
@@ -473,6 +473,15 @@ class OneByOneOnMySQL(OneByOne):
         with self.own():
             self.before = self.set(lock_wait_timeout=1, innodb_lock_wait_timeout=1)
 
+    def begin(self, migration: Any) -> None:
+        if not self.patience.is_told:
+            self.patience.is_told = True
+            print(
+                f"\ndjdeploy: {self.connection.display_name} commits each statement of a migration by itself: one that"
+                " is cut off is not undone, but goes on where it stopped"
+            )
+        super().begin(migration)
+
     def set(self, **values: int) -> dict[str, int]:
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {', '.join(f'@@{name}' for name in values)}")
@@ -490,6 +499,8 @@ class OneByOneOnMySQL(OneByOne):
         """Where only suspects are known, and not their tables, it asks without queueing, as MariaDB can."""
         never_queues = self.connection.mysql_is_mariadb and not self.watcher.is_exact
         wanted = locked(sql)
+        if not wanted:  # as a new table that refers to none
+            return run()
         if not never_queues:
             return self.patience.until_done(self.watcher, wanted, partial(self.queue, run))
         attempt = partial(self.queue_unless_suspected, wanted, run)

@@ -227,7 +227,7 @@ def forget(connection: Any, app: str, name: str) -> None:
 def tidy(connection: Any) -> None:
     """Drops the table when nothing is unfinished."""
     with contextlib.suppress(DatabaseError), connection.cursor() as cursor:
-        if exists(connection):
+        if TABLE in connection.introspection.table_names(cursor):
             forget_recorded(connection)
             cursor.execute("SELECT 1 FROM djdeploy_unfinished")
             if not cursor.fetchone():

@@ -81,6 +81,7 @@ class Patience:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.migration = ""
+        self.is_told = False  # that the database has no transactions of DDL
         self.stays = ""  # what has become of it, should it be given up
         self.since: float | None = None  # its first try that was in vain
         self.holders: list[Holder] = []
