@@ -382,7 +382,7 @@ REMOVED = CONCURRENTLY.replace("AddIndexConcurrently", "RemoveIndexConcurrently"
 ONCE = """
 AddField("author", "size", models.IntegerField(default=1)),
 RunSQL("UPDATE shop_author SET size = size + 1"),
-RunPython(lambda apps, _: apps.get_model("shop", "Author").objects.update(size=models.F("size") + 10)),
+RunPython(lambda apps, _: apps.get_model("shop", "Author").objects.update(size=models.F("size") + 10), atomic=True),
 AlterUniqueTogether("note", {("title", "place")}),
 RenameField("author", "name", "called"),
 CreateModel(
