@@ -19,8 +19,9 @@ from typing import Any
 
 import pymysql
 from rich.console import Console
+from tests.database_servers import MariaDB, Postgres
 from tests.shell.homes import starter
-from tests.shell.projects import MariaDB, Postgres, Project, connected, kept
+from tests.shell.projects import Project, connected, kept, on_mariadb
 from tests.shell.projects import run as ask
 
 NAME = "migrations"
@@ -169,7 +170,7 @@ def measured(options: argparse.Namespace) -> Iterator[Scene]:
 
 def migrated(server: Postgres | MariaDB, code: Path) -> Project:
     if isinstance(server, MariaDB):
-        return server.project(code)
+        return on_mariadb(server, code)
     project = Project(code, {"default": server.database()})
     project.migrate()
     return project

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..shell.test_migrations import Postgres
+from ..database_servers import MariaDB, Postgres
 
 KINDS = ("additive", "locking", "opaque", "breaking", "destructive")
 RUN = Path(__file__).with_name("run.py")
@@ -55,44 +51,6 @@ def outcomes(python: str, engine: str, database: dict[str, Any], every: int = 1)
     return [Outcome(one["name"], one["judged"], one["observed"], one["why"], one["seen"]) for one in found]
 
 
-@contextmanager
-def mariadb() -> Iterator[Any]:
-    """A function that makes a new database on a server of our own; None where there is no MariaDB."""
-    root = Path(os.environ.get("MARIADB_ROOT", "/usr"))
-    program = next((str(path) for path in (root / "sbin/mariadbd",) if path.exists()), shutil.which("mariadbd"))
-    if not program:
-        yield None
-        return
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="my-") as folder, Path(folder, "log").open("wb") as log:
-        if nobody:
-            os.chown(folder, 65534, 65534)
-        data, socket = f"{folder}/data", f"{folder}/s"
-        install = [str(root / "bin/mariadb-install-db"), "--no-defaults", f"--basedir={root}", f"--datadir={data}"]
-        options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run([*nobody, *install, *options], check=True, stdout=log, stderr=log)
-        own = [f"--basedir={root}", f"--datadir={data}", f"--socket={socket}", f"--pid-file={folder}/pid"]
-        server = subprocess.Popen(
-            [*nobody, program, "--no-defaults", *own, "--skip-networking", "--character-set-server=utf8mb4"],
-            stdout=log,
-            stderr=log,
-        )
-        client = [str(root / "bin/mariadb"), "-u", "root", "-S", socket, "-e"]
-        while subprocess.run([*client, "SELECT 1"], capture_output=True).returncode != 0:
-            assert server.poll() is None, Path(folder, "log").read_text()
-            time.sleep(0.2)
-
-        def database(name: str) -> dict[str, Any]:
-            subprocess.run([*client, f"CREATE DATABASE {name}"], check=True)
-            return {"NAME": name, "USER": "root", "OPTIONS": {"unix_socket": socket}}
-
-        try:
-            yield database
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
-
-
 def version(python: str) -> str:
     asked = [python, "-c", "import django; print(django.__version__)"]
     return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
@@ -113,13 +71,15 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     rows, wrong = [], []
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-"))
-        postgres = stack.enter_context(Postgres(Path(folder)))
-        maria = stack.enter_context(mariadb())
-        for number, python in enumerate(options.pythons):
-            databases: dict[str, dict[str, Any]] = {"sqlite3": {"NAME": ":memory:"}, "postgresql": postgres.database()}
-            if maria:
-                databases["mysql"] = maria(f"corpus{number}")
+
+        def folder() -> Path:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="db-")))
+
+        postgres, mariadb = stack.enter_context(Postgres(folder())), stack.enter_context(MariaDB(folder()))
+        for python in options.pythons:
+            databases: dict[str, dict[str, Any]] = {
+                "sqlite3": {"NAME": ":memory:"}, "postgresql": postgres.database(), "mysql": mariadb.database()
+            }  # fmt: skip
             for engine, database in databases.items():
                 title = f"Django {version(python)}, {engine.removesuffix('3')}"
                 found = outcomes(python, engine, database, options.every)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .projects import MariaDB, Postgres, Project, sqlite
+from ..database_servers import MariaDB, Postgres
+from .projects import Project, sqlite
 
 
 @pytest.fixture(scope="session")

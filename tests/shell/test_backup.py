@@ -15,7 +15,8 @@ import pytest
 
 from djdeploy.remote.migrations.backup import rotate
 
-from .projects import MariaDB, Postgres, Project, connected, run, sqlite
+from ..database_servers import MariaDB, Postgres
+from .projects import Project, connected, on_mariadb, run, sqlite
 
 
 def backed_up(project: Project, folder: Path) -> Path:
@@ -42,7 +43,7 @@ def test_postgres_is_backed_up_and_restored(on_postgres: Project, postgres: Post
 
 
 def test_mariadb_is_backed_up_and_restored(mariadb: MariaDB, tmp_path: Path) -> None:
-    project = mariadb.project(tmp_path / "code")
+    project = on_mariadb(mariadb, tmp_path / "code")
     name = project.databases["default"]["NAME"]
     with contextlib.closing(mariadb.connect(name)) as database:
         run(database, "INSERT INTO shop_author (id, name) VALUES (1, 'Ann')")

@@ -25,7 +25,8 @@ import pytest
 from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.remote.migrations.records import nothing_lies_between
 
-from .projects import CONCURRENTLY, FIRST, MANAGE, Postgres, Project, connected, sqlite
+from ..database_servers import Postgres
+from .projects import CONCURRENTLY, FIRST, MANAGE, Done, Project, connected, sqlite
 
 
 @pytest.fixture

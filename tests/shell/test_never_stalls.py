@@ -20,8 +20,9 @@ import pytest
 
 from djdeploy.rehearsal.waiting import wait_until
 
+from ..database_servers import MariaDB, Postgres
 from .homes import starter
-from .projects import CONCURRENTLY, MariaDB, Postgres, Project, connected, kept, run
+from .projects import CONCURRENTLY, Project, connected, kept, on_mariadb, run
 
 QUARTER = 0.25  # seconds: what is promised
 BUSY = 1.5  # what a machine that runs other tests may add; without our doing it is as long as the other transaction
@@ -305,7 +306,7 @@ def test_an_index_that_was_finished_is_recorded_and_another_of_its_name_is_not(o
 def test_on_mariadb_the_site_never_waits_for_a_migration_that_waits(
     mariadb: MariaDB, tmp_path: Path, sees: str
 ) -> None:
-    project = mariadb.project(tmp_path / "code")
+    project = on_mariadb(mariadb, tmp_path / "code")
     connect = partial(mariadb.connect, project.databases["default"]["NAME"])
     if sees == "nothing":
         with contextlib.closing(mariadb.connect()) as admin:
@@ -328,7 +329,7 @@ def test_on_mariadb_the_site_never_waits_for_a_migration_that_waits(
 
 
 def test_a_migration_on_mariadb_that_was_cut_off_goes_on_where_it_stopped(mariadb: MariaDB, tmp_path: Path) -> None:
-    project = mariadb.project(tmp_path / "code")
+    project = on_mariadb(mariadb, tmp_path / "code")
     connect = partial(mariadb.connect, project.databases["default"]["NAME"])
     project.migration(
         "0002_more",
@@ -477,7 +478,7 @@ def test_on_mariadb_a_migration_that_was_killed_anywhere_needs_no_help(
     tmp_path: Path, mariadb: MariaDB, chosen: Any
 ) -> None:
     struck(
-        lambda number: mariadb.project(tmp_path / f"code{number}"),
+        lambda number: on_mariadb(mariadb, tmp_path / f"code{number}"),
         lambda project: mariadb.connect(project.databases["default"]["NAME"]),
         False,
         chosen,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .projects import MariaDB, Project, connected, run, sqlite
+from ..database_servers import MariaDB
+from .projects import Project, connected, on_mariadb, run, sqlite
 
 MORE = 'AddField("note", "more", models.TextField(null=True))'
 
@@ -62,7 +63,7 @@ def test_migrations_that_lie_elsewhere_are_judged(project: Project) -> None:
 def test_databases_of_several_kinds_are_each_migrated_in_their_own_way(
     on_postgres: Project, mariadb: MariaDB, tmp_path: Path
 ) -> None:
-    maria = mariadb.project(tmp_path / "maria")
+    maria = on_mariadb(mariadb, tmp_path / "maria")
     databases = {**on_postgres.databases, "maria": maria.databases["default"], "file": sqlite(tmp_path / "file")}
     on_postgres.configure(databases=databases, more=maria.more)
     on_postgres.migration("0002_more", MORE)
