@@ -158,9 +158,9 @@ class SampleRepository:
 
     def add_column(self) -> str:
         """An additive migration: the old code does not mind it."""
-        line = '    color = models.CharField(max_length=20, default="", db_default="")\n'
+        line = "    color = models.CharField(max_length=20, null=True)\n"
         models = self.read(MODELS).replace("    pinned =", f"{line}    pinned =")
-        field = 'models.CharField(max_length=20, default="", db_default="")'
+        field = "models.CharField(max_length=20, null=True)"
         return self.add_migration("note_color", f'migrations.AddField("note", "color", {field})', models=models)
 
     def drop_column(self) -> str:
