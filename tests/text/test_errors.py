@@ -27,8 +27,8 @@ from djdeploy.errors.kinds import (
     PublishFailed,
     SettingsError,
     StepFailed,
-    together,
 )
+from djdeploy.errors.several import together
 from djdeploy.remote.wire import Outputs
 from djdeploy.script.stages import STAGES
 from djdeploy.script.steps import Step

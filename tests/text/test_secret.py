@@ -31,7 +31,7 @@ from djdeploy.errors.redaction import (
     values_to_hide,
     without_passwords,
 )
-from djdeploy.errors.secrecy import has_password
+from djdeploy.errors.urls import has_password
 from djdeploy.project.secret_files import secrets_of
 from djdeploy.project.values import setting
 from djdeploy.script.stages import BUILD

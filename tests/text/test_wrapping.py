@@ -7,7 +7,8 @@ import re
 import pytest
 
 from djdeploy.errors.catalogue import CATALOGUE
-from djdeploy.errors.kinds import DeployError, SettingsError, together
+from djdeploy.errors.kinds import DeployError, SettingsError
+from djdeploy.errors.several import together
 from djdeploy.errors.typed import copied_to, filled, ssh_as_root
 from djdeploy.errors.wrapping import wrapped
 

@@ -13,8 +13,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
-from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed, together
+from ..errors.kinds import DeployError, Interrupted, Locked, StepFailed
 from ..errors.redaction import hidden_by_its_looks
+from ..errors.several import together
 from ..remote.durations import USUAL
 from ..server.snapshot import Snapshot
 from ..ssh.opening import Access

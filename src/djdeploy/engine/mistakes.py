@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit, ParseError
 from invoke.util import enable_logging
 
-from ..errors import DeployError, SettingsError, catalogue
+from ..errors import DeployError, SettingsError
 from ..errors.typed import Call, ThisCall
-from ..errors.wrapping import width_of
 from ..project.values import nearest
 from ..ssh.forgiving import forgive
-from ..terminal.progress import Output, Report
+from ..terminal.width import width_of
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -54,13 +53,22 @@ def explain_mistakes(program: Program) -> None:
         Exit: it was `fab explain CODE`. Every error ends with that, also one that keeps the fabfile from being read.
     """
     match program.core.unparsed:
-        case ["explain", code] if text := catalogue.explain(code):
-            Report().write(text)
-            raise Exit
+        case ["explain", code]:
+            explain_error(code)
     DeployError.columns = width_of(sys.stderr)
     vars(program)["parse_tasks"] = partial(parse_tasks, program, program.parse_tasks)
     vars(program)["update_config"] = partial(update_config, program, program.update_config)
     sys.excepthook = partial(explain_exception, program, sys.excepthook)
+
+
+def explain_error(code: str) -> None:
+    """What `fab explain` prints of an error. A setting needs the fabfile, which may have settings of its own."""
+    from ..errors import catalogue
+    from ..terminal.progress import Report
+
+    if text := catalogue.explain(code):
+        Report().write(text)
+        raise Exit
 
 
 def explain_exception(
@@ -68,6 +76,8 @@ def explain_exception(
 ) -> None:
     """What `sys.excepthook` does with what the fabfile raises, or what it imports."""
     if isinstance(error, BrokenPipeError):  # `fab --list | head -1`: who reads has enough
+        from ..terminal.progress import Output
+
         Output(sys.stdout).flush()
         raise SystemExit
     if hasattr(program, "collection") or program.args.debug.value or not isinstance(error, Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from ..errors import DeployError
-from ..errors.kinds import together
+from ..errors.several import together
 from ..project.settings import Settings
 from ..script.deployment import Deployment
 from ..script.steps import Step

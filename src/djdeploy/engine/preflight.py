@@ -6,7 +6,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from ..errors.catalogue import CATALOGUE
-from ..errors.kinds import DeployError, SettingsError, together
+from ..errors.kinds import DeployError, SettingsError
+from ..errors.several import together
 from ..project.checkup import Finding, clock, obstacles
 from ..project.settings import is_ref
 from ..script.recipes import Script

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from ..errors import ConnectionFailed, DeployError, Interrupted
-from ..errors.kinds import together
+from ..errors.several import together
 from ..recipe import record as history
 from ..script.deployment import Deployment
 from ..script.plan import Plan

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from .redaction import hidden_by_its_looks, printable
-
 LOGGERS = ("invoke", "fabric", "djdeploy")
 
 
 def without_secrets(record: logging.LogRecord) -> bool:
     """Rewrites a record: of a table nothing is left, since nobody knows what its names mean."""
+    from .redaction import hidden_by_its_looks, printable  # few ask for a log, and these are dear
+
     text, table, _ = record.getMessage().partition("{")
     record.msg, record.args = printable(hidden_by_its_looks(text), keep="\n") + ("{...}" if table else ""), ()
     if record.exc_info:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
-from .catalogue import CATALOGUE, Entry
-from .output import QUOTE, end_of, without_repeats
-from .redaction import printable
-from .typed import as_typed, filled
-from .wrapping import wrapped
-
-TAIL = 20
-"""How many of the last lines of a failed step's output an error shows."""
+if TYPE_CHECKING:  # how an error is shown is imported when one is: see `entry` and `message`
+    from .catalogue import Entry
 
 
 class DeployError(Exit):
@@ -68,6 +62,8 @@ class DeployError(Exit):
     @property
     def entry(self) -> Entry | None:
         """What the catalogue has on this error."""
+        from .catalogue import CATALOGUE
+
         return None if self.is_aggregate else CATALOGUE.get(self.error_code)
 
     @property
@@ -78,32 +74,24 @@ class DeployError(Exit):
     @property
     def message(self) -> str:
         """All that `fab` prints to standard error."""
-        first, *others = self._body().split("\n")
-        others = [line if line.startswith(QUOTE) else as_typed(filled(line, self.known)) for line in others]
-        return "\n".join([wrapped("\n".join([first, *others]), self.columns), *self._last_line()])
+        from . import wording
+
+        body = wording.as_typed_here(self.body, self.known, self.columns)
+        return "\n".join([body, *wording.last_line(self.failed_steps, self.in_colour)])
 
     @message.setter
     def message(self, _: object) -> None:
         """`Exit` sets a message of its own; ours is made from the parts."""
 
-    def _body(self) -> str:
-        first = f"{self.host}: {self.what}" if self.host else self.what
-        tail = [f"{QUOTE}{printable(line)}" for line in end_of(without_repeats(self.output), TAIL)]
-        more = f"More: fab explain {self.error_code}" if self.entry else ""
-        advice = filled(self.advice, {"HOST": self._first_host}) if self._first_host else self.advice
-        parts = [printable(part, keep="\n") for part in (self.site, advice, more) if part]
-        return "\n".join([printable(first, keep="\n"), *tail, *parts])
-
     @property
-    def _first_host(self) -> str:
-        return next(iter(self.hosts), self.host)
+    def body(self) -> str:
+        """The same before it is made for this call of `fab` and its terminal, and without the last line."""
+        from . import wording
 
-    def _last_line(self) -> Sequence[str]:
-        """What whoever wakes up reads first."""
-        if not self.failed_steps:
-            return []
-        line = printable(f"FAILED: {'; '.join(self.failed_steps)}")
-        return [f"\x1b[1;31m{line}\x1b[0m" if self.in_colour else line]
+        first = f"{self.host}: {self.what}" if self.host else self.what
+        more = f"More: fab explain {self.error_code}" if self.entry else ""
+        advice = wording.for_host(self.advice, next(iter(self.hosts), self.host))
+        return wording.body(first, self.output, [self.site, advice, more])
 
     def __str__(self) -> str:
         return self.message
@@ -167,48 +155,3 @@ class Interrupted(DeployError):
 
     exit_code = 130
     error_code = "interrupted"
-
-
-def together(errors: Sequence[DeployError]) -> DeployError:
-    """One error that reports several, those that are alike once with their hosts; the gravest exit code wins."""
-    if len(errors) == 1:
-        return errors[0]
-    gravest = max(errors, key=lambda error: error.exit_code)
-    shared_site = {error.site for error in errors}
-    site = shared_site.pop() if len(shared_site) == 1 else ""
-    alike: dict[object, list[DeployError]] = {}
-    for error in errors:
-        alike.setdefault(grouping_key(error), []).append(error)
-    whole = type(gravest).__new__(type(gravest))
-    merged = [of_many(group, bool(site)) for group in alike.values()]
-    lines = [line for error in merged for line in error._body().split("\n")]
-    DeployError.__init__(whole, "\n".join(without_repeats(lines)), site=site)
-    whole.is_aggregate, whole.error_code = True, ""
-    whole.failed_steps = [step for error in merged for step in error.failed_steps]
-    return whole
-
-
-def grouping_key(error: DeployError) -> object:
-    """What errors have in common that differ only by their host; in the output numbers do not count, such as pids."""
-
-    def anywhere(text: str) -> str:
-        return text.replace(error.host, "HOST") if error.host else text
-
-    output = [re.sub(r"\d+", "0", anywhere(line)) for line in error.output[-TAIL:]]
-    return error.error_code, anywhere(error.what), tuple(output), anywhere(error.site), anywhere(error.remedy)
-
-
-def of_many(errors: Sequence[DeployError], silent_about_site: bool) -> DeployError:
-    """The first of errors that are alike, with all of their hosts."""
-    first = errors[0]
-    hosts = [error.host for error in errors if error.host]
-    names = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
-    host = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-    site = "" if silent_about_site else first.site
-    merged = DeployError(
-        first.what, code=first.error_code, host=host, output=first.output, remedy=first.remedy, site=site
-    )
-    merged.hosts = hosts
-    # Those of one error alone end with its host.
-    merged.failed_steps = [f"{step.removesuffix(f' on {first.host}')} on {host}" for step in first.failed_steps]
-    return merged

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 QUOTE = "  | "
 """Begins each line of output in an error."""
 
+TAIL = 20
+"""How many of the last lines of a failed step's output an error shows."""
+
 COLOUR = re.compile(r"\x1b\[[\d;:]*m")
 
 ESCAPE = re.compile(

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .forms import BETWEEN, HIDDEN, dense, encoded, forms_of, place_in, replaced
 from .output import without_colours, without_escapes
-from .secrecy import COMMON, IN_URL, SHORT, secrets_in, secrets_in_file
+from .secrecy import COMMON, SHORT, secrets_in, secrets_in_file
+from .urls import IN_URL
 
 WORD = re.compile(r"[^\W\d_]{1,11}|\d{1,11}")
 """A value that may be a part of other words, and so is hidden only where it stands alone."""
@@ -197,7 +198,9 @@ def printable(text: str, keep: str = "") -> str:
 
 def without_passwords(text: str) -> str:
     """The text without the passwords of URLs, whoever wrote them there."""
-    return IN_URL.sub(lambda found: f"{found['user'] or found['scheme']}{HIDDEN}", text) if "://" in text else text
+    if "://" not in text:
+        return text
+    return re.sub(IN_URL, lambda found: f"{found['user'] or found['scheme']}{HIDDEN}", text)
 
 
 def kind_of(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What is secret: what a name says is secret, passwords in URLs, and what is long and random in a secret file."""
+"""What is secret: what a name says is secret, and what is long and random in a secret file. Of URLs: `urls`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from urllib.parse import unquote
+
+from .urls import passwords
 
 SAYS_SECRET = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|webhook|dsn|connection_string|mnemonic"
@@ -70,19 +71,6 @@ OTHER_PAIRS = (
 
 ARMOUR = re.compile(r"-----BEGIN (?P<what>[^-]+)-----(?P<body>.*?)-----END [^-]+-----", re.DOTALL)
 """A key, or a certificate, as PEM and PGP write it."""
-
-IN_URL = re.compile(
-    r"(?P<user>://[^\s/:@\[]*:)(?P<password>[^\s/]+|(?!\d+/)[^\s@\"'<>,]+)(?=@)"
-    r"|(?P<scheme>https?://)(?P<name>[^\s/:@?#]+)(?=@(?!(?:[\w-]+\.)*(?:ingest|sentry)\.))"
-)
-"""In a URL: what comes after the user's name; over HTTP also a lone name, which is a token as often as not.
-That of a Sentry is not: each visitor's browser gets it.
-
-A password with a `/` in it is a mistake, and still a secret: with digits alone before the `/`, those are a port.
-"""
-
-TOKEN = re.compile(r"[\w-]{26,}")
-"""A lone name in a URL that is certainly a token: nobody's name is that long."""
 
 
 def secrets_in(text: str, name: str = "") -> Iterator[str]:
@@ -209,20 +197,6 @@ def is_random(text: str) -> bool:
     kinds = ["d" if c.isdigit() else "u" if c.isupper() else "l" if c.isalpha() else "" for c in text]
     beside = [(a, b) for a, b in pairwise(kinds) if a and b]
     return len(beside) >= LONG / 2 and sum(a != b for a, b in beside) >= len(beside) / 5
-
-
-def passwords(text: str) -> Iterator[str]:
-    """The passwords and long tokens in URLs, as they are written there and as they are meant."""
-    for found in IN_URL.finditer(text):
-        if secret := found["password"] or (found["name"] if TOKEN.fullmatch(found["name"] or "") else ""):
-            yield from (secret, unquote(secret))
-            if "/" in secret:  # parsers take what is before it for a port, and say so
-                yield secret.partition("/")[0]
-
-
-def has_password(text: str) -> bool:
-    """Whether there is a URL with a password or a token in it."""
-    return next(passwords(text), None) is not None
 
 
 def may_be_secret(text: str) -> bool:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-WITH_PORT = re.compile(r"(\[.*\]|[^:]*):(\d+)")
+WITH_PORT = r"(\[.*\]|[^:]*):(\d+)"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def as_typed(text: str) -> str:
 def ssh_to(host: str, program: str = "ssh") -> Sequence[str]:
     """What a user types to log in to a host, which they have written as Fabric takes it."""
     user, at, address = host.rpartition("@")
-    with_port = WITH_PORT.fullmatch(address)
+    with_port = re.fullmatch(WITH_PORT, address)
     name, port = with_port.groups() if with_port else (address, "")
     return [program, *(["-p", port] if port else []), f"{user}{at}{name.strip('[]')}"]
 
@@ -62,7 +62,7 @@ def ssh_as_root(host: str) -> Sequence[str]:
 def copied_to(host: str, path: str) -> str:
     """What a user types to copy a file to a path of a host."""
     user, at, address = host.rpartition("@")
-    with_port = WITH_PORT.fullmatch(address)
+    with_port = re.fullmatch(WITH_PORT, address)
     name, port = with_port.groups() if with_port else (address, "")
     return shlex.join(["scp", *(["-P", port] if port else []), "FILE", f"{user}{at}{name}:{path}"])
 

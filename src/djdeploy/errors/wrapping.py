@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
-from typing import Any
 
 from .output import QUOTE
 
@@ -54,11 +52,3 @@ def broken(line: str, width: int) -> list[str]:
         drop_whitespace=True,
     )
     return [each.replace(KEPT, " ") for each in lines] or [line]
-
-
-def width_of(stream: Any) -> int:
-    """How wide a terminal is; 0 for anything else."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
-    except (OSError, ValueError):
-        return 0

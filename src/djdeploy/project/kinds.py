@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors.secrecy import may_be_secret
-
 Schema = dict[str, Any]
 
 LONGEST_QUOTED = 80
@@ -178,6 +176,8 @@ class Seconds(Amount):
 
 def looks_secret(value: object) -> bool:
     """Whether a value may be a secret that somebody has written in another's place."""
+    from ..errors.secrecy import may_be_secret  # only where something is wrong
+
     return isinstance(value, str) and may_be_secret(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ..errors.secrecy import has_password
+from ..errors.urls import has_password
 from .kinds import Kind, Schema, quoted
 
 RESERVED = ("current", "previous", "shared", "run", "log", "bin")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors.kinds import TAIL, ConnectionFailed, DeployError, Interrupted
+from ..errors.kinds import ConnectionFailed, DeployError, Interrupted
+from ..errors.output import TAIL
 from ..errors.redaction import remember
 from ..errors.secrecy import secrets_in
 from ..project.secret_files import secrets_at_hand, secrets_of

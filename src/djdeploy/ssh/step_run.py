@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..errors.kinds import TAIL
+from ..errors.output import TAIL
 from ..errors.redaction import NOTHING, HiddenLines, Secrets
 from ..remote.wire import Outputs
 from ..script.stages import Stage

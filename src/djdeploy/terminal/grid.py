@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors.redaction import printable
 from ..errors.typed import as_typed
-from ..errors.wrapping import width_of, wrapped
+from ..errors.wrapping import wrapped
 from .progress import Output, Report
+from .width import width_of
 
 if TYPE_CHECKING:
     from rich.console import Console

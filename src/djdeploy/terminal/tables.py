@@ -11,12 +11,13 @@ from typing import Any
 
 from ..errors.redaction import printable
 from ..errors.typed import as_typed
-from ..errors.wrapping import width_of, wrapped
+from ..errors.wrapping import wrapped
 from ..project.checkup import Checkup, Finding
 from ..remote.wire import ListedCommit, ReadOperation
 from ..ssh.refusals import describe_holder
 from ..ssh.step_run import StepRun
 from .progress import Report
+from .width import width_of
 
 
 class Printer(Report):
