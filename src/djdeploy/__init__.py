@@ -10,16 +10,16 @@ from .project.process import Health, Probe, Process
 from .project.secret import Secret
 from .project.settings import Settings
 from .project.values import setting
-from .recipe import DEPLOY, ROLLBACK
-from .script.deployment import Deployment, Failure
-from .script.recipes import Recipe
-from .script.steps import Step, background, join, once, undone_by
 from .server.protocols import Installer, Server, Source
 from .server.shell import Shell, sh
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .recipe import DEPLOY, ROLLBACK
+    from .script.deployment import Deployment, Failure
+    from .script.recipes import Recipe
+    from .script.steps import Step, background, join, once, undone_by
     from .tasks import collection
 
 __all__ = [
@@ -50,10 +50,22 @@ __all__ = [
 ]
 
 
+LATER = {
+    **dict.fromkeys(("DEPLOY", "ROLLBACK"), "recipe"),
+    **dict.fromkeys(("Deployment", "Failure"), "script.deployment"),
+    "Recipe": "script.recipes",
+    **dict.fromkeys(("Step", "background", "join", "once", "undone_by"), "script.steps"),
+    "collection": "tasks",
+}
+"""Where the names are that are imported when they are asked for.
+
+Most fabfiles have no steps of their own, and `fab --list` needs none. Our own tools read settings without Fabric.
+"""
+
+
 def __getattr__(name: str) -> Any:
-    # Fabric is imported only by those who use its tasks: our own tools read the settings without it.
-    if name == "collection":
-        return import_module(".tasks", __name__).collection
+    if name in LATER:
+        return getattr(import_module(f".{LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

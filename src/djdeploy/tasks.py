@@ -17,11 +17,10 @@ from .engine.job import DeployTask, Job, task, whole_number
 from .engine.mistakes import explain_mistakes
 from .errors.debug_log import keep_secrets_out
 from .project.settings import Settings
-from .recipe import DEPLOY, ROLLBACK
-from .script.recipes import Recipe
 
 if TYPE_CHECKING:
     from .project.checkup import Checkup
+    from .script.recipes import Recipe
 
 __all__ = [
     "TASKS",
@@ -88,7 +87,7 @@ def deploy(
         allow_breaking=allow_breaking,
         allow_destructive=allow_destructive,
         left_out=job.left_out,
-        recipe=job.recipe or DEPLOY,
+        recipe=job.recipe,
     )
 
 
@@ -118,7 +117,7 @@ def rollback(
         allow_destructive=allow_destructive,
         migrate_back=migrate_back,
         left_out=job.left_out,
-        recipe=job.recipe or ROLLBACK,
+        recipe=job.recipe,
     )
 
 
@@ -254,20 +253,24 @@ if getattr(fabric_main.program, "argv", None):  # we are imported by a fabfile t
 
 
 def collection(
-    settings: Settings, name: str | None = None, *, recipe: Recipe = DEPLOY, rollback_recipe: Recipe = ROLLBACK
+    settings: Settings,
+    name: str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    rollback_recipe: Recipe | None = None,
 ) -> Collection:
     """All tasks for one project: `ns = collection(settings)` in a fabfile.
 
     Args:
         settings: the project.
         name: the collection's name, for a stage beside another: `ns.add_collection(collection(staging, "staging"))`.
-        recipe: what a deploy does, with steps of the project's own.
-        rollback_recipe: what a rollback does.
+        recipe: what a deploy does, with steps of the project's own; `DEPLOY` by default.
+        rollback_recipe: what a rollback does; `ROLLBACK` by default.
 
     Raises:
         SettingsError: a recipe places a step by one that these settings do not bring.
     """
-    for each in (recipe, rollback_recipe):
+    for each in filter(None, (recipe, rollback_recipe)):
         each.expanded(settings)
     made = Collection(name) if name else Collection()
     recipes = {deploy: recipe, check: recipe, rollback: rollback_recipe}

@@ -55,7 +55,7 @@ def deploy(
     allow_breaking: bool = False,
     allow_destructive: bool = False,
     left_out: Sequence[Remote] = (),
-    recipe: Recipe = DEPLOY,
+    recipe: Recipe | None = None,
 ) -> str:
     """Deploys one commit to all hosts.
 
@@ -74,7 +74,7 @@ def deploy(
     Raises:
         DeployError: nothing is lost; its exit code and message say how the site stands.
     """
-    ref = ref or settings.branch
+    ref, recipe = ref or settings.branch, recipe or DEPLOY
     check_ref(ref, "deploy")
     skips = known_skips(recipe.expanded(settings), remotes, skip)
     secrets = read_secrets(settings)
@@ -114,7 +114,7 @@ def rollback(
     allow_destructive: bool = False,
     migrate_back: bool = False,
     left_out: Sequence[Remote] = (),
-    recipe: Recipe = ROLLBACK,
+    recipe: Recipe | None = None,
 ) -> str:
     """Goes back to the newest good release before the current one, or to one that is named.
 
@@ -142,7 +142,7 @@ def rollback(
             remote: replace(d, allow_destructive=allow_destructive, migrate_back=migrate_back)
             for remote, d in on_release(elsewhere, snapshots, who, "rollback").items()
         }
-        run = Run(fleet, deployments, recipe, UNDO["rollback"], report, batch=settings.batch)
+        run = Run(fleet, deployments, recipe or ROLLBACK, UNDO["rollback"], report, batch=settings.batch)
         run.go(dry_run)
     name = targets[fleet.remotes[0]].name
     if not dry_run:

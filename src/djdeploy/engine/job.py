@@ -21,12 +21,12 @@ from ..project.host import Host
 from ..project.settings import Settings
 from ..project.values import duplicates, nearest
 from ..remote.durations import USUAL, Durations
-from ..script.recipes import Recipe
 from ..ssh.address import Address, address
 
 if TYPE_CHECKING:  # what a task needs is imported when one is called: see `engine`
     from invoke.context import Context
 
+    from ..script.recipes import Recipe
     from ..ssh.remote import Remote
     from ..terminal.progress import Report
     from .session import Who

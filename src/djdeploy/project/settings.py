@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
-from ..server.layout import Layout
 from ..server.protocols import Installer, Source
 from .compound import Either, Implements, ListOf, MappingOf, One, OrNone
 from .host import Host
@@ -35,6 +34,9 @@ from .strings import (
     WhenToBackUp,
 )
 from .values import Checked, declared, duplicates, setting
+
+if TYPE_CHECKING:
+    from ..server.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +224,8 @@ class Settings(Checked):
 
     @property
     def layout(self) -> Layout:
+        from ..server.layout import Layout
+
         return Layout(PurePosixPath(self.home), self.source_dir)
 
     def problems(self) -> Iterator[str]:

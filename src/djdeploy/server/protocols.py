@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from .layout import Layout
-from .shell import Shell
+if TYPE_CHECKING:
+    from pathlib import PurePosixPath
+
+    from .layout import Layout
+    from .shell import Shell
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-BRACKETED = re.compile(r"(?:(?P<user>[^@]*)@)?\[(?P<host>[^\]]+)\](?::(?P<port>\d+))?")
+BRACKETED = r"(?:(?P<user>[^@]*)@)?\[(?P<host>[^\]]+)\](?::(?P<port>\d+))?"
 """What Fabric takes for a host's name, brackets, port and all."""
 
-PLAIN = re.compile(r"(?:(?P<user>.*)@)?(?P<host>[^@:]+|[^@]*:[^@]*:[^@]*)(?::(?P<port>\d+))?")
+PLAIN = r"(?:(?P<user>.*)@)?(?P<host>[^@:]+|[^@]*:[^@]*:[^@]*)(?::(?P<port>\d+))?"
 
 
 class Address(NamedTuple):
@@ -24,7 +24,7 @@ class Address(NamedTuple):
 
 
 def address(text: str) -> Address:
-    found = BRACKETED.fullmatch(text) or PLAIN.fullmatch(text)
+    found = re.fullmatch(BRACKETED, text) or re.fullmatch(PLAIN, text)
     if not found:
         return Address(None, text, None)
     return Address(found["user"] or None, found["host"], int(found["port"]) if found["port"] else None)
