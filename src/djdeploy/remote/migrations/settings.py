@@ -13,8 +13,8 @@ from django.db import connections
 
 from ..emit import emit
 from ..processes import proc
-from .commands import in_manage
 from .databases import Failed, is_file
+from .in_manage import in_manage
 
 if TYPE_CHECKING:
     from ..wire import LiveSettings
