@@ -211,14 +211,14 @@ def told(one: Judged, known: sizes.Sizes) -> Table:
     table = {
         "describe": one.operation.describe(),
         "class": gravest.kind,
-        "why": gravest.why + (known.of(gravest.wait.table) if gravest.wait else ""),
+        "why": gravest.why + (known.told(gravest.wait.table) if gravest.wait else ""),
         "reversible": bool(one.operation.reversible),
     }
     if gravest.safe:
         table["safe"] = gravest.safe
     waits = [finding.wait for finding in one.findings if finding.wait]
     if waits:
-        table["waits"] = [dict(wait._asdict(), size=known.of(wait.table)) for wait in dict.fromkeys(waits)]
+        table["waits"] = [dict(wait._asdict(), size=known.told(wait.table)) for wait in dict.fromkeys(waits)]
     more = {f.why: f.kind for f in one.findings if f.kind != "additive" and f is not gravest}
     if more:
         table["more"] = [{"class": kind, "why": why} for why, kind in more.items()]

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from .databases import Failed
 from .holders import Holder, Watcher
-from .statements import Locked
+from .statements import Locked, shortened
 
 LOCK_TIMEOUT, LOCK_PATIENCE, HOLD_TIMEOUT = 0.15, 300.0, 5.0  # as in the settings, for who runs this by hand
 LOOK_AGAIN = 0.1  # seconds between two looks at who holds a table, at least; nobody waits for these
@@ -69,6 +69,16 @@ def is_locked(error: BaseException) -> bool:
     """Whether a lock was not free: nothing has changed, and it may be tried again."""
     locked_file = "database is locked" in str(error) or "database table is locked" in str(error)
     return state_of(error) in POSTGRES_LOCKED or number_of(error) in MYSQL_LOCKED or locked_file
+
+
+def raise_held_too_long(error: DatabaseError, sql: str, held: Sequence[str], limits: Limits) -> None:
+    """In the place of PostgreSQL's word that a statement was ended which kept these tables from the site."""
+    if held and state_of(error) in POSTGRES_CUT_OFF:
+        raise Failed(
+            f"{', '.join(held)} was kept from the site for longer than {limits.hold:g} s (settings: hold_timeout), so "
+            f"this was ended and rolled back: {shortened(sql)}",
+            code="hold-timeout",
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
