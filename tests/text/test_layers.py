@@ -33,7 +33,7 @@ FLOORS = (
 PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks", "djdeploy.testing"}
 """What users import. All else may change."""
 
-FOR_BOTH_SIDES = {"durations", "launch", "links", "servers", "wire"}
+FOR_BOTH_SIDES = {"agent.bootstrap", "durations", "launch", "links", "servers", "wire"}
 """The modules of `remote` that the client imports too."""
 
 WITH_DJANGO = {"migrations", "judge"}

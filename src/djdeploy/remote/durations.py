@@ -3,7 +3,7 @@
 The agent gets it with its first orders, and the programs of its steps by an environment variable.
 """
 
-from __future__ import annotations
+# Without `annotations` of the future, of which `NamedTuple` would compile each: every agent would wait a millisecond.
 
 import json
 import os
@@ -86,7 +86,7 @@ class Durations(NamedTuple):
     judging: float = 20.0
     judging_at_most: float = 120.0
 
-    def changed(self) -> dict[str, float]:
+    def changed(self) -> "dict[str, float]":
         """Those that are not the usual ones: what has to be sent."""
         usual = Durations()
         return {name: value for name, value in self._asdict().items() if value != getattr(usual, name)}
@@ -95,7 +95,7 @@ class Durations(NamedTuple):
 USUAL = Durations()
 
 
-def of(changed: Mapping[str, float]) -> Durations:
+def of(changed: "Mapping[str, float]") -> Durations:
     """The durations that differ from the usual ones in these."""
     return USUAL._replace(**changed)
 

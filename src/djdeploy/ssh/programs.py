@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import shlex
 import zlib
@@ -13,13 +12,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..remote.agent import bootstrap
 from ..remote.wire import Hello
 from ..server.layout import PACKAGE, STARTER
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-BECOME = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))"
+BECOME = "import binascii,sys,zlib;exec(zlib.decompress(binascii.a2b_base64(sys.argv[1])))"
 """What a command line can carry: one line, and no apostrophe in it, which login shells do not read alike."""
 
 
@@ -30,11 +30,11 @@ def agent_command(python: str, hello: Hello) -> str:
     Isolated (`-I`), so that nothing in the account's home directory is imported; in UTF-8, whatever its locale.
     """
     orders = base64.b64encode(json.dumps(hello).encode()).decode()
-    return f"exec {shlex.quote(python)} -X utf8 -IS -c {shlex.quote(BECOME)} {bootstrap()} {orders}"
+    return f"exec {shlex.quote(python)} -X utf8 -IS -c {shlex.quote(BECOME)} {bootstrap_text()} {orders}"
 
 
 @cache
-def bootstrap() -> str:
+def bootstrap_text() -> str:
     """The text that becomes the agent, compressed, in base64."""
     text = (resources.files("djdeploy") / "remote/agent/bootstrap.py").read_bytes()
     return base64.b64encode(zlib.compress(text, 9)).decode()
@@ -57,20 +57,15 @@ def modules_in(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str
 
 
 @cache
-def text() -> bytes:
-    return json.dumps(files(), sort_keys=True).encode()
-
-
-@cache
 def digest() -> str:
     """Names the package by its content."""
-    return hashlib.sha256(text()).hexdigest()
+    return bootstrap.digest({path: text.encode() for path, text in files().items()})
 
 
 @cache
 def packed() -> bytes:
     """The package as an agent reads it: a length, a newline, and that many bytes."""
-    data = zlib.compress(text(), 9)
+    data = zlib.compress(json.dumps(files()).encode(), 9)
     return b"%d\n%s" % (len(data), data)
 
 

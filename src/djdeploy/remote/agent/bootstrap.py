@@ -6,7 +6,7 @@ task, so it is short, and it imports the package only once that is there.
 
 from __future__ import annotations
 
-import base64
+import binascii  # `base64` would import twice as much
 import hashlib
 import importlib.util
 import json
@@ -17,23 +17,28 @@ PACKAGE = "djdeploy_remote"
 MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private directory there
 
 
-def installed(folder: str) -> dict[str, str]:
-    """The texts of the modules that an earlier task has installed, by their paths; empty if they cannot be read."""
+def installed(folder: str) -> dict[str, bytes]:
+    """The modules that an earlier task has installed, by their paths; empty if they cannot be read."""
     found = {}
     try:
         for directory, _, names in os.walk(folder):
             for name in names:
                 if name.endswith(".py"):
                     path = os.path.join(directory, name)
-                    with open(path, encoding="utf-8") as file:
-                        found[os.path.relpath(path, folder)] = file.read()
-    except (OSError, ValueError):
+                    with open(path, "rb") as file:
+                        found[path[len(folder) + 1 :]] = file.read()
+    except OSError:
         return {}
     return found
 
 
-def digest(files: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def digest(files: dict[str, bytes]) -> str:
+    """Names modules by their paths and contents."""
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        whole.update(b"%s %d\n" % (os.fsencode(path), len(files[path])))
+        whole.update(files[path])
+    return whole.hexdigest()
 
 
 def received() -> str:
@@ -68,7 +73,7 @@ def load(folder: str) -> None:
 def main(argument: str) -> None:
     """Args: argument: the client's `Hello`, as JSON in base64."""
     os.umask(0o022)  # before the first file of ours, whatever the account has
-    hello = json.loads(base64.b64decode(argument))
+    hello = json.loads(binascii.a2b_base64(argument))
     folder = os.path.join(hello["home"], ".djdeploy/programs", hello["programs"])
     if digest(installed(folder)) != hello["programs"]:
         folder = received()

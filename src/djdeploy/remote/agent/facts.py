@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
-from .. import launch
 from ..processes import proc
 from .lock import listing, lock_state, parsed
 
@@ -65,9 +64,8 @@ def environments(home: str, names: Sequence[str]) -> dict[str, list[str]]:
     """The values that the variables of these releases have. Whoever shows what they print must know what to hide."""
     values: dict[str, set[str]] = {}
     for name in names:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # somebody has damaged it
-            runtime = launch.runtime_of(os.path.join(home, name)) or {}
-            for variable, value in (runtime.get("env") or {}).items():
+        with contextlib.suppress(OSError, AttributeError), open(os.path.join(home, name, "runtime.json"), "rb") as file:
+            for variable, value in (parsed(file.read()).get("env") or {}).items():
                 values.setdefault(variable, set()).add(str(value))
     return {variable: sorted(each) for variable, each in values.items()}
 

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import launch
-
 TICKS = os.sysconf("SC_CLK_TCK")
 SLACK = 2  # seconds by which the clocks of `/proc` and of the file system may differ
 
@@ -209,9 +207,11 @@ def says(pid: int, who: Identity) -> bool | None:
 
 def claim(path: str, who: Identity) -> Claim:
     """Checks what a pid file claims. Only what passes here may ever be sent a signal."""
+    from ..launch import beginning_of  # the agent needs all of this but the launcher, which is dear
+
     try:
         written = os.stat(path).st_mtime
-        text = launch.beginning_of(path, 64).strip()
+        text = beginning_of(path, 64).strip()
     except OSError as error:
         return Claim(None, f"{path}: {error.strerror}")
     if not re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII):
