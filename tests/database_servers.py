@@ -20,11 +20,11 @@ from djdeploy.rehearsal.waiting import wait_until
 class Postgres:
     """A server on a unix socket in a folder of its own. It refuses to run as root, so then nobody runs it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path | None = None) -> None:
         self.folder, self.databases = folder, 0
-        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-        assert programs, "the tests need PostgreSQL: tests/tools installs it"
-        self.programs = programs[-1]
+        found = [programs] if programs else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        assert found, "the tests need PostgreSQL: tests/tools installs it"
+        self.programs = found[-1]
 
     def command(self, name: str, *words: str) -> list[str]:
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
@@ -73,21 +73,31 @@ class Postgres:
 class MariaDB:
     """A server on a unix socket in a folder of its own."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, programs: Path | None = None) -> None:
         self.folder, self.options, self.databases = folder, options, 0
+        self.programs = programs
+
+    def program(self, name: str) -> str:
+        return str(self.programs / name) if self.programs else name
 
     def __enter__(self) -> MariaDB:
         shutil.chown(self.folder, "nobody")
         data = str(self.folder / "data")
-        install = ["mariadb-install-db", "--no-defaults", "--user=nobody", f"--datadir={data}", "--skip-test-db"]
+        install = [
+            self.program("mariadb-install-db"),
+            "--no-defaults",
+            "--user=nobody",
+            f"--datadir={data}",
+            "--skip-test-db",
+        ]
         subprocess.run(
             [*install, "--auth-root-authentication-method=normal"], check=True, stdout=subprocess.DEVNULL, cwd="/"
         )
         small = ["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--skip-networking"]
         log = (self.folder / "log").open("wb")
         self.process = subprocess.Popen(
-            ["mariadbd", "--no-defaults", "--user=nobody", f"--datadir={data}", f"--socket={self.socket}", *small,
-             *self.options], cwd="/", stdout=log, stderr=log,
+            [self.program("mariadbd"), "--no-defaults", "--user=nobody", f"--datadir={data}", f"--socket={self.socket}",
+             *small, *self.options], cwd="/", stdout=log, stderr=log,
         )  # fmt: skip
         wait_until("MariaDB", self.answers, seconds=60)
         return self

@@ -1,7 +1,8 @@
-"""Prints how the verdicts compare with what databases do: `python -m tests.corpus [--every N] [PYTHON...]`.
+"""Prints how the verdicts compare with what databases do: `python -m tests.corpus [OPTIONS] [PYTHON...]`.
 
 Each PYTHON is the interpreter of an environment with a Django of its own and the databases' drivers (psycopg, pymysql).
-PostgreSQL is started here; MariaDB too, if there is one.
+Servers are started here: this machine's PostgreSQL and MariaDB, and those whose programs lie in the folders that are
+named.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.tables import put_between_markers
+
 from ..database_servers import MariaDB, Postgres
 
 KINDS = ("additive", "locking", "opaque", "breaking", "destructive")
+VERDICTS = ("right", "missed", "false alarm", "opaque")
 RUN = Path(__file__).with_name("run.py")
+DOCUMENT = Path(__file__).parents[2] / "docs/migrations.md"
+HEAD = "| where | operations | right | missed | false alarms | opaque |\n| --- | --- | --- | --- | --- | --- |"
 
 
 class Outcome(NamedTuple):
@@ -41,54 +47,67 @@ class Outcome(NamedTuple):
         return "missed" if KINDS.index(self.judged) < KINDS.index(self.observed) else "false alarm"
 
 
-def outcomes(python: str, engine: str, database: dict[str, Any], every: int = 1) -> list[Outcome]:
+class Ran(NamedTuple):
+    """The corpus on one database, with one Django."""
+
+    where: str
+    outcomes: list[Outcome]
+
+    def __str__(self) -> str:
+        counts = [sum(one.verdict == verdict for one in self.outcomes) for verdict in VERDICTS]
+        return "| " + " | ".join(map(str, (self.where, len(self.outcomes), *counts))) + " |"
+
+
+def ran(python: str, engine: str, database: dict[str, Any], every: int = 1) -> Ran:
     """Runs the corpus on one database."""
     command = [python, str(RUN), engine, json.dumps(database), str(every)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    where, *found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     skipped = [one["name"] for one in found if "skipped" in one]
     assert not skipped, f"these rows cannot even be prepared: {skipped}"
-    return [Outcome(one["name"], one["judged"], one["observed"], one["why"], one["seen"]) for one in found]
+    known = [Outcome(one["name"], one["judged"], one["observed"], one["why"], one["seen"]) for one in found]
+    return Ran(f"Django {where['django']}, {where['server']}", known)
 
 
-def version(python: str) -> str:
-    asked = [python, "-c", "import django; print(django.__version__)"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+def databases(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Each engine with what makes a new database of it; the servers run as long as the stack is open."""
 
+    def folder() -> Path:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="db-")))
 
-def table(title: str, found: Sequence[Outcome]) -> str:
-    counts = {
-        verdict: sum(one.verdict == verdict for one in found)
-        for verdict in ("right", "missed", "false alarm", "opaque")
-    }
-    return f"| {title} | {len(found)} | " + " | ".join(str(count) for count in counts.values()) + " |"
+    yield "sqlite3", lambda: {"NAME": ":memory:"}
+    for programs in (None, *options.postgres):
+        yield "postgresql", stack.enter_context(Postgres(folder(), programs)).database
+    for programs in (None, *options.mariadb):
+        yield "mysql", stack.enter_context(MariaDB(folder(), programs=programs)).database
 
 
 def main(words: Sequence[str]) -> int:
+    """Returns 1 if something is graver than it was judged."""
     parser = argparse.ArgumentParser(prog="python -m tests.corpus", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
+    parser.add_argument("--postgres", type=Path, action="append", default=[], metavar="FOLDER", help="another server")
+    parser.add_argument("--mariadb", type=Path, action="append", default=[], metavar="FOLDER", help="another server")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
     parser.add_argument("pythons", nargs="*", default=[sys.executable], metavar="PYTHON")
     options = parser.parse_args(words)
-    rows, wrong = [], []
+    found = []
     with ExitStack() as stack:
+        for engine, database in databases(options, stack):
+            for python in options.pythons:
+                found.append(ran(python, engine, database(), options.every))
+                print(found[-1], file=sys.stderr)
+    table = "\n".join([HEAD, *map(str, found)])
+    print(table)
+    if options.write:
+        put_between_markers(DOCUMENT, "corpus", table)
+    return tell_differences(found)
 
-        def folder() -> Path:
-            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="db-")))
 
-        postgres, mariadb = stack.enter_context(Postgres(folder())), stack.enter_context(MariaDB(folder()))
-        for python in options.pythons:
-            databases: dict[str, dict[str, Any]] = {
-                "sqlite3": {"NAME": ":memory:"}, "postgresql": postgres.database(), "mysql": mariadb.database()
-            }  # fmt: skip
-            for engine, database in databases.items():
-                title = f"Django {version(python)}, {engine.removesuffix('3')}"
-                found = outcomes(python, engine, database, options.every)
-                rows.append(table(title, found))
-                wrong += [(title, one) for one in found if one.verdict not in ("right", "opaque")]
-    print("| where | operations | right | missed | false alarms | opaque |\n| --- | --- | --- | --- | --- | --- |")
-    print("\n".join(rows))
-    for title, one in wrong:
-        print(f"{one.verdict}: {title}: {one.name}: judged {one.judged} ({one.why}), seen {one.observed}: {one.seen}")
+def tell_differences(found: Sequence[Ran]) -> int:
+    wrong = [(one.where, each) for one in found for each in one.outcomes if each.verdict not in ("right", "opaque")]
+    for where, one in wrong:
+        print(f"{one.verdict}: {where}: {one.name}: judged {one.judged} ({one.why}), seen {one.observed}: {one.seen}")
     return int(any(one.verdict == "missed" for _, one in wrong))
 
 

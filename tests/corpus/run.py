@@ -517,8 +517,20 @@ def outcome(seen: dict[str, Any]) -> str:
     return "locking" if seen.get("locks") else "additive"
 
 
+def server() -> str:
+    """The database with its version, as it names itself."""
+    if VENDOR == "sqlite":
+        return f"SQLite {connection.Database.sqlite_version}"
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version" if VENDOR == "postgresql" else "SELECT version()")
+        said = cursor.fetchone()[0]
+    name = "PostgreSQL" if VENDOR == "postgresql" else "MariaDB" if "MariaDB" in said else "MySQL"
+    return f"{name} {re.match('[0-9.]+', said).group()}"
+
+
 def main() -> None:
     nth = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    print(json.dumps({"django": django.__version__, "server": server()}), flush=True)
     chosen = [row for row in rows() if VENDOR in row.vendors]
     for number, row in enumerate(chosen):
         if number % nth:

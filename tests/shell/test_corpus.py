@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..corpus.__main__ import Outcome, outcomes
+from ..corpus.__main__ import Outcome, ran
 
 SAMPLE = 41
 """Each 41st operation: a dozen, of all kinds, in seconds."""
@@ -34,7 +34,7 @@ def database(engine: str, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("engine", ["sqlite3", "postgresql"])
 def test_a_sample_is_not_graver_than_it_was_judged(engine: str, database: dict[str, Any]) -> None:
-    found = outcomes(sys.executable, engine, database, SAMPLE)
+    found = ran(sys.executable, engine, database, SAMPLE).outcomes
     assert len(found) >= 10
     assert grave(found) == []
 
@@ -42,7 +42,7 @@ def test_a_sample_is_not_graver_than_it_was_judged(engine: str, database: dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite3", "postgresql", "mysql"])
 def test_nothing_is_graver_than_it_was_judged(engine: str, database: dict[str, Any]) -> None:
-    found = outcomes(sys.executable, engine, database)
+    found = ran(sys.executable, engine, database).outcomes
     assert len(found) >= 300
     assert grave(found) == []
     assert false_alarms(found) <= 0.05
