@@ -4,22 +4,21 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import DeployError
-from .project.host import Host
-from .project.process import Health, Probe, Process
-from .project.secret import Secret
-from .project.settings import Settings
-from .project.values import setting
-from .server.protocols import Installer, Server, Source
-from .server.shell import Shell, sh
-
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .errors import DeployError
+    from .project.host import Host
+    from .project.process import Health, Probe, Process
+    from .project.secret import Secret
+    from .project.settings import Settings
+    from .project.values import setting
     from .recipe import DEPLOY, ROLLBACK
     from .script.deployment import Deployment, Failure
     from .script.recipes import Recipe
     from .script.steps import Step, background, join, once, undone_by
+    from .server.protocols import Installer, Server, Source
+    from .server.shell import Shell, sh
     from .tasks import collection
 
 __all__ = [
@@ -51,24 +50,32 @@ __all__ = [
 
 
 LATER = {
+    "DeployError": "errors",
+    "Host": "project.host",
+    **dict.fromkeys(("Health", "Probe", "Process"), "project.process"),
+    "Secret": "project.secret",
+    "Settings": "project.settings",
+    "setting": "project.values",
     **dict.fromkeys(("DEPLOY", "ROLLBACK"), "recipe"),
     **dict.fromkeys(("Deployment", "Failure"), "script.deployment"),
     "Recipe": "script.recipes",
     **dict.fromkeys(("Step", "background", "join", "once", "undone_by"), "script.steps"),
+    **dict.fromkeys(("Installer", "Server", "Source"), "server.protocols"),
+    **dict.fromkeys(("Shell", "sh"), "server.shell"),
     "collection": "tasks",
 }
-"""Where the names are that are imported when they are asked for.
+"""Where the names are, which are imported when they are asked for.
 
-Most fabfiles have no steps of their own, and `fab --list` needs none. Our own tools read settings without Fabric.
+Most fabfiles have no steps of their own, and `fab --list` needs none. `python -m djdeploy.judge` needs no name at all:
+it runs where there is Django, and neither Fabric nor anything else.
 """
 
 
 def __getattr__(name: str) -> Any:
-    if name in LATER:
-        return getattr(import_module(f".{LATER[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-if getattr(getattr(sys.modules.get("fabric.main"), "program", None), "argv", None):
-    # A fabfile imports us: what is wrong in the rest of it is answered in our words.
-    import_module(".tasks", __name__)
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if getattr(getattr(sys.modules.get("fabric.main"), "program", None), "argv", None):
+        # A fabfile asks for it: what is wrong in the rest of it is answered in our words.
+        import_module(".tasks", __name__)
+    globals()[name] = getattr(import_module(f".{LATER[name]}", __name__), name)
+    return globals()[name]
