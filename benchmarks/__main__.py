@@ -8,10 +8,10 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import migrations, picture, speed, terminal, zero_downtime
+from benchmarks import judge, migrations, picture, speed, terminal, zero_downtime
 from benchmarks.containers import Unavailable
 
-PARTS = {module.NAME: module for module in (zero_downtime, picture, migrations, terminal, speed)}
+PARTS = {module.NAME: module for module in (zero_downtime, picture, migrations, judge, terminal, speed)}
 
 
 def main(words: list[str]) -> int:

@@ -72,10 +72,11 @@ it runs where there is Django, and neither Fabric nor anything else.
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if getattr(getattr(sys.modules.get("fabric.main"), "program", None), "argv", None):
-        # A fabfile asks for it: what is wrong in the rest of it is answered in our words.
-        import_module(".tasks", __name__)
-    globals()[name] = getattr(import_module(f".{LATER[name]}", __name__), name)
-    return globals()[name]
+    if name in LATER:
+        return getattr(import_module(f".{LATER[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if getattr(getattr(sys.modules.get("fabric.main"), "program", None), "argv", None):
+    # A fabfile imports us: what is wrong in the rest of it is answered in our words.
+    import_module(".tasks", __name__)

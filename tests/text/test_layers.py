@@ -26,18 +26,21 @@ FLOORS = (
     {"terminal"},
     {"engine"},
     {"files", "tasks", "testing"},
-    {"__init__", "rehearsal"},
+    {"__init__", "judge", "rehearsal"},
+    {"__main__"},
 )
 """The rooms and the modules beside them, from the ground up. One imports only from floors below its own."""
 
-PUBLIC = {"djdeploy", "djdeploy.errors", "djdeploy.files", "djdeploy.recipe", "djdeploy.tasks", "djdeploy.testing"}
+PUBLIC = {"djdeploy"} | {f"djdeploy.{name}" for name in ("errors", "files", "judge", "recipe", "tasks", "testing")}
 """What users import. All else may change."""
 
-FOR_BOTH_SIDES = {"agent.bootstrap", "durations", "launch", "links", "servers", "wire"}
+FOR_BOTH_SIDES = {
+    *("agent.bootstrap", "durations", "launch", "links", "review.options", "review.program", "servers", "wire"),
+}
 """The modules of `remote` that the client imports too."""
 
-WITH_DJANGO = {"migrations", "judge"}
-"""Runs inside of a release, with its own Django."""
+WITH_DJANGO = {"migrations", "judge", "review"}
+"""Runs inside of a release or a project, with its own Django."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

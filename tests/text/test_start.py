@@ -30,7 +30,7 @@ NEEDED = {
     *(f"djdeploy.engine.{name}" for name in ("job", "mistakes")),
     *(f"djdeploy.errors.{name}" for name in ("debug_log", "kinds", "typed", "urls")),
     *(f"djdeploy.remote.{name}" for name in ("durations", "launch", "links")),
-    *(f"djdeploy.server.{name}" for name in ("protocols", "shell")),
+    "djdeploy.server.protocols",
     *(f"djdeploy.ssh.{name}" for name in ("address", "forgiving", "openssh")),
     "djdeploy.terminal.width",
 }

@@ -16,6 +16,7 @@ PROGRAMS = {
     "end": "processes.end",  # ends the processes of a failed first release
     "in_release": "release.in_release",  # runs a command in a release's own environment
     "gunicorn": "processes.gunicorn",  # asks Gunicorn for its configuration, and records it
+    "judge": "review.program",  # judges migrations in any project, for people and for CI
     "launcher": "launcher",  # installs what Supervisor runs
     "environment": "release.environment",  # finishes an environment, or copies it for a build
     "look_again": "processes.look_again",  # looks once more at what was ready when publishing ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -78,22 +78,33 @@ def nothing_to_apply(applied: Collection[Key]) -> bool:
 # --- what would be applied --------------------------------------------------------------------------------------------
 
 
-def to_apply(connection: Any, commands: Sequence[Any] = (), allow: Mapping[str, str] | None = None) -> list[Table]:
+def to_apply(
+    connection: Any,
+    commands: Sequence[Any] = (),
+    allow: Mapping[str, str] | None = None,
+    tell: Callable[..., Table] | None = None,
+) -> list[Table]:
     """What these `migrate` commands would do, judged; without any, all that is not applied."""
     goes_on = not any(getattr(command, "migration_name", None) for command in commands)
     if goes_on and nothing_to_apply(rows(connection)):
         return []
+    executor = consistent(connection)
+    there = set(executor.loader.applied_migrations)
+    steps = list(planned(executor, commands))
+    if not there and is_empty(connection):
+        return [unjudged(connection.alias, migration) for migration, _ in steps]
+    return list(judged(executor, steps, there, tables(connection), allow or {}, tell))
+
+
+def consistent(connection: Any) -> MigrationExecutor:
+    """The project's migrations, as `migrate` accepts them."""
     executor = MigrationExecutor(connection)
     executor.loader.check_consistent_history(connection)
     conflicts = executor.loader.detect_conflicts()
     if conflicts:
         app, names = sorted(conflicts.items())[0]
         raise Conflict(f"{app} has several last migrations ({', '.join(sorted(names))}): makemigrations --merge")
-    there = set(executor.loader.applied_migrations)
-    steps = list(planned(executor, commands))
-    if not there and is_empty(connection):
-        return [unjudged(connection.alias, migration) for migration, _ in steps]
-    return list(judged(executor, steps, there, tables(connection), allow or {}))
+    return executor
 
 
 def planned(executor: Any, commands: Sequence[Any]) -> Iterator[Step]:
@@ -131,13 +142,19 @@ def goals_of(command: Any, loader: Any) -> list[Any]:
 
 
 def judged(
-    executor: Any, steps: Sequence[Step], there: set[Key], existing: Sequence[str] | None, allow: Mapping[str, str]
+    executor: Any,
+    steps: Sequence[Step],
+    there: set[Key],
+    existing: Sequence[str] | None,
+    allow: Mapping[str, str],
+    tell: Callable[..., Table] | None = None,
 ) -> Iterator[Table]:
     """These migrations, judged, in the order in which they run.
 
     Args:
         there: the migrations that have made the schema on which they work.
-        existing: the tables of the database before they run; None if they have run.
+        existing: the tables of the database before they run; None if they have run, or nobody can ask.
+        tell: makes a table of a judged migration, as `as_table` does.
     """
     loader, connection = executor.loader, executor.connection
     judge, known = Judge(connection, existing), sizes.Sizes(connection)
@@ -150,7 +167,8 @@ def judged(
     for migration in plan:
         key = (migration.app_label, migration.name)
         if key in chosen:
-            yield as_table(connection.alias, migration, judge.migration(migration, state), known, allow)
+            found = judge.migration(migration, state)
+            yield (tell or as_table)(connection.alias, migration, found, known, allow)
             chosen.discard(key)
             if not chosen:
                 return
