@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
     @property
     def verdict(self) -> str:
         """ "right", "missed" if it is graver than was said, "false alarm" if it is less, or "opaque"."""
+        if self.seen["understated"]:
+            return "missed"
         if self.judged == self.observed:
             return "right"
         if self.judged == "opaque":
@@ -63,7 +65,7 @@ def ran(python: str, engine: str, database: dict[str, Any], every: int = 1) -> R
     command = [python, str(RUN), engine, json.dumps(database), str(every)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     where, *found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    skipped = [one["name"] for one in found if "skipped" in one]
+    skipped = [f"{one['name']}: {one['skipped']}" for one in found if "skipped" in one]
     assert not skipped, f"these rows cannot even be prepared: {skipped}"
     known = [Outcome(one["name"], one["judged"], one["observed"], one["why"], one["seen"]) for one in found]
     return Ran(f"Django {where['django']}, {where['server']}", known)

@@ -9,6 +9,7 @@ It needs Django and the database's driver only.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
 import decimal
@@ -42,6 +43,7 @@ django.setup()
 from django.db import connection, migrations, models, transaction  # noqa: E402
 from django.db.migrations.state import ProjectState  # noqa: E402
 from django.db.models.fields import NOT_PROVIDED  # noqa: E402
+from hazards import hazards  # noqa: E402
 from judge.classes import KINDS as KINDS_OF_CLASSES  # noqa: E402
 from judge.classes import NOTHING  # noqa: E402
 from judge.judging import Judge  # noqa: E402
@@ -200,9 +202,8 @@ class Case:
                 if f.unique and not f.primary_key
             }
             self.note.objects.create(**known, **unique)
-            if "x" in self.row.fields and isinstance(self.row.fields["x"], models.IntegerField):
-                wrong = -1 if not isinstance(self.row.fields["x"], models.PositiveIntegerField) else 0
-                self.note.objects.create(**{**known, "x": wrong}, **unique) if "x" in known else None
+            if "x" in known and is_signed(self.row.fields["x"]):
+                self.note.objects.create(**{**known, "x": -1}, **unique)
 
     def leave(self) -> None:
         """What has a default in the database is left to it."""
@@ -285,6 +286,11 @@ def value_of(field: Any, number: int, authors: list[Any]) -> Any:
     return values[number % 2]
 
 
+def is_signed(field: Any) -> bool:
+    numbers = (models.IntegerField, models.DecimalField, models.FloatField)
+    return isinstance(field, numbers) and not isinstance(field, models.PositiveIntegerField)
+
+
 def unique_value(field: Any, number: int) -> Any:
     if isinstance(field, (models.CharField, models.TextField)):
         return f"v{number}"
@@ -323,10 +329,6 @@ def contents(case: Case) -> dict[tuple[str, str], list[Any]]:
                 cursor.execute(f"SELECT {column} FROM {table} ORDER BY {order}")
                 found[model._meta.db_table, field.column] = [one for (one,) in cursor.fetchall()]
     return found
-
-
-def columns_now(app: str) -> dict[tuple[str, str], int]:
-    return {}
 
 
 def lost(case: Case, before: dict[tuple[str, str], list[Any]]) -> str:
@@ -415,7 +417,7 @@ class Watch:
             self.seen = "rewrite"
         if (
             VENDOR == "sqlite"
-            and sql.startswith(("CREATE INDEX", "CREATE UNIQUE"))
+            and re.search(r"\bCREATE (UNIQUE )?INDEX", sql)
             and re.search(r"\b({})\b".format("|".join(self.known)), sql)
         ):
             self.seen = self.seen or "index"
@@ -434,6 +436,24 @@ class Watch:
                     elif "LOCK" not in str(error):
                         raise
         return execute(sql, params, many, context)
+
+    def waits(self) -> dict[str, str]:
+        """What of another session would wait now, by table: "queries" of any kind, or only "writes"."""
+        if VENDOR != "postgresql":
+            return {}
+        site, found = connection.copy(), {}
+        try:
+            for name in self.known:
+                for what, mode in (("queries", "ACCESS SHARE"), ("writes", "ROW EXCLUSIVE")):
+                    try:
+                        with transaction_of(site) as cursor:
+                            cursor.execute(f"LOCK TABLE {connection.ops.quote_name(name)} IN {mode} MODE NOWAIT")
+                    except django.db.OperationalError:
+                        found[name] = what
+                        break
+        finally:
+            site.close()
+        return found
 
     def look(self) -> str:
         """Before the transaction ends."""
@@ -460,6 +480,16 @@ class Watch:
         return "references" if alone else ""
 
 
+@contextlib.contextmanager
+def transaction_of(other: Any) -> Iterator[Any]:
+    with other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+        finally:
+            cursor.execute("ROLLBACK")
+
+
 def attempt(work: Any) -> str:
     try:
         with transaction.atomic():
@@ -484,6 +514,7 @@ def observe(case: Case) -> dict[str, Any]:
             except Exception as error:
                 return {"fails": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]}
         seen["locks"] = watch.look() if case.row.atomic else ""
+        seen["waits"] = watch.waits() if case.row.atomic else {}
         seen["lost"] = lost(case, before)
         case.render()
         case.authors = [
@@ -498,7 +529,8 @@ def observe(case: Case) -> dict[str, Any]:
             transaction.set_autocommit(True)
 
 
-def verdict(case: Case) -> tuple[str, str]:
+def verdict(case: Case) -> tuple[str, str, list[Any]]:
+    """The class, the reason, and what is said to wait."""
     judge, state = Judge(connection, tables(connection)), case.state.clone()
 
     class Migration:
@@ -506,7 +538,15 @@ def verdict(case: Case) -> tuple[str, str]:
 
     found = judge.migration(Migration, state)
     worst = max((one.worst for one in found), key=lambda one: KINDS_OF_CLASSES.index(one.kind), default=NOTHING)
-    return worst.kind, worst.why
+    return worst.kind, worst.why, [one.wait for judged in found for one in judged.findings if one.wait]
+
+
+def understated(waits: list[Any], seen: dict[str, str]) -> list[str]:
+    """The tables of which it is said that only writes wait for long, and of which all queries do."""
+    said = {
+        one.table: {wait.what for wait in waits if wait.table == one.table} for one in waits if one.work != "moment"
+    }
+    return [table for table, what in said.items() if "queries" not in what and seen.get(table) == "queries"]
 
 
 def outcome(seen: dict[str, Any]) -> str:
@@ -531,7 +571,7 @@ def server() -> str:
 def main() -> None:
     nth = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     print(json.dumps({"django": django.__version__, "server": server()}), flush=True)
-    chosen = [row for row in rows() if VENDOR in row.vendors]
+    chosen = [row for row in (*rows(), *hazards()) if VENDOR in row.vendors]
     for number, row in enumerate(chosen):
         if number % nth:
             continue
@@ -544,8 +584,9 @@ def main() -> None:
             print(json.dumps({"name": row.name, "skipped": f"{type(error).__name__}: {error}"[:200]}), flush=True)
             continue
         unbroken = {name: why for name, use in case.uses() if (why := undone(use))}
-        kind, why = verdict(case)
+        kind, why, waits = verdict(case)
         seen = observe(case)
+        seen["understated"] = understated(waits, seen.get("waits", {}))
         told = {"name": row.name, "judged": kind, "why": why, "observed": outcome(seen), "seen": seen}
         print(json.dumps({**told, **({"broken before": unbroken} if unbroken else {})}), flush=True)
 

@@ -506,6 +506,38 @@ def test_what_is_let_through_is_said(project: Project) -> None:
     assert "djdeploy: let through: shop.0002_less: Remove field body from note: " in project.run("plan").output
 
 
+def installed(folder: Path, version: str, *migrations: str) -> None:
+    """A package as pip installs it, `wares-of-ours`, with an app `wares` that has these migrations."""
+    packages = folder / "lib/python3.11/site-packages"
+    known = Project(folder / "made", {}, apps=[])
+    for name in migrations:
+        operations = FIRST.replace("shop", "wares").replace("by_rank", "by_worth")
+        known.migration(name, operations if name == "0001_initial" else DROP, app="wares")
+    shutil.copytree(folder / "made/wares", packages / "wares")
+    record = packages / f"wares_of_ours-{version}.dist-info/RECORD"
+    record.parent.mkdir()
+    record.write_text("".join(f"{path.relative_to(packages)},sha256=x,1\n" for path in packages.rglob("*.py")))
+
+
+def test_of_a_packages_migration_it_is_said_which_upgrade_brings_it(project: Project, tmp_path: Path) -> None:
+    live, new = tmp_path / "home/r1", tmp_path / "home/r2"
+    installed(live / "virtualenv", "1.4", "0001_initial")
+    installed(new / "virtualenv", "2.0", "0001_initial", "0002_less")
+    project.configure(apps=["shop", "wares"])
+    path = "virtualenv/lib/python3.11/site-packages"
+    assert project.run("migrate", "--noinput", PYTHONPATH=str(live / path)).status == 0
+    done = project.run("plan", "--refuse", "--live", str(live), PYTHONPATH=str(new / path))
+    assert (done.status, done.code) == (1, "destructive-migration")
+    assert done.plan[0]["package"] == {"name": "wares-of-ours", "version": "2.0", "was": "1.4"}
+    assert (
+        "  Instead: the upgrade of wares-of-ours from 1.4 to 2.0 brings it: keep wares-of-ours==1.4, or read its notes "
+        "on upgrading, and allow the migration by its name" in done.output
+    )
+    assert project.run("plan", "--refuse", PYTHONPATH=str(new / path)).plan[0]["package"] == {
+        "name": "wares-of-ours", "version": "2.0"
+    }  # fmt: skip
+
+
 # --- what migrate is told ---------------------------------------------------------------------------------------------
 
 

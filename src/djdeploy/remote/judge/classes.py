@@ -23,7 +23,7 @@ class Wait(NamedTuple):
 
     Args:
         what: "queries", or "writes" if reads go on.
-        work: "moment", or what takes as long as the table is large: "scan", "index" or "rewrite".
+        work: "moment", what takes as long as the table is large ("scan", "index" or "rewrite"), or as "code" does.
     """
 
     table: str

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 from django.db.migrations import operations as django
 
-from . import tables
+from . import safe_ways, tables
 from .change import Change
-from .classes import GRAVE, KINDS, NEW_COLUMN, NEW_TABLE, NOTHING, Finding, opaque, worst
-from .columns import add_field
+from .classes import GRAVE, KINDS, NEW_COLUMN, NEW_TABLE, NOTHING, Finding, Wait, opaque, worst
+from .columns import add_field, has_database_default
 from .models import table_of
 from .operations import RULES, rule_of, rule_of_ancestor, run_python, run_sql
+
+WITHOUT_LOCK = (None, run_python, run_sql, tables.create_model)
 
 
 class Judged(NamedTuple):
@@ -20,6 +22,7 @@ class Judged(NamedTuple):
 
     operation: Any
     findings: list[Finding]
+    table: str = ""  # which it locks at least for a moment, and the old code knows
 
     @property
     def worst(self) -> Finding:
@@ -51,7 +54,8 @@ class Judge:
         """Each operation that can reach the database; moves the project's state behind them."""
         app = migration.app_label
         found = [one for operation in migration.operations for one in self.operation(operation, app, state)]
-        return without_swapped_rules(found)
+        is_one = self.connection.vendor == "postgresql" and getattr(migration, "atomic", True)
+        return without_swapped_rules(list(with_code_beside(found) if is_one else found))
 
     def operation(self, operation: Any, app: str, state: Any) -> Iterator[Judged]:
         if isinstance(operation, django.SeparateDatabaseAndState) and rule_is_djangos(operation):
@@ -64,7 +68,7 @@ class Judge:
         else:
             intended = getattr(operation, "state_operations", None) or []
             believed = list(self.believed(intended, app, state)) if not isinstance(operation, Change) else []
-            yield Judged(operation, self.findings(operation, app, state))
+            yield self.judged(operation, app, state)
             yield from believed
 
     def believed(self, operations: list[Any], app: str, state: Any) -> Iterator[Judged]:
@@ -77,7 +81,7 @@ class Judge:
         for part in operations:
             yield from (one for one in aside.operation(part, app, clone) if one.worst.kind in GRAVE)
 
-    def findings(self, operation: Any, app: str, state: Any) -> list[Finding]:
+    def judged(self, operation: Any, app: str, state: Any) -> Judged:
         """What an operation does; moves the state behind it."""
         rule = rule_of(operation)
         change = Change(operation, app, state, self.connection, self.is_new)
@@ -87,9 +91,11 @@ class Judge:
             change.remember()
         operation.state_forwards(app, state)
         state.__dict__.pop("apps", None)  # whoever rendered it: to keep it up to date costs more than to render again
-        return list(self.judged(rule, change)) or [NOTHING]
+        found = list(self.findings(rule, change)) or [NOTHING]
+        has_lock = needs_models and not knows_table and rule not in WITHOUT_LOCK and found != [NOTHING]
+        return Judged(operation, found, change.table if has_lock else "")
 
-    def judged(self, rule: Callable[[Change], Iterator[Finding]] | None, change: Change) -> Iterator[Finding]:
+    def findings(self, rule: Callable[[Change], Iterator[Finding]] | None, change: Change) -> Iterator[Finding]:
         if rule is None:
             yield from self.unknown(change)
         elif rule in (run_python, run_sql) or not change.name:
@@ -107,7 +113,7 @@ class Judge:
             yield NOTHING
         else:
             self.follow(change, self.kept)
-            yield from self.column(change) or rule(change)
+            yield from self.column(change) or (one for one in rule(change) if not self.spares_old_rows(one, change))
 
     def create(self, rule: Callable[[Change], Iterator[Finding]], change: Change) -> Iterator[Finding]:
         if not change.reaches_database():  # its table may be there already, and in use
@@ -142,6 +148,31 @@ class Judge:
             return list(add_field(change)) if isinstance(operation, django.AlterField) else [NEW_COLUMN]
         return []
 
+    def spares_old_rows(self, finding: Finding, change: Change) -> bool:
+        """Whether a unique rule is of a new column in which the old code's rows have NULL: they are never the same."""
+        if finding.rule[:1] != ("added",):
+            return False
+        fields = (change.old_model()._meta.get_field(name) for name in finding.rule[2:])
+        return any((change.table, field.name) in self.columns and stays_null(field) for field in fields)
+
+
+def stays_null(field: Any) -> bool:
+    """Whether a row that was there, or that names no value, has NULL in a new column."""
+    return field.null and not field.has_default() and not has_database_default(field)
+
+
+def with_code_beside(found: list[Judged]) -> Iterator[Judged]:
+    """Says of code that it keeps others waiting: what the same transaction has locked stays so until its end."""
+    locked = ""
+    for one in found:
+        if locked and one.worst.kind == "opaque" and rule_of(one.operation) in (run_python, run_sql):
+            why = f"{one.worst.why}, and all queries of {locked} wait as long as it takes: this migration has locked it"
+            wait = Finding("opaque", why, safe_ways.CODE_ALONE, Wait(locked, "queries", "code"))
+            yield one._replace(findings=[wait, *one.findings])
+        else:
+            yield one
+        locked = locked or one.table
+
 
 def rule_is_djangos(operation: Any) -> bool:
     return type(operation).database_forwards is django.SeparateDatabaseAndState.database_forwards
@@ -154,7 +185,7 @@ def without_swapped_rules(found: list[Judged]) -> list[Judged]:
     if not both:
         return found
     kept = [[finding for finding in one.findings if finding.rule[1:] not in both] for one in found]
-    return [Judged(one.operation, findings or [NOTHING]) for one, findings in zip(found, kept)]  # noqa: B905 - Python 3.8
+    return [one._replace(findings=findings or [NOTHING]) for one, findings in zip(found, kept)]  # noqa: B905 - Python 3.8
 
 
 def kind_of(found: list[Judged]) -> str:

@@ -13,7 +13,7 @@ from django.db import router
 from django.db.migrations import operations as django
 from django.db.migrations.operations.models import AlterTogetherOptionOperation
 
-from . import columns, sql, tables
+from . import altered, columns, rules, sql, tables
 from .change import Change
 from .classes import NOTHING, Finding, additive, opaque
 
@@ -31,7 +31,7 @@ def nothing(_: Change) -> Iterator[Finding]:
 
 def alter_together(change: Change) -> Iterator[Finding]:
     if change.operation.option_name == "unique_together":
-        yield from tables.alter_unique_together(change)
+        yield from rules.alter_unique_together(change)
     else:
         yield from tables.alter_index_together(change)
 
@@ -68,12 +68,12 @@ RULES: dict[Any, Rule] = {
     django.AddField: columns.add_field,
     django.RemoveField: columns.remove_field,
     django.RenameField: columns.rename_field,
-    django.AlterField: columns.alter_field,
+    django.AlterField: altered.alter_field,
     django.AddIndex: tables.add_index,
     django.RemoveIndex: harmless("only an index is dropped"),
     django.RenameIndex: tables.rename_index,
-    django.AddConstraint: tables.add_constraint,
-    django.RemoveConstraint: tables.remove_constraint,
+    django.AddConstraint: rules.add_constraint,
+    django.RemoveConstraint: rules.remove_constraint,
     django.RunPython: run_python,
     django.RunSQL: run_sql,
 }
@@ -83,7 +83,7 @@ if hasattr(django, "AlterConstraint"):  # since Django 5.2
 OF_POSTGRES: dict[str, Rule] = {
     "AddIndexConcurrently": harmless("the index is built while the table is used"),
     "RemoveIndexConcurrently": harmless("only an index is dropped"),
-    "AddConstraintNotValid": tables.add_constraint_not_valid,
+    "AddConstraintNotValid": rules.add_constraint_not_valid,
     "ValidateConstraint": harmless("the rows are checked while the table is used"),
     "CreateExtension": harmless("an extension of the database is added"),
     "CreateCollation": harmless("a collation is added"),

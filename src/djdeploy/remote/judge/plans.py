@@ -20,6 +20,7 @@ from .backwards import Backwards
 from .classes import KINDS
 from .judging import Judge, Judged
 from .own_commands import planned_by_itself
+from .packages import package_of, with_upgrade
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
@@ -219,6 +220,8 @@ def as_table(
 ) -> Table:
     operations = [told(one, known) for one in found]
     table = migration_table(alias, (migration.app_label, migration.name), operations)
+    package = package_of(migration) if operations else {}
+    table = with_upgrade(dict(table, package=package)) if package else table
     reason = reason_of(migration, allow)
     return table if reason is None else dict(table, allowed=reason)
 

@@ -14,6 +14,7 @@ from ..emit import emit, emit_error
 from ..judge import text
 from ..judge.acknowledged import named
 from ..judge.classes import GRAVE
+from ..judge.packages import with_upgrade
 from ..judge.plans import Conflict, migration_table, names_on_disk, rows, to_apply
 from .applied import applied_names, disk_migrations, of_this_code, with_squashed
 from .databases import Failed, ask_others, databases_in_release, explained, migrated, opened
@@ -37,7 +38,7 @@ def plan(options: argparse.Namespace) -> int:
         connection = opened(alias)
         names = applied_names(connection)
         now[alias] = of_this_code(names) if names else {}
-        here = judged_plan(connection, commands, options.allow)
+        here = [with_upgrade(one, options.live) for one in judged_plan(connection, commands, options.allow)]
         show_plan(alias, here, is_empty=not names, stopped={title(one) for one, _ in refused(here, options)})
         everything += here
         unknown += ahead(connection, options.live) if names else []
