@@ -150,7 +150,8 @@ fi
         here = self.borrowing
         files = sh('as_committed archive --format=tar "$commit" | {unpack} {into}', unpack=unpack, into=into)
         only = sh("from={mirror}\n{as_committed}", mirror=here.mirror, as_committed=AS_COMMITTED)
-        return [*self.peek(ref, server), only, here.miss_nothing(server), files, here.list_left_out(into)]
+        left_out = here.list_left_out(into)
+        return [*self.peek(ref, server), only, here.ignores, here.miss_nothing(server), files, left_out]
 
     @property
     def borrowing(self) -> Git:
@@ -218,7 +219,8 @@ put {mirror} {commit} {into} {url} || {{
         )
         put = put_files(server)
         left_out = self.list_left_out(into)
-        return [self.functions, put, code, self.miss_nothing(server), left_out, self.export_submodules(commit, into)]
+        nothing_missed = self.miss_nothing(server)
+        return [self.functions, put, code, self.ignores, nothing_missed, left_out, self.export_submodules(commit, into)]
 
     def export_submodules(self, commit: str, into: PurePosixPath) -> Shell:
         return sh(
@@ -296,6 +298,12 @@ done""",
             commit=commit,
         )
 
+    @property
+    def ignores(self) -> Shell:
+        """Shell that has in `$ignores` what takes files of `$commit` out of archives; most commits have nothing."""
+        template = """ignores=$({git} grep -lF export-ignore "$commit" -- '*.gitattributes') || :"""
+        return sh(template, git=self.git)
+
     def list_left_out(self, into: PurePosixPath) -> Shell:
         """Shell that lists, beside the files of `$commit`, those that its .gitattributes takes out of archives.
 
@@ -303,7 +311,7 @@ done""",
         """
         return sh(
             """\
-if {git} grep -qF export-ignore "$commit" -- '*.gitattributes'; then
+if [ -n "$ignores" ]; then
     {git} ls-tree -r -z --name-only "$commit" | (cd {into} && xargs -0 sh -c {absent} sh) > {left_out}
 fi""",
             git=self.git,
@@ -316,14 +324,16 @@ fi""",
         """Shell that ends a step when `$commit` has a file that is needed, and an archive of it has not."""
         return sh(
             """\
-for name in {needed}; do
-    if {git} cat-file -e "$commit:$name" 2>/dev/null &&
-        [ -z "$(as_committed archive --format=tar "$commit" -- "$name" 2>/dev/null | tar -tf - 2>/dev/null)" ]; then
-        {emit} error={code} || :
-        echo "$name is in the commit, and its .gitattributes takes it out of archives (export-ignore)"
-        exit 1
-    fi
-done""",
+if [ -n "$ignores" ]; then
+    for name in {needed}; do
+        if {git} cat-file -e "$commit:$name" 2>/dev/null &&
+            [ -z "$(as_committed archive --format=tar "$commit" -- "$name" 2>/dev/null | tar -tf - 2>/dev/null)" ]; then
+            {emit} error={code} || :
+            echo "$name is in the commit, and its .gitattributes takes it out of archives (export-ignore)"
+            exit 1
+        fi
+    done
+fi""",
             needed=self.needed,
             git=self.git,
             emit=server.emit,
