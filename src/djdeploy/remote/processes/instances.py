@@ -177,7 +177,7 @@ def running_numbers(home: str, project: str) -> dict[str, set[int]]:
     """Which instances say that they run, by the names of their processes."""
     numbers: dict[str, set[int]] = {}
     for found in proc.everything():
-        known = proc.environment_of(found.pid) if found.group == found.pid else {}
+        known = proc.environment_of(found.pid, having="DJDEPLOY_HOME") if found.group == found.pid else {}
         name, number = known.get("DJDEPLOY_PROCESS", ""), known.get("DJDEPLOY_INSTANCE", "")
         if known.get("DJDEPLOY_HOME") == home and name.startswith(f"{project}-") and number.isdigit():
             numbers.setdefault(name[len(project) + 1 :], set()).add(int(number))

@@ -32,10 +32,11 @@ class Log(NamedTuple):
         return [line for path, since in zip(self.paths, sizes) for line in tail_of(path, since, lines)]  # noqa: B905
 
 
-def log_of(instance: Instance, found: Found | None) -> Log:
+def log_of(instance: Instance, found: Found | None, files: supervisor_files.Files | None = None) -> Log:
     """The log of an instance.
 
     Args:
+        files: of the Supervisor that runs here, where they are known already: to find them takes a while.
         found: a process that is this instance, or was started by the same program: a program that is not as printed is
             only known by what it has started.
     """
@@ -43,7 +44,7 @@ def log_of(instance: Instance, found: Found | None) -> Log:
     known = proc.environment_of(found.pid) if found else {}
     name, is_ours = known.get("SUPERVISOR_PROCESS_NAME"), found is None or instance.is_launched(found)
     group, _, own = instance.supervisor_name.partition(":")
-    files = supervisor_files.of(instance.home)
+    files = files or supervisor_files.of(instance.home)
     home = "" if name else instance.home  # whoever started it is known
     paths = supervisor_files.logs_of(files, known.get("SUPERVISOR_GROUP_NAME", group), name or own, home)
     return Log(paths or ([printed] if is_ours else []))

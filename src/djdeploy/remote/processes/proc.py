@@ -32,11 +32,11 @@ class Process(NamedTuple):
 def process(pid: int) -> Process | None:
     """The process of this number if it lives. A zombie has ended."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()  # a name may hold spaces and ")": count from the last one
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # it is read for each process of the machine, often
+            fields = file.read(4096).rpartition(b")")[2].split()  # a name may hold spaces and ")"
     except OSError:
         return None
-    return None if not fields or fields[0] in "ZXx" else Process(pid, int(fields[19]), int(fields[1]), int(fields[2]))
+    return None if not fields or fields[0] in b"ZXx" else Process(pid, int(fields[19]), int(fields[1]), int(fields[2]))
 
 
 def same(one: Process | None, other: Process | None) -> bool:
@@ -71,16 +71,24 @@ def works_for(pid: int, home: str) -> bool:
     if not is_ours(pid):
         return False
     inside = os.path.join(home, "")
-    return environment_of(pid).get("DJDEPLOY_HOME") == home or any(w.startswith(inside) for w in command_of(pid))
+    told = environment_of(pid, having="DJDEPLOY_HOME")
+    return told.get("DJDEPLOY_HOME") == home or any(w.startswith(inside) for w in command_of(pid))
 
 
 def command_of(pid: int) -> list[str]:
     return read(f"/proc/{pid}/cmdline").split("\0")[:-1]
 
 
-def environment_of(pid: int) -> dict[str, str]:
-    """The environment it was started with; empty when we may not look."""
-    pairs = (line.partition("=") for line in read(f"/proc/{pid}/environ").split("\0"))
+def environment_of(pid: int, having: str = "") -> dict[str, str]:
+    """The environment it was started with; empty when we may not look.
+
+    Args:
+        having: a variable without which it is of no interest, and empty: few processes of a machine are ours.
+    """
+    text = read(f"/proc/{pid}/environ")
+    if having not in text:
+        return {}
+    pairs = (line.partition("=") for line in text.split("\0"))
     return {name: value for name, equals, value in pairs if equals}
 
 
@@ -197,7 +205,7 @@ class Claim(NamedTuple):
 
 def says(pid: int, who: Identity) -> bool | None:
     """What the process's environment says: that it is this one, that it is another; or nothing (a foreign program)."""
-    known = environment_of(pid)
+    known = environment_of(pid, having="DJDEPLOY_PROCESS")
     if "DJDEPLOY_PROCESS" not in known:
         return None
     name, number, home = (known.get(f"DJDEPLOY_{key}") for key in ("PROCESS", "INSTANCE", "HOME"))

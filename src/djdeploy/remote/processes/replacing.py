@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import launch
 from ..durations import Durations
-from . import health, proc, supervisorctl
+from . import health, proc, supervisor_files, supervisorctl
 from .absent import explain, may_start_later, patience, start_hint
 from .ending import end
 from .instances import Found, Instance, alone, instances_of
@@ -46,6 +46,7 @@ class RollingRestart:
         self.results: list[wire.InstanceResult] = []
         self.serving: list[tuple[Instance, Found]] = []
         self.logs: dict[str, Log] = {}
+        self.files: supervisor_files.Files | None = None
         self.places = [options.release, *([options.old] if options.old else [])]
 
     def run(self) -> None:
@@ -119,7 +120,7 @@ class RollingRestart:
         now = self.handle(instance, found, wrong, result)
         if now:
             self.serving.append((instance, now))
-            self.logs[instance.name] = log_of(instance, now)  # which nobody could know any more when it has ended
+            self.logs[instance.name] = self.log_of(instance, now)  # which nobody could know any more when it has ended
             seconds = round(time.monotonic() - began, 1)
             result.update({"pid": now.pid, "release": now.release, "seconds": seconds})
             say_done(instance, result)
@@ -135,7 +136,7 @@ class RollingRestart:
             has_served = self.options.quick or proc.seconds_alive(found.process) > launch.YOUNG
             probation = AT_ONCE if has_served else self.probation(instance)
             now = self.wait(
-                Successor(instance, self.release, None, probation, self.waits), log_of(instance, found).from_now()
+                Successor(instance, self.release, None, probation, self.waits), self.log_of(instance, found).from_now()
             )
             result["state"] = "kept"
         else:
@@ -146,7 +147,7 @@ class RollingRestart:
     def replace(self, instance: Instance, found: Found, result: wire.InstanceResult) -> Found:
         result["touched"] = True
         successor = Successor(instance, self.release, found, self.probation(instance), self.waits)
-        log = log_of(instance, found).from_now()
+        log = self.log_of(instance, found).from_now()
         end(instance, found, self.waits)
         now = self.wait(successor, log)
         if now is None:
@@ -168,7 +169,7 @@ class RollingRestart:
         )
         seconds = patience(instance) if is_started else self.waits.unexpected_start
         successor = Successor(instance, self.release, None, self.probation(instance), self.waits)
-        now = self.wait(successor, log_of(instance, None).from_now(), appears_within=seconds)
+        now = self.wait(successor, self.log_of(instance, None).from_now(), appears_within=seconds)
         if now is None:
             explain(instance, wrong, known if is_started else None, self.release)
         return now
@@ -205,6 +206,10 @@ class RollingRestart:
         if successor.answered:
             note(f"{instance.label}: {successor.answered}")
         return successor.now
+
+    def log_of(self, instance: Instance, found: Found | None) -> Log:
+        self.files = self.files or supervisor_files.of(instance.home)
+        return log_of(instance, found, self.files)
 
     # --- what was replaced before
 

@@ -141,7 +141,7 @@ class Server:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         for left in proc.everything():
-            known = proc.environment_of(left.pid) if proc.is_ours(left.pid) else {}
+            known = proc.environment_of(left.pid, having="DJDEPLOY_HOME") if proc.is_ours(left.pid) else {}
             if (known.get("DJDEPLOY_HOME"), known.get("DJDEPLOY_INSTANCE")) == (self.home, self.number):
                 with proc.Handle(left) as handle:
                     handle.signal(signal.SIGKILL)
