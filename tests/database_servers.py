@@ -36,7 +36,17 @@ class Postgres:
         data = str(self.folder / "data")
         init = self.command("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8")
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd="/")
-        fast = ["-F", "-c", "listen_addresses=", "-c", "max_connections=30", "-k", str(self.folder)]
+        fast = [
+            "-F",
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "max_connections=30",
+            "-c",
+            "max_prepared_transactions=5",
+            "-k",
+            str(self.folder),
+        ]
         log = (self.folder / "log").open("wb")
         self.process = subprocess.Popen(self.command("postgres", "-D", data, *fast), cwd="/", stdout=log, stderr=log)
         deadline = time.monotonic() + 60

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,14 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pymysql
 import pytest
 
 from djdeploy.rehearsal.waiting import wait_until
 
 from ..database_servers import MariaDB, Postgres
 from .homes import starter
-from .projects import CONCURRENTLY, Project, connected, kept, on_mariadb, run
+from .projects import CONCURRENTLY, Project, connected, kept, on_mariadb, run, sqlite
 
 QUARTER = 0.25  # seconds: what is promised
 BUSY = 1.5  # what a machine that runs other tests may add; without our doing it is as long as the other transaction
@@ -363,10 +364,11 @@ told, calls = os.environ.get("KILLED_AT", ""), []
 def counted(real):
     def call(*words, **more):
         calls.append(words[1:])
-        if told == f"{len(calls)} before":
+        number = len(calls)  # others may be made inside of this one
+        if told == f"{number} before":
             os.kill(os.getpid(), 9)
         done = real(*words, **more)
-        if told == f"{len(calls)} after":
+        if told == f"{number} after":
             os.kill(os.getpid(), 9)
         return done
     return call
@@ -399,7 +401,7 @@ def prepared(project: Project, connect: Callable[[], Any], with_index: bool) -> 
     project.migration("0003_whole", 'AddField("note", "tag", models.ForeignKey("shop.Tag", models.CASCADE, null=True))')
     project.configure(more=f"{project.more}\n{KILLED}")
     with contextlib.closing(connect()) as database:
-        run(database, "INSERT INTO shop_author (id, name) VALUES (1, 'Ann')")
+        asked(database, "INSERT INTO shop_author (id, name) VALUES (1, 'Ann')")
 
 
 def struck(make: Callable[[int], Project], connect: Callable[[Project], Any], with_index: bool, chosen: Any) -> None:
@@ -422,24 +424,33 @@ def struck(make: Callable[[int], Project], connect: Callable[[Project], Any], wi
         assert schema_and_rows(connect(project)) == expected, fault
 
 
+COLUMNS = (
+    "SELECT table_name, column_name, is_nullable, data_type FROM information_schema.columns"
+    " WHERE table_schema = {} ORDER BY 1, 2"
+)
+SCHEMA = {
+    "psycopg": [
+        COLUMNS.format("'public'"), "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+    ],
+    "pymysql": [
+        COLUMNS.format("database()"),
+        "SELECT table_name, index_name, column_name FROM information_schema.statistics"
+        " WHERE table_schema = database() ORDER BY 1, 2, 3",
+    ],
+    "sqlite3": ["SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"],
+}  # fmt: skip
+
+
+def asked(database: Any, sql: str) -> Any:
+    return database.execute(sql).fetchall() if isinstance(database, sqlite3.Connection) else run(database, sql)
+
+
 def schema_and_rows(database: Any) -> Any:
-    columns = (
-        "SELECT table_name, column_name, is_nullable, data_type FROM information_schema.columns"
-        " WHERE table_schema IN ('public', database_of_mine) ORDER BY 1, 2"
-    )
-    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
-    is_maria = isinstance(database, pymysql.Connection)
     with contextlib.closing(database):
-        if is_maria:
-            indexes = (
-                "SELECT table_name, index_name, column_name FROM information_schema.statistics"
-                " WHERE table_schema = database() ORDER BY 1, 2, 3"
-            )
-        columns = columns.replace("database_of_mine", "database()" if is_maria else "'public'")
-        rows = run(database, "SELECT id, called, size FROM shop_author")
-        recorded = run(database, "SELECT app, name FROM django_migrations ORDER BY id")
-        assert list(rows) == [(1, "Ann", 12)], rows
-        return [run(database, columns), run(database, indexes), recorded]
+        rows = asked(database, "SELECT id, called, size FROM shop_author")
+        assert list(map(tuple, rows)) == [(1, "Ann", 12)], rows
+        recorded = asked(database, "SELECT app, name FROM django_migrations ORDER BY id")
+        return [*(asked(database, one) for one in SCHEMA[type(database).__module__.split(".")[0]]), recorded]
 
 
 def some(count: int, seed: int) -> Callable[[int], list[str]]:
@@ -483,3 +494,14 @@ def test_on_mariadb_a_migration_that_was_killed_anywhere_needs_no_help(
         False,
         chosen,
     )
+
+
+@pytest.mark.parametrize("chosen", KILLS)
+def test_on_sqlite_a_migration_that_was_killed_anywhere_needs_no_help(
+    tmp_path: Path, first_database: Path, chosen: Any
+) -> None:
+    def make(number: int) -> Project:
+        shutil.copy(first_database, tmp_path / f"db{number}")
+        return Project(tmp_path / f"code{number}", {"default": sqlite(tmp_path / f"db{number}")})
+
+    struck(make, connected, False, chosen)

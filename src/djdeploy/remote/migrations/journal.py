@@ -30,8 +30,10 @@ CREATE = """
         step integer NOT NULL
     )
 """
-MYSQL_ALREADY = (1050, 1051, 1054, 1060, 1061, 1072, 1091, 1146, 1826, 1022, 121)
+MYSQL_ALREADY = (1050, 1051, 1054, 1060, 1061, 1072, 1091, 1146, 1826, 1022)
 """There is such a table, no such table, no such column, such a column, such an index, no such index, such a key."""
+MARIADB_ALREADY = "errno: 121"
+"""There is such a foreign key, which it says within 1005, that a table could not be made."""
 POSTGRES_ALREADY = ("42P07", "42P01", "42701", "42703", "42704", "42710")
 AFTER = -1  # the statements that Django keeps for the end of a migration
 
@@ -198,7 +200,8 @@ class Journal:
 
 
 def is_already(error: DatabaseError) -> bool:
-    return number_of(error) in MYSQL_ALREADY or state_of(error) in POSTGRES_ALREADY
+    is_mysqls = number_of(error) in MYSQL_ALREADY or (number_of(error) == 1005 and MARIADB_ALREADY in str(error))
+    return is_mysqls or state_of(error) in POSTGRES_ALREADY
 
 
 def commits_by_itself(connection: Any, sql: str) -> bool:
