@@ -34,6 +34,8 @@ LOCKED = {
     "-- why\n/* and how */ ALTER TABLE public.shop_note DROP COLUMN x": [("public.shop_note", ALONE)],
     'ALTER TABLE "odd ""name" RENAME TO "x"': [('"odd ""name"', ALONE)],
     'CREATE TABLE "new" ("id" bigint, "n" bigint REFERENCES "shop_note" ("id"))': [('"shop_note"', READERS)],
+    'SET CONSTRAINTS "x" IMMEDIATE; ALTER TABLE "a" DROP CONSTRAINT "x"': [('"a"', ALONE)],
+    "SELECT ';'; -- a; b\nALTER TABLE a ADD x int; ALTER TABLE b ADD x int;": [("a", ALONE), ("b", ALONE)],
     "CREATE TRIGGER t BEFORE INSERT ON shop_note EXECUTE FUNCTION f()": [("shop_note", READERS)],
 }
 HARMLESS = [
@@ -44,6 +46,7 @@ HARMLESS = [
     "COMMENT ON TABLE shop_note IS 'DROP TABLE x'",
     "UPDATE shop_note SET title = 'ALTER TABLE x'",
     "SELECT 1",
+    "SELECT '; ALTER TABLE x'; SELECT 2",
     "",
     "CREATE EXTENSION IF NOT EXISTS unaccent",
 ]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
-from .statements import Locked, shortened, unquoted
+from .another_session import looking_on
+from .statements import READERS, Locked, shortened, unquoted
+
+AUTOVACUUM = "autovacuum"
+AUTOVACUUM_ENDS = 3.0  # seconds: PostgreSQL ends it for whoever has waited for `deadlock_timeout`, a second
+WRITERS = (*READERS, "RowExclusiveLock")
+BESIDE = {"ShareUpdateExclusiveLock": WRITERS, "ShareLock": (*READERS, "ShareLock"), "ShareRowExclusiveLock": READERS}
+"""The modes of locks that others may have beside one of these."""
 
 
 class Holder(NamedTuple):
@@ -58,10 +66,17 @@ class Watcher:
     def holders(self, wanted: Sequence[Locked]) -> list[Holder]:
         raise NotImplementedError
 
+    @contextlib.contextmanager
+    def looking_on(self) -> Iterator[list[Locked]]:
+        """Adds the tables for which a statement waits meanwhile, as far as the database tells."""
+        yield []
+
+    def pushed_aside(self, found: Sequence[Holder]) -> bool:
+        """Whether those that hold something were made to end, since the database itself had begun them."""
+        return False
+
     def asked(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
         """The rows; none where we may not look. A transaction that is open stays as it is."""
-        from django.db import transaction
-
         if self.blind:
             return []
         try:
@@ -95,12 +110,45 @@ class OnPostgres(Watcher):
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     """
 
+    WAITS = """
+        SELECT relation::regclass::text, mode FROM pg_catalog.pg_locks
+        WHERE pid = %s AND locktype = 'relation' AND NOT granted
+    """
+
     def holders(self, wanted: Sequence[Locked]) -> list[Holder]:
         if not wanted:
             return []
         rows = self.asked(self.SQL, [[one.name for one in wanted]])
         found = [row[2:] for row in rows if row[1] not in wanted[row[0] - 1].beside]
         return [Holder(f"{row[0]} {row[1]}", *self.told(row[1:])) for row in found]
+
+    @contextlib.contextmanager
+    def looking_on(self) -> Iterator[list[Locked]]:
+        """What a cascade, a partition, a block of code or a foreign key needs stands in no statement."""
+        seen: list[Locked] = []
+        pid = self.asked("SELECT pg_backend_pid()")
+
+        def look(cursor: Any) -> None:
+            cursor.execute(self.WAITS, [pid[0][0]])
+            waits = [Locked(name, BESIDE.get(mode, ())) for name, mode in cursor.fetchall()]
+            seen.extend(one for one in waits if one not in seen)
+
+        with looking_on(self.connection, look) if pid else contextlib.nullcontext():
+            yield seen
+
+    def pushed_aside(self, found: Sequence[Holder]) -> bool:
+        """PostgreSQL ends an autovacuum for whoever waits for a second; in a mode that keeps no user waiting."""
+        if any(one.state != AUTOVACUUM for one in found):
+            return False
+        names = ", ".join(sorted({one.table for one in found}))
+        try:
+            with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{AUTOVACUUM_ENDS:g}s'")
+                cursor.execute(f"LOCK TABLE {names} IN SHARE UPDATE EXCLUSIVE MODE")
+                transaction.set_rollback(True, using=self.connection.alias)  # also what was set
+        except DatabaseError:  # it may not be ended, as one that prevents the wraparound of transactions' numbers
+            return False
+        return True
 
     @staticmethod
     def told(row: Any) -> tuple[Any, ...]:
@@ -109,7 +157,7 @@ class OnPostgres(Watcher):
             return table, 0, "", "a prepared transaction, see pg_prepared_xacts", "", seconds
         if "insufficient privilege" in query:
             query = ""
-        return table, pid, user or "", state or "", query, seconds
+        return table, pid, user or "", (state or "") if user else AUTOVACUUM, query, seconds
 
 
 class OnMySQL(Watcher):

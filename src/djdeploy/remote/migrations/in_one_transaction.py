@@ -69,8 +69,7 @@ class InOneTransaction(Steps):
         with self.own():
             self.warn([sql for sql, _ in kept])
             if self.held_since is None:
-                wanted = [*self.wanted(kept), *self.patience.learned]
-                self.patience.until_done(self.watcher, wanted, partial(self.try_all, kept))
+                self.patience.until_done(self.watcher, self.wanted(kept), partial(self.try_all, kept))
             else:  # what was taken before must not be kept while we wait: all of it again
                 self.patience.learned = self.wanted(kept)
                 self.run_all(kept)
@@ -115,7 +114,6 @@ class InOneTransaction(Steps):
             cursor.execute(sql)
 
     def ended(self) -> None:
-        self.patience.learned = []
         if self.held_since is None:
             return
         seconds = time.monotonic() - self.held_since

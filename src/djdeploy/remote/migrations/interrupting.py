@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from .another_session import LOOKS, looking_on
+
 WAITING = "Waiting for table metadata lock"
-LOOKS = 0.02  # seconds between two looks
 
 
 class Interrupter:
-    """Looks at one session by another one, while a statement runs there.
+    """Where it cannot look, the server's own limit is left, of a second.
 
     Args:
         seconds: for which a statement may wait at a time.
@@ -27,34 +28,18 @@ class Interrupter:
     def watching(self) -> Iterator[None]:
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT connection_id()")
-            session = cursor.fetchone()[0]
-        self.interrupted, ended, ready = False, threading.Event(), threading.Event()
-        thread = threading.Thread(target=self.watch, args=(session, ended, ready), daemon=True)
-        thread.start()
-        ready.wait(5)
-        try:
+            self.session = int(cursor.fetchone()[0])
+        self.interrupted, self.since = False, 0.0
+        self.ended = threading.Event()
+        with looking_on(self.connection, self.look) as self.ended:
             yield
-        finally:
-            ended.set()
-            thread.join()
 
-    def watch(self, session: int, ended: threading.Event, ready: threading.Event) -> None:
-        other = self.connection.copy()
-        try:
-            with other.cursor() as cursor:
-                ready.set()
-                since = None
-                while not ended.wait(LOOKS):
-                    cursor.execute("SELECT state FROM information_schema.processlist WHERE id = %s", [session])
-                    row = cursor.fetchone()
-                    now = time.monotonic()
-                    since = (since or now) if row and str(row[0]).startswith(WAITING) else None
-                    if since and now - since + LOOKS >= self.seconds and not ended.is_set():
-                        self.interrupted = True
-                        cursor.execute(f"KILL QUERY {session:d}")
-                        since = None
-        except Exception as error:  # no connection is free: the server's own limit is left, of a second
-            print(f"djdeploy: waits for locks cannot be cut short here ({error})")
-        finally:
-            ready.set()
-            other.close()
+    def look(self, cursor: Any) -> None:
+        cursor.execute("SELECT state FROM information_schema.processlist WHERE id = %s", [self.session])
+        row = cursor.fetchone()
+        now = time.monotonic()
+        self.since = (self.since or now) if row and str(row[0]).startswith(WAITING) else 0.0
+        if self.since and now - self.since + LOOKS >= self.seconds and not self.ended.is_set():
+            self.interrupted = True
+            cursor.execute(f"KILL QUERY {self.session:d}")
+            self.since = 0.0

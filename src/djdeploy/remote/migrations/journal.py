@@ -124,6 +124,14 @@ class Journal:
 
     # --- statements
 
+    def of_statement(self, sql: str, params: Any) -> str:
+        """The same statement in another operation is another one: SQLite's tables get their indexes anew in each."""
+        return digest(self.operation, sql, params)
+
+    def not_run(self, sql: str, params: Any) -> None:
+        """Takes back that it was run: it is tried in another way."""
+        self.run_now[self.of_statement(sql, params)] -= 1
+
     def step(self, sql: str, params: Any, run: Callable[[], Any], alone: bool) -> Any:
         """Runs a statement that was not done before.
 
@@ -131,7 +139,7 @@ class Journal:
             run: raises the database's error.
             alone: whether it commits by itself, so that its row cannot be a part of its transaction.
         """
-        text = digest(sql, params)
+        text = self.of_statement(sql, params)
         self.run_now[text] += 1
         number = self.run_now[text]
         if number <= self.done[text]:

@@ -99,30 +99,36 @@ class Patience:
         self.watcher: Watcher | None = None
         self.said: tuple[str, float] = ("", 0.0)
 
-    def until_done(
-        self, watcher: Watcher | None, wanted: Sequence[Locked], attempt: Callable[[], Any], may_queue: bool = False
-    ) -> Any:
-        """Makes an attempt when nobody keeps what it wants for long, and again when it did not get its locks.
-
-        Args:
-            may_queue: whether to make it also where somebody keeps something, since the attempt itself never queues.
-        """
+    def until_done(self, watcher: Watcher | None, wanted: Sequence[Locked], attempt: Callable[[], Any]) -> Any:
+        """Makes an attempt when nobody keeps what it wants for long, and again when it did not get its locks."""
         while True:
-            found = watcher.long_holders(wanted, self.limits.lock) if watcher else []
-            if found:
-                self.holders = found
+            found = watcher.long_holders([*wanted, *self.learned], self.limits.lock) if watcher else []
+            if watcher and found and watcher.pushed_aside(found):
+                continue
             last = ""
-            if may_queue or not found:
+            if watcher:
+                self.holders = found
+            if not found:
                 try:
-                    done = attempt()
+                    done = self.observed(watcher, attempt)
                 except DatabaseError as error:
                     if not is_locked(error):
                         raise
                     last = first_line(error)
                 else:
-                    self.since, self.holders = None, []
+                    self.since, self.holders, self.learned = None, [], []
                     return done
             self.pause(last, looked=bool(found))
+
+    def observed(self, watcher: Watcher | None, attempt: Callable[[], Any]) -> Any:
+        """An attempt; if one before it was in vain, and nobody knows for what it has waited, another session looks."""
+        if watcher is None or self.since is None or self.holders:
+            return attempt()
+        with watcher.looking_on() as seen:
+            try:
+                return attempt()
+            finally:
+                self.learned = list(dict.fromkeys([*self.learned, *seen]))
 
     def give_way(self, last: str) -> None:
         """Waits until nobody keeps for long what a transaction did not get, which was rolled back."""

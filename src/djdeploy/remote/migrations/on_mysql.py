@@ -13,7 +13,7 @@ from .holders import OnMySQL
 from .interrupting import Interrupter
 from .lock_waits import MYSQL_INTERRUPTED, Patience, number_of
 from .one_by_one import OneByOne
-from .statements import Locked, locked
+from .statements import Locked, is_definition, locked
 
 
 class OneByOneOnMySQL(OneByOne):
@@ -59,6 +59,13 @@ class OneByOneOnMySQL(OneByOne):
             return self.patience.until_done(self.watcher, wanted, partial(self.queue, run))
         attempt = partial(self.queue_unless_suspected, wanted, run)
         return self.patience.until_done(None, wanted, attempt)
+
+    def query(self, sql: str, run: Callable[[], Any]) -> Any:
+        """A definition commits by itself, whoever runs it."""
+        if is_definition(sql):
+            with self.own():
+                return self.alone(sql, run)
+        return super().query(sql, run)
 
     def queue_unless_suspected(self, wanted: Sequence[Locked], run: Callable[[], Any]) -> Any:
         suspects = self.watcher.long_holders(wanted, self.limits.lock)

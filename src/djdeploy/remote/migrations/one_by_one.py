@@ -46,7 +46,7 @@ class OneByOne(Steps):
             if state_of(error) not in ALONE:
                 raise
             if self.journal:
-                self.journal.run_now.subtract([journal.digest(sql, params)])
+                self.journal.not_run(sql, params)
             keep(sql, params, partial(self.alone, sql, run), True)
 
     def by_cursor(self, sql: str, params: Any) -> None:
@@ -68,7 +68,8 @@ class OneByOne(Steps):
 
     def query(self, sql: str, run: Callable[[], Any]) -> Any:
         if not self.connection.in_atomic_block:
-            return self.patience.until_done(self.watcher, [], run)
+            with self.own():
+                return self.patience.until_done(self.watcher, [], run)
         try:
             return run()
         except DatabaseError as error:

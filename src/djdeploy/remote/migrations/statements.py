@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 NAME = r"""(?:"(?:[^"]|"")+"|`[^`]+`|[^\W\d][\w$]*)"""
@@ -62,24 +63,37 @@ def bare(sql: str) -> str:
     return COMMENTS.sub("", sql)
 
 
+def each(sql: str) -> list[str]:
+    """The statements of a text: Django itself writes `SET CONSTRAINTS x IMMEDIATE; ALTER ...` as one."""
+    text = bare(sql).rstrip("; \n")
+    if ";" not in text:
+        return [text]
+    import sqlparse  # comes with Django, and few need it
+
+    return [bare(one) for one in sqlparse.split(text)]
+
+
 def is_concurrent(sql: str) -> bool:
     return bool(re.match(r"(CREATE|DROP|REINDEX)\b[^;]*?\bCONCURRENTLY\b", bare(sql), re.IGNORECASE))
 
 
 def is_definition(sql: str) -> bool:
     """Whether it is DDL, which MySQL and MariaDB commit by itself."""
-    return bool(DEFINES.match(bare(sql)))
+    return any(DEFINES.match(text) for text in each(sql))
 
 
-def created(sql: str) -> str | None:
-    """The table that it makes: nobody else knows it before it is committed."""
-    found = CREATES.match(bare(sql))
+def created(text: str) -> str | None:
+    """The table that one statement makes: nobody else knows it before it is committed."""
+    found = CREATES.match(bare(text))
     return unquoted(found.group(1)) if found else None
 
 
 def stops_the_site(sql: str) -> bool:
     """Whether it needs a table for itself, at least against those who write."""
-    text = bare(sql)
+    return any(needs_a_table(text) for text in each(sql))
+
+
+def needs_a_table(text: str) -> bool:
     if not DDL.match(text) or HARMLESS.match(text) or is_concurrent(text):
         return False
     return created(text) is None or bool(REFERENCED.search(text))
@@ -87,30 +101,33 @@ def stops_the_site(sql: str) -> bool:
 
 def reads_all(sql: str) -> bool:
     """Whether it goes through all rows of the table that it keeps from the site."""
-    return stops_the_site(sql) and bool(READS_ALL.search(bare(sql)))
+    return any(needs_a_table(text) and READS_ALL.search(text) for text in each(sql))
 
 
 def locked(sql: str) -> list[Locked]:
     """The tables that it needs for itself. A statement that cannot be read has none."""
-    text = bare(sql)
-    if not stops_the_site(text):
-        return []
+    return [one for text in each(sql) if needs_a_table(text) for one in needed(text)]
+
+
+def needed(text: str) -> Iterator[Locked]:
     own = None if created(text) is not None else INDEXED.match(text) or TABLE.match(text)
-    found = [Locked(own.group(1), READERS if ONLY_WRITERS.match(text) else ())] if own else []
-    return found + [Locked(name, READERS) for name in REFERENCED.findall(text)]
+    if own:
+        yield Locked(own.group(1), READERS if ONLY_WRITERS.match(text) else ())
+    for name in REFERENCED.findall(text):
+        yield Locked(name, READERS)
 
 
 def changed(sql: str) -> list[Locked]:
-    """The table whose rows it changes: some may be locked, also by SELECT ... FOR UPDATE."""
-    return [Locked(name, READERS[:1]) for name in CHANGED.findall(bare(sql))]
+    """The tables whose rows it changes: some may be locked, also by SELECT ... FOR UPDATE."""
+    return [Locked(name, READERS[:1]) for text in each(sql) for name in CHANGED.findall(text)]
 
 
 def tables(sql: str) -> list[str]:
     """All tables that it names where a definition names its own."""
-    text = bare(sql)
-    names = [created(text) or "", *(one.name for one in [*locked(text), *changed(text)])]
-    own = INDEXED.match(text) or TABLE.match(text)
-    names += [own.group(1)] if own else []
+    names = [one.name for one in [*locked(sql), *changed(sql)]]
+    for text in each(sql):
+        own = INDEXED.match(text) or TABLE.match(text)
+        names += [created(text) or "", own.group(1) if own else ""]
     return list(dict.fromkeys(unquoted(name) for name in names if name))
 
 
