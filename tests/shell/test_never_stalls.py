@@ -117,44 +117,102 @@ def applied(project: Project) -> list[str]:
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 MORE = 'AddField("note", "more", models.TextField(null=True))'
-ADDITIVE = {
-    "one column": (MORE, ""),
-    "not atomic": (f'RunSQL("CREATE TABLE once (x int)"), {MORE}', "atomic = False"),
-    "the kept table comes second": (f'AddField("author", "more", models.TextField(null=True)), {MORE}', ""),
-    "Python between": (f'AddField("author", "more", models.TextField(null=True)), RunPython(change), {MORE}', ""),
-    "a new table that refers to it": (
-        'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True)),'
-        ' ("note", models.ForeignKey("shop.Note", models.CASCADE))]), ' + MORE,
-        "",
-    ),
-    "SQL": ('RunSQL("SELECT 1; ALTER TABLE shop_note ADD COLUMN more text")', ""),
-    "an index": ('RemoveIndex("note", "by_rank")', ""),
+FIRST = 'AddField("author", "more", models.TextField(null=True))'
+TAG = (
+    'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True)),'
+    ' ("author", models.ForeignKey("shop.Author", models.CASCADE))])'
+)
+INSERT = "INSERT INTO shop_note (title, rank, kept, price) VALUES ('x', 1, 1, 1)"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A migration, and what another transaction has done that it has to wait for."""
+
+    operations: str
+    more: str = ""
+    before: tuple[str, ...] = ()
+    other: tuple[str, ...] = ("SELECT count(*) FROM shop_note",)
+    kept: str = "shop_note"
+    frees: str = "ROLLBACK"
+
+
+PARTITIONED = (
+    "CREATE TABLE entry (id int) PARTITION BY RANGE (id)",
+    "CREATE TABLE entry_1 PARTITION OF entry FOR VALUES FROM (0) TO (9)",
+)
+SUMMED = ("CREATE MATERIALIZED VIEW summed AS SELECT count(*) FROM shop_note",)
+READS_AUTHORS = ("SELECT count(*) FROM shop_author",)
+KINDS = {
+    "one column": Kind(MORE),
+    "a block of code": Kind('RunSQL("DO $$ BEGIN ALTER TABLE shop_note ADD COLUMN more text; END $$")'),
 }
+MORE_KINDS = {
+    "not atomic": Kind(f'RunSQL("CREATE TABLE once (x int)"), {MORE}', "atomic = False"),
+    "the kept table comes second": Kind(f"{FIRST}, {MORE}"),
+    "Python between": Kind(f"{FIRST}, RunPython(change), {MORE}"),
+    "two statements in one": Kind('RunSQL("SELECT 1; ALTER TABLE shop_note ADD COLUMN more text")'),
+    "two tables in one": Kind('RunSQL("LOCK TABLE shop_author, shop_note IN ACCESS EXCLUSIVE MODE")'),
+    "an index": Kind('RemoveIndex("note", "by_rank")'),
+    "only its state is known": Kind(f"SeparateDatabaseAndState(database_operations=[{MORE}])"),
+    "a new reference": Kind(TAG, other=("UPDATE shop_author SET name = 'y' WHERE id = 7",), kept="shop_author"),
+    "a reference that goes": Kind('RemoveField("note", "author")', other=READS_AUTHORS, kept="shop_author"),
+    "a table that goes": Kind('RemoveField("note", "readers")', other=READS_AUTHORS, kept="shop_author"),
+    "a row that is not committed": Kind(MORE, other=(INSERT,)),
+    "a prepared transaction": Kind(MORE, other=(INSERT, "PREPARE TRANSACTION 'p'"), frees="ROLLBACK PREPARED 'p'"),
+    "a partition": Kind(
+        'RunSQL("ALTER TABLE entry ADD COLUMN more int")', before=PARTITIONED, other=("TABLE entry_1",), kept="entry_1"
+    ),
+    "a view": Kind('RunSQL("REFRESH MATERIALIZED VIEW summed")', before=SUMMED, other=("TABLE summed",), kept="summed"),
+    "another schema": Kind(
+        'RunSQL("ALTER TABLE old.entry ADD COLUMN more int")',
+        before=("CREATE SCHEMA old", "CREATE TABLE old.entry (id int)"), other=("TABLE old.entry",), kept="old.entry",
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ADDITIVE)
+@pytest.mark.parametrize("how", [*KINDS, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE_KINDS)])
 def test_the_site_never_waits_for_a_migration_that_waits_for_a_transaction(on_postgres: Project, how: str) -> None:
-    operations, more = ADDITIVE[how]
-    on_postgres.migration("0002_more", operations, more=more)
+    kind = {**KINDS, **MORE_KINDS}[how]
+    on_postgres.migration("0002_more", kind.operations, more=kind.more)
     connect = partial(connected, on_postgres)
-    with (
-        kept(connect, "SELECT count(*) FROM shop_note") as holder,
-        Site(connect) as site,
-        migrating(on_postgres) as migration,
-    ):
-        migration.says("lets the site go first")
+    with contextlib.closing(connect()) as database:
+        for statement in kind.before:
+            run(database, statement)
+    with kept(connect, *kind.other) as holder, Site(connect) as site, migrating(on_postgres) as migration:
+        migration.says(f"{kind.kept} is held by pid")
         tried = len(site.waits)
-        wait_until("the site", lambda: len(site.waits) > tried + 200)
+        wait_until("the site", lambda: len(site.waits) > tried + 100, seconds=30)
         assert not migration.has_ended
-        run(holder, "ROLLBACK")
+        run(holder, kind.frees)
         assert migration.end() == 0
     print(f"{len(site.waits)} queries, the longest {site.longest:.3f} s")
     assert site.longest < QUARTER + BUSY
     assert applied(on_postgres)[-1] == "0002_more"
-    if how != "SQL":
-        assert "shop_note is held by pid" in migration.output
+    if how == "one column":
         assert "idle in transaction, open for" in migration.output
         assert "SELECT count(*) FROM shop_note" in migration.output
+
+
+@pytest.mark.slow
+def test_an_autovacuum_gives_way(on_postgres: Project) -> None:
+    on_postgres.migration("0002_more", MORE)
+    slow = {"vacuum_threshold": 0, "vacuum_scale_factor": 0, "vacuum_cost_delay": 100, "vacuum_cost_limit": 1}
+    options = ", ".join(f"autovacuum_{name} = {value}" for name, value in slow.items())
+    running = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%shop_note%'"
+    with contextlib.closing(connected(on_postgres)) as database:
+        run(database, f"{INSERT[: INSERT.index('VALUES')]} SELECT i, i, 0, 0 FROM generate_series(1, 100000) i")
+        run(database, f"ALTER TABLE shop_note SET ({options})")
+        run(database, "ALTER SYSTEM SET autovacuum_naptime = 1")
+        run(database, "SELECT pg_reload_conf()")
+        run(database, "DELETE FROM shop_note WHERE id % 3 = 0")
+        wait_until("an autovacuum", lambda: run(database, running), seconds=60)
+        with Site(partial(connected, on_postgres)) as site:
+            done = on_postgres.run("migrate", "--noinput", DJDEPLOY_LOCK_PATIENCE="20")
+        run(database, "ALTER SYSTEM RESET autovacuum_naptime")
+        run(database, "SELECT pg_reload_conf()")
+    assert done.status == 0
+    assert site.longest < QUARTER + BUSY
 
 
 def test_what_is_kept_for_long_is_given_up_with_the_name_of_who_keeps_it(on_postgres: Project) -> None:
@@ -244,6 +302,9 @@ def test_a_statement_that_keeps_a_table_for_too_long_is_ended(on_postgres: Proje
     assert (done.status, done.code) == (1, "hold-timeout")
     assert "shop_note was kept from the site for longer than 0.3 s (settings: hold_timeout)" in done.output
     assert "Traceback" not in done.output
+    naps = 'RunPython(lambda apps, e: [e.connection.cursor().execute("SELECT pg_sleep(0.1)") for _ in range(99)])'
+    on_postgres.migration("0002_slow", f"{MORE}, {naps}")
+    assert on_postgres.run("migrate", "--noinput", DJDEPLOY_HOLD_TIMEOUT="0.3").code == "hold-timeout"
     on_postgres.migration("0002_slow", 'RunSQL("SELECT pg_sleep(1)"), ' + MORE)  # nobody waits for it
     assert on_postgres.run("migrate", "--noinput", DJDEPLOY_HOLD_TIMEOUT="0.5").status == 0
 
@@ -474,7 +535,7 @@ def every(calls: int, seconds: float) -> Faults:
     return [*(f"{call} before" for call in range(1, calls + 1)), f"{calls} after", *instants]
 
 
-KILLS = [pytest.param(some(3, 7), id="some"), pytest.param(every, id="every", marks=pytest.mark.slow)]
+KILLS = [pytest.param(some(1, 7), id="some"), pytest.param(every, id="every", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("chosen", KILLS)

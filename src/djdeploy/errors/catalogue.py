@@ -384,10 +384,11 @@ DJANGO = {
         "Then deploy again: fab deploy. Or give it longer: `lock_patience` in the settings.",
     ),
     "hold-timeout": Entry(
-        "A statement of a migration kept a table of PostgreSQL from the site for longer than `hold_timeout`: it reads "
-        "or rewrites all of its rows. It was rolled back.",
+        "A migration kept a table of PostgreSQL from the site for longer than `hold_timeout`: a statement reads or "
+        "rewrites all of its rows, or Python works for long after a statement that has locked the table. It was rolled "
+        "back.",
         "Do it beside the site: an index by AddIndexConcurrently, a constraint by AddConstraintNotValid and then "
-        "ValidateConstraint, rows by a migration of their own. Or raise `hold_timeout` in the settings, and deploy "
+        "ValidateConstraint, RunPython in a migration of its own. Or raise `hold_timeout` in the settings, and deploy "
         "when few are there.",
     ),
     "unreadable-migration": Entry(

@@ -166,8 +166,7 @@ class Settings(Checked):
     hold_timeout: float = setting(
         5,
         Seconds(),
-        "seconds that a statement of a migration may keep a table of PostgreSQL from the site, before it is ended and "
-        "rolled back",
+        "seconds that a migration may keep a table of PostgreSQL from the site, before it is ended and rolled back",
     )
     backup: str = setting(
         "never",

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.db.migrations.operations import RunPython
 
-from .lock_waits import Patience, raise_held_too_long
+from .lock_waits import Patience, held_too_long, raise_held_too_long
 from .statements import Locked, changed, created, locked, stops_the_site, unquoted
 from .steps import Steps, milliseconds
 
@@ -51,6 +51,8 @@ class InOneTransaction(Steps):
 
     def query(self, sql: str, run: Callable[[], Any]) -> Any:
         self.flush()
+        if self.held and self.held_since and time.monotonic() - self.held_since > self.limits.hold:
+            raise held_too_long(sql, self.held, self.limits)
         try:
             return run()
         except DatabaseError as error:

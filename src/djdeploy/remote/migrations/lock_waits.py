@@ -74,11 +74,15 @@ def is_locked(error: BaseException) -> bool:
 def raise_held_too_long(error: DatabaseError, sql: str, held: Sequence[str], limits: Limits) -> None:
     """In the place of PostgreSQL's word that a statement was ended which kept these tables from the site."""
     if held and state_of(error) in POSTGRES_CUT_OFF:
-        raise Failed(
-            f"{', '.join(held)} was kept from the site for longer than {limits.hold:g} s (settings: hold_timeout), so "
-            f"this was ended and rolled back: {shortened(sql)}",
-            code="hold-timeout",
-        ) from error
+        raise held_too_long(sql, held, limits) from error
+
+
+def held_too_long(sql: str, held: Sequence[str], limits: Limits) -> Failed:
+    return Failed(
+        f"{', '.join(held)} was kept from the site for longer than {limits.hold:g} s (settings: hold_timeout), so "
+        f"this was ended and rolled back: {shortened(sql)}",
+        code="hold-timeout",
+    )
 
 
 def first_line(error: BaseException) -> str:
