@@ -94,7 +94,7 @@ def test_what_runs_on_the_server_needs_only_the_standard_library() -> None:
     for name, path in modules():
         if name.split(".")[0] != "remote":
             continue
-        allowed = sys.stdlib_module_names | ({"django"} if WITH_DJANGO & set(name.split(".")) else set())
+        allowed = sys.stdlib_module_names | (DJANGO if WITH_DJANGO & set(name.split(".")) else set())
         for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []

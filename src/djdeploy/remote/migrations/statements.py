@@ -68,7 +68,7 @@ def each(sql: str) -> list[str]:
     text = bare(sql).rstrip("; \n")
     if ";" not in text:
         return [text]
-    import sqlparse  # comes with Django, and few need it
+    import sqlparse  # few texts need it
 
     return [bare(one) for one in sqlparse.split(text)]
 
