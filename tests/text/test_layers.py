@@ -42,6 +42,9 @@ FOR_BOTH_SIDES = {
 WITH_DJANGO = {"migrations", "judge", "review"}
 """Runs inside of a release or a project, with its own Django."""
 
+DJANGO = {"django", "sqlparse"}
+"""What comes with Django."""
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     """(name from the package, path), without the sample project, which is another program."""
