@@ -130,8 +130,13 @@ def test_a_squash_is_not_new_to_a_database_that_has_what_it_stands_for(checkout:
     replaces = 'replaces = [("shop", "0001_initial"), ("shop", "0002_less")]'
     checkout.migration("0001_squashed", f"{operations} {LESS}", more=replaces)
     assert checkout.judge("--since=HEAD", "--format=json").classes == {}
+    checkout.commit()
     for name in ("0001_initial", "0002_less"):
         (checkout.path / f"shop/migrations/{name}.py").unlink()
+    done = checkout.judge("--since=HEAD~", "--format=json")
+    assert (done.code, done.classes, done.notes) == (0, {}, [])
+
+    checkout.migration("0001_squashed", f"{operations} {LESS}")  # no other is left, so it need not say it any more
     done = checkout.judge("--since=HEAD", "--format=json")
     assert (done.code, done.classes, done.notes) == (0, {}, [])
 

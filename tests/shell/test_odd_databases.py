@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
 IN_ORDER = "the migrations cannot be put in order: Migration "
 BROKEN = {
     "raises": ("raise RuntimeError('no key')", "0002_more.py, line 1, cannot be read: RuntimeError: no key"),
+    "no Python": ("class Migration(:", "0002_more.py, line 1, cannot be read: SyntaxError: "),
     "no module": ("import a_module_that_is_not_there", "cannot be read: ModuleNotFoundError: No module named"),
     "no class": ("x = 1", f"{IN_ORDER}0002_more in app shop has no Migration class"),
     "no parent": (NO_PARENT, f"{IN_ORDER}shop.0002_more dependencies reference nonexistent parent node"),

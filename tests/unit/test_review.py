@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from djdeploy.remote.review.as_github import as_github, escaped
+from djdeploy.remote.review.as_json import as_gitlab
+from djdeploy.remote.review.as_text import as_text
 from djdeploy.remote.review.branch import Changed, pairs
-from djdeploy.remote.review.formats import as_github, as_gitlab, as_text, escaped, folded, write
+from djdeploy.remote.review.formats import folded, write
 from djdeploy.remote.review.history import LOCKS, meaning
 from djdeploy.remote.review.lines import paired
 from djdeploy.remote.review.options import exit_code, options_of

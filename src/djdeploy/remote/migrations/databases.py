@@ -139,6 +139,8 @@ def read_aloud() -> Iterator[None]:
 
 def migration_of(error: BaseException) -> str | None:
     """The file of a migration whose import has raised an error."""
+    if isinstance(error, SyntaxError) and error.filename and f"{os.sep}migrations{os.sep}" in error.filename:
+        return f"{os.path.relpath(error.filename)}, line {error.lineno},"
     loading = False
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename

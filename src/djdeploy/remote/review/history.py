@@ -18,6 +18,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from ..judge.acknowledged import MARKER
 from ..release.diff import MIGRATION
+from ..release.unapplied import replaced
 from .branch import Branch, Changed
 from .report import Note
 
@@ -38,10 +39,12 @@ class History(NamedTuple):
 
     Args:
         gone: those that a database may have applied and that are no more, each with what has become of it, or None.
+        squashed: those that another has stood for until now.
     """
 
     added: set[Key]
     gone: dict[Key, Key | None]
+    squashed: set[Key]
     notes: list[Note]
 
 
@@ -53,7 +56,8 @@ def history(branch: Branch) -> History:
     same = set(before) & set(now)
     gone = {key: key_of(one.new, folders) for key, one in before.items() if key not in same}
     notes = [note for key in sorted(same) for note in edited(key, before[key].old, now[key].new, branch)]
-    return History(set(now) - same, gone, [*notes, *strangers(changes, folders)])
+    squashed = {each for key in same for each in replaced(branch.text_before(before[key].old))}
+    return History(set(now) - same, gone, squashed, [*notes, *strangers(changes, folders)])
 
 
 def labels(top: str) -> Iterator[tuple[str, str]]:
@@ -124,11 +128,9 @@ def strangers(changes: list[Changed], folders: dict[str, str]) -> Iterator[Note]
             yield Note("warning", f"{folder} is of no installed app, so it is not judged", found[0])
 
 
-def missed(gone: dict[Key, Key | None], replaced: set[Key], ref: str) -> Iterator[Note]:
-    """What is said of migrations that are no more. Args: replaced: those that a squashed one stands for."""
-    for key, new in sorted(gone.items()):
-        if key in replaced:
-            continue
+def missed(gone: dict[Key, Key | None], squashed: set[Key], ref: str) -> Iterator[Note]:
+    """What is said of migrations that are no more. Args: squashed: those that another stands for, or has stood for."""
+    for key, new in sorted((key, new) for key, new in gone.items() if key not in squashed):
         name = ".".join(key)
         if new:
             yield Note("warning", f"{name} is {'.'.join(new)} now: a database that has applied it does so once more")

@@ -42,8 +42,8 @@ def since(options: argparse.Namespace, branch: Branch) -> Report:
         connection = connected_to(alias)
         servers[assume(connection, options.database_version)] = None
         found += added(connection, changes, partial(placed, branch.top), options.allow)
-    replaced = {key for migration in on_disk.values() for key in migration.replaces}
-    notes = [*changes.notes, *missed(changes.gone, replaced, branch.ref), *locks(branch)]
+    squashed = {key for migration in on_disk.values() for key in migration.replaces} | changes.squashed
+    notes = [*changes.notes, *missed(changes.gone, squashed, branch.ref), *locks(branch)]
     scope = f"since {branch.ref} ({branch.base[:8]}), for {' and '.join(servers) or 'no database'}"
     return Report(found, notes, scope, options.fail_on)
 
