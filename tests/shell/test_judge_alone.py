@@ -136,6 +136,11 @@ def test_a_squash_is_not_new_to_a_database_that_has_what_it_stands_for(checkout:
     done = checkout.judge("--since=HEAD~", "--format=json")
     assert (done.code, done.classes, done.notes) == (0, {}, [])
 
+    checkout.commit()
+    checkout.migration("0002_more", MORE)  # after one that stands for others, of which nothing is left but their names
+    assert checkout.judge("--since=HEAD", "--format=json").classes == {"0002_more": "additive"}
+    (checkout.path / "shop/migrations/0002_more.py").unlink()
+
     checkout.migration("0001_squashed", f"{operations} {LESS}")  # no other is left, so it need not say it any more
     done = checkout.judge("--since=HEAD", "--format=json")
     assert (done.code, done.classes, done.notes) == (0, {}, [])

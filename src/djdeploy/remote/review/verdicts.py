@@ -16,7 +16,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from ..judge.acknowledged import named
 from ..judge.judging import Judged
 from ..judge.plans import Conflict, as_table, consistent, judged, planned, rows, to_apply
-from ..migrations.applied import disk_migrations
+from ..migrations.applied import disk_migrations, with_squashed
 from ..migrations.databases import Failed, explained, may_hold_tables, opened
 from .branch import Branch
 from .history import History, history, locks, missed
@@ -50,7 +50,8 @@ def since(options: argparse.Namespace, branch: Branch) -> Report:
 
 def added(connection: Any, changes: History, tell: Any, allow: Sequence[str]) -> list[Table]:
     """What a database that has applied all that the other branch has would still apply, judged."""
-    there = (set(disk_migrations()) - changes.added) | set(changes.gone)
+    # A database that has applied a squashed migration has the names of its parts as well, or Django does not believe it.
+    there = with_squashed((set(disk_migrations()) - changes.added) | set(changes.gone), disk_migrations())
     with explained(connection.alias), conflicts_told(), applied_are(there):
         executor = consistent(connection)
         applied = set(executor.loader.applied_migrations)
