@@ -50,7 +50,7 @@ def since(options: argparse.Namespace, branch: Branch) -> Report:
 
 def added(connection: Any, changes: History, tell: Any, allow: Sequence[str]) -> list[Table]:
     """What a database that has applied all that the other branch has would still apply, judged."""
-    # A database that has applied a squashed migration has the names of its parts as well, or Django does not believe it.
+    # Django does not believe that a squashed migration is applied where the names of its parts are not.
     there = with_squashed((set(disk_migrations()) - changes.added) | set(changes.gone), disk_migrations())
     with explained(connection.alias), conflicts_told(), applied_are(there):
         executor = consistent(connection)
