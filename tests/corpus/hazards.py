@@ -54,7 +54,6 @@ ON_POSTGRES = (
     "ALTER TABLE {note} ALTER rank DROP NOT NULL",
     "ALTER TABLE {note} ALTER x SET STATISTICS 100",
     "ALTER TABLE {note} SET (fillfactor = 70)",
-    "ALTER TABLE {note} SET UNLOGGED",
     "ALTER TABLE ONLY {note} ADD COLUMN z uuid DEFAULT gen_random_uuid()",
     "ALTER TABLE {note} ADD COLUMN z serial",
     "ALTER TABLE {note} ADD COLUMN z timestamptz NOT NULL DEFAULT clock_timestamp()",

@@ -165,8 +165,9 @@ class Case:
 
     def asked(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.values(1).items():
-            if value not in (LEFT_OUT, None) and not isinstance(self.row.fields[name], models.JSONField):
-                yield name, value
+            is_json = isinstance(self.row.fields[name], models.JSONField)
+            if value not in (LEFT_OUT, None):
+                yield (f"{name}__a", 1) if is_json else (name, value)
 
     def read(self) -> None:
         """What it reads is what it wrote."""

@@ -96,7 +96,7 @@ class Altered:
         old, new = self.before["type"] or "", self.after["type"] or ""
         outcome = types.compared(old, new, self.vendor, self.is_cast())
         if self.before.get("collation") != self.after.get("collation"):
-            yield self.rewritten()
+            yield from self.collation()
         if outcome == types.LOSSY:
             why = f"its type changes from {old} to {new}, which cuts or rounds what does not fit"
             yield destructive(f"{self.column} becomes narrower: {why}", safe_ways.rewrite())
@@ -107,6 +107,12 @@ class Altered:
             yield from self.referring()
         elif outcome == types.FREE:
             yield additive("its values need not be touched")
+
+    def collation(self) -> Iterator[Finding]:
+        if self.vendor != "postgresql":
+            yield self.rewritten()
+        elif self.new.db_index or self.new.unique:
+            yield locking(self.table, "queries", "index", safe_ways.rewrite(), f", for {self.column}")
 
     def is_cast(self) -> bool:
         kind_of = getattr(
@@ -135,7 +141,8 @@ class Altered:
             if new[0] and self.vendor in ("postgresql", "mysql"):  # Django drops the key, and adds it again
                 work = "scan" if self.vendor == "postgresql" else "rewrite"
                 yield locking(self.table, "writes", work, why=", since its foreign key is made anew")
-                yield locking(new[0], "writes", "scan", why=", since a foreign key refers to it")
+                what = "queries" if self.vendor == "postgresql" else "writes"
+                yield locking(new[0], what, "scan", why=", since a foreign key refers to it")
             return
         if not new[0]:
             yield additive("only a rule is dropped")

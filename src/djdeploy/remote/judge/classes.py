@@ -78,6 +78,13 @@ def locking(table: str, what: str, work: str, safe: str = "", why: str = "") -> 
     return Finding("locking", f"{what} {to} {table} wait {WORK[work]}{why}", safe, Wait(table, what, work))
 
 
+def of_all_queries(finding: Finding) -> Finding:
+    """The same where the table is locked already, so that not only writes wait."""
+    wait = finding.wait._replace(what="queries")
+    why = finding.why.replace(f"writes to {wait.table} wait", f"queries of {wait.table} wait", 1)
+    return finding._replace(why=why, wait=wait)
+
+
 NOTHING = additive("nothing changes in the database")
 NEW_TABLE = additive("the table is new, the old code does not know it")
 NEW_COLUMN = additive("the column is new, the old code does not know it")

@@ -9,11 +9,24 @@ from django.db.migrations import operations as django
 
 from . import safe_ways, tables
 from .change import Change
-from .classes import GRAVE, KINDS, NEW_COLUMN, NEW_TABLE, NOTHING, Finding, Wait, opaque, worst
+from .classes import (
+    GRAVE,
+    KINDS,
+    NEW_COLUMN,
+    NEW_TABLE,
+    NOTHING,
+    Finding,
+    Wait,
+    additive,
+    of_all_queries,
+    opaque,
+    worst,
+)
 from .columns import add_field, has_database_default
 from .models import table_of
-from .operations import RULES, rule_of, rule_of_ancestor, run_python, run_sql
+from .operations import RULES, owner, rule_of, rule_of_ancestor, run_python, run_sql
 
+ONLY_WRITES_WAIT = (django.AddIndex, django.RenameIndex)
 WITHOUT_LOCK = (None, run_python, run_sql, tables.create_model)
 
 
@@ -42,6 +55,7 @@ class Judge:
         self.made: set[str] = set()  # tables of which the old code knows nothing
         self.kept: set[str] = set()  # tables that it does know, under another name
         self.columns: set[tuple[str, str]] = set()
+        self.copies_online = copies_online(connection)
 
     def is_new(self, table: str) -> bool:
         """Whether the old code does not know a table."""
@@ -55,7 +69,7 @@ class Judge:
         app = migration.app_label
         found = [one for operation in migration.operations for one in self.operation(operation, app, state)]
         is_one = self.connection.vendor == "postgresql" and getattr(migration, "atomic", True)
-        return without_swapped_rules(list(with_code_beside(found) if is_one else found))
+        return without_swapped_rules(list(in_one_transaction(found) if is_one else found))
 
     def operation(self, operation: Any, app: str, state: Any) -> Iterator[Judged]:
         if isinstance(operation, django.SeparateDatabaseAndState) and rule_is_djangos(operation):
@@ -91,7 +105,7 @@ class Judge:
             change.remember()
         operation.state_forwards(app, state)
         state.__dict__.pop("apps", None)  # whoever rendered it: to keep it up to date costs more than to render again
-        found = list(self.findings(rule, change)) or [NOTHING]
+        found = [online(one) if self.copies_online else one for one in self.findings(rule, change)] or [NOTHING]
         has_lock = needs_models and not knows_table and rule not in WITHOUT_LOCK and found != [NOTHING]
         return Judged(operation, found, change.table if has_lock else "")
 
@@ -161,17 +175,42 @@ def stays_null(field: Any) -> bool:
     return field.null and not field.has_default() and not has_database_default(field)
 
 
-def with_code_beside(found: list[Judged]) -> Iterator[Judged]:
-    """Says of code that it keeps others waiting: what the same transaction has locked stays so until its end."""
-    locked = ""
+def in_one_transaction(found: list[Judged]) -> Iterator[Judged]:
+    """What PostgreSQL has locked for one operation stays so until the migration ends: the next ones are waited for."""
+    locked: dict[str, None] = {}
     for one in found:
-        if locked and one.worst.kind == "opaque" and rule_of(one.operation) in (run_python, run_sql):
-            why = f"{one.worst.why}, and all queries of {locked} wait as long as it takes: this migration has locked it"
-            wait = Finding("opaque", why, safe_ways.CODE_ALONE, Wait(locked, "queries", "code"))
-            yield one._replace(findings=[wait, *one.findings])
-        else:
-            yield one
-        locked = locked or one.table
+        if one.table and owner(one.operation) not in ONLY_WRITES_WAIT:
+            locked[one.table] = None
+        findings = [of_all_queries(each) if writes_wait(each, locked) else each for each in one.findings]
+        is_code = rule_of(one.operation) in (run_python, run_sql) and one.worst.kind == "opaque"
+        if is_code and locked:
+            findings.insert(0, waited_for(one.worst, next(iter(locked))))
+        yield one._replace(findings=findings)
+
+
+def writes_wait(finding: Finding, locked: Collection[str]) -> bool:
+    wait = finding.wait
+    return bool(wait and wait.what == "writes" and wait.work != "moment" and wait.table in locked)
+
+
+def waited_for(code: Finding, table: str) -> Finding:
+    why = f"{code.why}, and all queries of {table} wait as long as it takes: this migration has locked it"
+    return Finding("opaque", why, safe_ways.CODE_ALONE, Wait(table, "queries", "code"))
+
+
+def copies_online(connection: Any) -> bool:
+    """Whether a table that is made anew is used meanwhile: by MariaDB, since 11.2."""
+    if connection.vendor != "mysql":
+        return False
+    try:
+        return bool(connection.mysql_is_mariadb and connection.mysql_version >= (11, 2))
+    except Exception:  # nobody can ask it: the worse is said
+        return False
+
+
+def online(finding: Finding) -> Finding:
+    is_long = finding.kind == "locking" and finding.wait.work != "moment"
+    return additive(f"{finding.wait.table} is made anew while it is used") if is_long else finding
 
 
 def rule_is_djangos(operation: Any) -> bool:

@@ -79,7 +79,7 @@ LOSES = {
     r"^\s*DELETE\s+FROM\b(?!.*\bWHERE\b)": "it deletes all rows of a table",
 }
 RENAMES = {
-    r"(?<!INDEX )\bRENAME\s+(?!CONSTRAINT\b|INDEX\b|KEY\b|VALUE\b)": "it renames what the old code uses",
+    r"^(?!ALTER\s+INDEX\b).*\bRENAME\s+(?!CONSTRAINT\b|INDEX\b|KEY\b|VALUE\b)": "it renames what the old code uses",
     r"\bCHANGE\s+(?:COLUMN\s+)?(?!COLUMN\b)[`\"]?(\w+)[`\"]?\s+[`\"]?(?!\1\b)\w": "it renames what the old code uses",
     r"\bSET\s+SCHEMA\b": "it moves a table",
 }

@@ -87,7 +87,7 @@ def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
         return LOSSY
     if old == "date" and new in MOMENTS:
         return REWRITE
-    if old in MOMENTS and new in ("date", "time"):
+    if (old in MOMENTS and new in ("date", "time")) or (vendor == "mysql" and old == "time" and new in MOMENTS):
         return LOSSY
     if new == "boolean" and old == "integer" and vendor == "postgresql":
         return LOSSY
