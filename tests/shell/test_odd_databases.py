@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ..database_servers import MariaDB
+from ..database_servers import MariaDB, Postgres
 from .projects import Project, connected, on_mariadb, run, sqlite
 
 MORE = 'AddField("note", "more", models.TextField(null=True))'
@@ -86,3 +89,52 @@ def test_a_squash_whose_parts_are_applied_in_part_is_judged_by_those_that_are_no
     done = project.run("plan", "--refuse")
     assert (done.status, done.code) == (1, "destructive-migration")
     assert [one["name"] for one in done.plan] == ["0002_less"]
+
+
+TENANTS = """
+SHARED_APPS = ["django_tenants", "django.contrib.contenttypes", "customers"]
+TENANT_APPS = ["shop"]
+INSTALLED_APPS = SHARED_APPS + TENANT_APPS
+TENANT_MODEL = "customers.Client"
+TENANT_DOMAIN_MODEL = "customers.Domain"
+DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+"""
+CUSTOMERS = """
+from django_tenants.models import DomainMixin, TenantMixin
+
+class Client(TenantMixin):
+    auto_create_schema = True
+
+class Domain(DomainMixin):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["migrate", "migrate_schemas"])
+def test_the_schemas_of_tenants_are_judged_as_they_are(postgres: Postgres, tmp_path: Path, command: str) -> None:
+    uv, python = str(Path(sys.prefix, "bin/uv")), str(tmp_path / "env/bin/python")
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(tmp_path / "env")], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, "django-tenants", "psycopg[binary]"], check=True)
+    database = {**postgres.database(), "ENGINE": "django_tenants.postgresql_backend"}
+    project = Project(tmp_path / "code", {"default": database}, more=TENANTS, python=python)
+    for name, text in {"models": CUSTOMERS, "__init__": "", "migrations/__init__": ""}.items():
+        project.write(f"customers/{name}.py", text)
+
+    def manage(*words: str) -> None:
+        subprocess.run([python, "manage.py", *words], cwd=project.path, check=True)
+
+    manage("makemigrations", "customers")
+    manage("migrate_schemas", "--shared")
+    for name in ("t1", "t2"):
+        manage("shell", "-c", f"from customers.models import Client; Client(schema_name='{name}').save()")
+    before = json.dumps(project.run("applied").outputs["migrations"])
+    project.migration("0002_less", 'RemoveField("note", "body")')
+    done = project.run("plan", "--refuse", "--", command, "--noinput")
+    assert (done.status, done.code) == (1, "destructive-migration")
+    assert "shop.0002_less in the schema t1: Remove field body from note: the column shop_note.body" in done.output
+    assert "judged for 2 tenants by what has the same migrations applied: t1" in done.output
+    assert project.run(command, "--noinput").status == 0
+    back = project.run("back", "--to-json", before, "--refuse", "--", command)
+    assert (back.status, back.code) == (1, "migrations-ahead")
+    assert "cannot be migrated back" in project.run("back", "--to-json", before, "--run", "--", command).output

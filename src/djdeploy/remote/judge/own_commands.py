@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import get_commands, load_command_class
 from django.core.management.commands.migrate import Command as Migrate
 
+NOTHING_PLANNED = "No planned migration operations"
 PLANNED = re.compile(r"^([A-Za-z_]\w*)\.(\S+)$", re.MULTILINE)
 
 
@@ -27,7 +28,11 @@ def planned_by_itself(options: Any) -> set[tuple[str, str]] | None:
     except (Exception, SystemExit) as error:
         print(f"djdeploy: `{' '.join(words)}` does not say what it would apply ({error}): all is judged")
         return None
-    return {(app, name) for app, name in PLANNED.findall(said.getvalue())}
+    found = {(app, name) for app, name in PLANNED.findall(said.getvalue())}
+    if not found and NOTHING_PLANNED not in said.getvalue():
+        print(f"djdeploy: `{' '.join(words)} --plan` names no migration: all is judged")
+        return None
+    return found
 
 
 def has_own_options(options: Any) -> bool:

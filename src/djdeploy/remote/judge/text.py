@@ -18,6 +18,8 @@ def title(migration: Mapping[str, Any], *, several: bool) -> str:
         several: whether the project has several databases.
     """
     where = f" on {migration['database']}" if several else ""
+    schema = migration.get("schema", "public")
+    where += f" in the schema {schema}" if schema != "public" else ""
     back = " backwards" if migration.get("backwards") else ""
     return f"{migration['app']}.{migration['name']}{where}{back}"
 

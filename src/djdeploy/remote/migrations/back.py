@@ -23,6 +23,7 @@ from .giving_way import politely
 from .other_releases import WHY_UNKNOWN, verdicts
 from .records import accepted, backups_of, known, record_of
 from .shown import explain, line, why_no_code_goes_back
+from .tenants import in_each_schema, is_tenanted
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
@@ -37,14 +38,19 @@ def back(options: argparse.Namespace) -> int:
         print("djdeploy: the older release does not say which migrations it had: they are not compared")
         emit({"migrations": {"back": None}})
         return 0
+    of_tenants = Failed(f"{OF_TENANTS}: the schemas of tenants cannot be migrated back")
     if options.run and any(words[0] == OF_TENANTS for words in options.commands):
-        raise Failed(f"{OF_TENANTS}: the schemas of tenants cannot be migrated back")
+        raise of_tenants
     targets = migrated(options.commands)
+    if options.run and any(is_tenanted(connections[alias]) for alias in targets):
+        raise of_tenants
     between: list[Table] = []
     for alias in targets:
         if record is None or alias in record:  # else the older code does not know this database
             here = opened(alias)
-            between += lying_between(here, (record or {}).get(alias, {}), had, accepted(newer), options.to_json)
+            applied = (record or {}).get(alias, {})
+            judge = partial(lying_between, here, applied, had, accepted(newer), options.to_json)
+            between += in_each_schema(here, judge)
     for migration in between:
         print(f"djdeploy: applied since: {line(migration)}")
     if options.run:

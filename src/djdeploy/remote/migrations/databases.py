@@ -36,13 +36,14 @@ def migrated(commands: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
     """
     found: dict[str, list[Any]] = {}
     for words in commands or [["migrate"]]:
-        if words[0] == OF_TENANTS:
+        if words[0] == OF_TENANTS and OF_TENANTS not in get_commands():
             print(f"djdeploy: {OF_TENANTS}: the migrations of tenants' schemas are not judged, nor compared")
             continue
         app = get_commands()[words[0]]
         command = load_command_class(app, words[0]) if isinstance(app, str) else app
         options = command.create_parser("manage.py", words[0]).parse_args(list(words[1:]))
-        options.words = list(words)
+        is_of_tenants = type(command).__module__.startswith("django_tenants.")  # whose `--plan` goes through them all
+        options.words = [] if is_of_tenants else list(words)
         alias = getattr(options, "database", DEFAULT_DB_ALIAS)
         if alias not in connections:
             raise Failed(f"the project's DATABASES have no {alias!r}")

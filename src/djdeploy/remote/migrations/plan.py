@@ -21,6 +21,7 @@ from .databases import Failed, ask_others, databases_in_release, explained, migr
 from .left_behind import in_release, left_behind
 from .other_releases import releases, replaced, verdicts
 from .shown import explain, line, title, why_no_code_goes_back
+from .tenants import in_each_schema
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -60,7 +61,9 @@ def judged_plan(connection: Any, commands: Sequence[Any] = (), allow: Sequence[s
     """What these `migrate` commands would apply, judged; without any, all that is not applied."""
     with explained(connection.alias):
         try:
-            return to_apply(connection, commands, named(allow))
+            judge = partial(to_apply, connection, commands, named(allow))
+            only_shared = bool(commands) and all(getattr(command, "shared", False) for command in commands)
+            return in_each_schema(connection, judge, only_shared)
         except Conflict as error:
             raise Failed(str(error), code="conflicting-migrations") from error
 
