@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pymysql
 from rich.console import Console
 from tests.database_servers import MariaDB, Postgres
 from tests.shell.homes import starter
 from tests.shell.projects import Project, connected, kept, on_mariadb
 from tests.shell.projects import run as ask
+
+from benchmarks.waits import Panel, picture
 
 NAME = "migrations"
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,6 @@ OLD = "516f761"
 PROMISED = 0.25
 MORE = 'AddField("note", "more", models.TextField(null=True))'
 PAUSE = 0.02
-COLORS = ("#3b76af", "#c03d3e")
 
 
 @dataclass
@@ -104,44 +104,35 @@ def as_it_is() -> list[str]:
     return [sys.executable, str(starter()), "migrations", "migrate", "--noinput"]
 
 
+FILL = {
+    "psycopg": "INSERT INTO shop_note (title, rank, kept, price)"
+    " SELECT concat(id, '-', %s::int), 0, 0, 0 FROM shop_note LIMIT %s",
+    "pymysql": "INSERT INTO shop_note (title, `rank`, kept, price)"
+    " SELECT concat(id, '-', %s), 0, 0, 0 FROM shop_note LIMIT %s",
+}
+ONE = {
+    "psycopg": "INSERT INTO shop_note (title, rank, kept, price) VALUES ('0', 0, 0, 0)",
+    "pymysql": "INSERT INTO shop_note (title, `rank`, kept, price) VALUES ('0', 0, 0, 0)",
+}
+
+
 def fill(database: Any, rows: int) -> None:
-    """By doubling: the same SQL on each database."""
-    columns = "title, `rank`, kept, price" if isinstance(database, pymysql.Connection) else "title, rank, kept, price"
-    into, count = f"INSERT INTO shop_note ({columns}) ", 1
-    ask(database, into + "VALUES ('0', 0, 0, 0)")
-    while count < rows:
-        more = min(count, rows - count)
-        ask(database, into + f"SELECT concat(id, '-', {count}), 0, kept, price FROM shop_note LIMIT {more}")
-        count += more
+    """By doubling."""
+    driver, count = type(database).__module__.partition(".")[0], 1
+    with database.cursor() as cursor:
+        cursor.execute(ONE[driver])
+        while count < rows:
+            more = min(count, rows - count)
+            cursor.execute(FILL[driver], [count, more])
+            count += more
 
 
 def draw(scenes: Sequence[Scene], path: Path) -> None:
-    """A row for each database: before on the left, now on the right."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "djdeploy", "font.size": 9, "font.family": "sans-serif"})
-    from matplotlib import pyplot
-
-    figure, rows = pyplot.subplots(len(scenes) // 2, 2, figsize=(11, 5.2), sharey=True, squeeze=False)
-    for number, made in enumerate(scenes):
-        axes = rows[number // 2][number % 2]
-        for color, late in zip(COLORS, (False, True), strict=True):
-            shown = [(at, wait) for at, wait in made.waits if (wait > PROMISED) is late]
-            label = f"{len(shown)} queries" if not late else f"{len(shown)} over {1000 * PROMISED:.0f} ms"
-            times, waits = [at for at, _ in shown], [1000 * wait for _, wait in shown]
-            axes.scatter(times, waits, s=18 if late else 5, color=color, linewidths=0, label=label, rasterized=True)
-        axes.axhline(1000 * PROMISED, color="#888888", linewidth=0.7, linestyle="--")
-        axes.axvline(made.free, color="#888888", linewidth=0.7)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_title(f"{made.title}: at most {1000 * made.longest:.0f} ms")
-        axes.legend(loc="upper left", fontsize=7, framealpha=0.9)
-        axes.set_xlabel("seconds since the migration began; the line: the other transaction ends")
-    for row in rows:
-        row[0].set_ylabel("wait of a query, ms (log)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150, metadata={"Date": None})
+    panels = [
+        Panel(f"{made.title}: at most {1000 * made.longest:.0f} ms", made.waits, made.free, made.ended)
+        for made in scenes
+    ]
+    path.write_text(picture(panels, PROMISED))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from .script.deployment import Deployment
 from .script.fragments import emitted, history_line, kept, manifest, stop, synced
 from .script.links import set_current_back, set_link, set_previous_if_possible
 from .script.management import (
+    backed_up,
     before_migrate,
     build_step,
     compile_while_collecting,
@@ -303,15 +304,10 @@ def probe_site(d: Deployment) -> Sequence[Shell]:
 @emits("backup")
 def back_up_databases(d: Deployment) -> Sequence[Shell]:
     """Back up the databases"""
-    when, words = d.settings.backup, migrate_words(d)
-    if when == "never" or not words or (when != "always" and not loses_data(d)):
+    when = d.settings.backup
+    if when == "never" or not migrate_words(d) or (when != "always" and not loses_data(d)):
         return []
-    release = d.departing if d.task == "rollback" and d.departing else d.target
-    folder = d.layout.shared / "backups"
-    if when not in ("always", "before-destructive"):
-        return [sh("cd {checkout}", checkout=release.repository), Shell(when)]
-    options = ["--to", str(folder), "--release", d.release, "--keep", str(d.settings.keep_releases)]
-    return [d.migrations(release, "backup", *options, *words)]
+    return backed_up(d, d.departing if d.task == "rollback" and d.departing else d.target)
 
 
 @group()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASKS",
+    "backup",
     "check",
     "cleanup",
     "collection",
@@ -162,6 +163,12 @@ def manage(job: Job, command: str, all_hosts: bool = False) -> None:
     engine.upkeep.manage(job, command, all_hosts=all_hosts)
 
 
+@task()
+def backup(job: Job) -> Sequence[str]:
+    """Back up the databases of the live release"""
+    return engine.upkeep.back_up(job)
+
+
 @task(help={"yes": "end it without asking"})
 def unlock(job: Job, yes: bool = False) -> None:
     """End what a lost deploy has left running"""
@@ -240,6 +247,7 @@ TASKS = (
     supervisor_conf,
     restart,
     manage,
+    backup,
     logs,
     lock,
     unlock,

@@ -48,10 +48,16 @@ def test_a_rollback_does_not_cross_a_destructive_migration_unless_it_is_told_to(
     first = live.link("current")
     live.repository.drop_column()
     live.push()
-    live.fab("deploy", "--allow-destructive")
+    live.fab("deploy", "--allow-destructive", backup="before-destructive")
     second = live.link("current")
     refused = live.fab("rollback", code=1)
     assert "notes.0003_remove_note_pinned" in refused
+    (backup,) = json.loads(live.target.look("cat", f"{HOME}/{second}/release.json"))["backup"]
+    assert f"A backup from before these migrations: {backup}" in refused
+    (recorded,) = live.target.look("grep", '"backup"', f"{HOME}/log/deploys.jsonl").splitlines()
+    assert json.loads(recorded)["backup"] == [backup]
+    assert f"{HOME}/shared/backups/" in live.fab("backup")
+    assert len(live.target.look("ls", f"{HOME}/shared/backups").split()) == 2
     assert f"The site still runs {second}. Nothing was changed." in refused
     assert live.answering() == second
     shown = live.fab("rollback", "--migrate-back")

@@ -13,6 +13,7 @@ from ..project.settings import Settings
 from ..recipe import SECRETS, SETUP
 from ..script.deployment import Deployment
 from ..script.fragments import as_the_site
+from ..script.management import backed_up
 from ..script.reading import compare_secrets
 from ..script.stages import BUILD
 from ..script.steps import Step
@@ -101,6 +102,26 @@ def manage(job: Job, command: str, *, all_hosts: bool) -> None:
         raise nobody_to_ask(live[report.has_asked[0]], words) from error
     if report.has_asked:
         raise nobody_to_ask(live[report.has_asked[0]], words)
+
+
+def back_up(job: Job) -> Sequence[str]:
+    """Backs up the databases of the live release, on the first host. Returns the paths there.
+
+    Raises:
+        DeployError: nothing is live, or it failed.
+    """
+    job.raise_if_dry()
+
+    def steps(d: Deployment) -> Sequence[Step]:
+        if not d.release:
+            raise DeployError("no release is live", code="nothing-live", host=d.host)
+        commands = tuple(backed_up(d, d.target))
+        # No timeout: somebody sits before it.
+        return [Step("back_up_databases", "Back up the databases", commands, programs=("django", "python"))]
+
+    changes = ("backup", job.who)
+    answers = run_on_hosts(job.remotes[:1], job.settings, steps, report=job.report(), changes=changes)
+    return [path for answer in answers.values() for path in answer.run.outputs.get("backup", ())]
 
 
 def unlock(job: Job, *, yes: bool) -> None:

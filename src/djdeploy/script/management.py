@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from ..server.layout import ReleasePaths
 from ..server.shell import Shell, sh
 from .deployment import Deployment
 from .steps import StepDefinition
@@ -36,6 +37,15 @@ def loses_data(d: Deployment) -> bool:
     if not any(known.get("applied", {"unknown": True}).values()):  # an empty database
         return False
     return any(one["class"] == "destructive" or not one["reversible"] for one in known["plan"]) if known else True
+
+
+def backed_up(d: Deployment, release: ReleasePaths) -> Sequence[Shell]:
+    """Backs up the databases that a release migrates: as djdeploy does it, or by the project's own command."""
+    if d.settings.backup not in ("never", "always", "before-destructive"):
+        return [sh("cd {checkout}", checkout=release.repository), Shell(d.settings.backup)]
+    folder, keep = d.layout.shared / "backups", d.settings.keep_releases
+    options = ["--to", str(folder), "--release", d.release, "--keep", str(keep)]
+    return [d.migrations(release, "backup", *options, *migrate_words(d))]
 
 
 def before_migrate(commands: Sequence[str]) -> Sequence[str]:
