@@ -7,6 +7,9 @@ from djdeploy.remote.durations import USUAL, Durations
 HURRIED = USUAL._replace(first_probation=0.4, tested_probation=0.4, smoke_hold=0.4, worker_probation=0.4, last_look=0.4)
 """Trusts a new process sooner."""
 
+ALONE = HURRIED._replace(unexpected_start=0.2)
+"""For this machine, where no Supervisor starts what does not run: nobody waits for it."""
+
 IMPATIENT = HURRIED._replace(heartbeat=0.5, agent_silence=12, client_silence=4, way_back=12)
 """Gives a silent peer up sooner as well: dozens of tests cannot wait a minute each."""
 

@@ -24,12 +24,13 @@ from djdeploy.engine import changes
 from djdeploy.errors.kinds import DeployError
 from djdeploy.recipe import mark_ready, migrate_database, switch_links
 from djdeploy.rehearsal.waiting import wait_until
-from djdeploy.remote.durations import USUAL, Durations
+from djdeploy.remote.durations import Durations
 from djdeploy.script.stages import PUBLISH
 from djdeploy.script.steps import StepDefinition, StepFunction
 from djdeploy.script.undo import UNDO
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
+from tests.hurry import ALONE
 from tests.local_host import LocalConnection, commit, who
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 class LocalFleet:
     """A repository, and the homes that it is deployed to."""
 
-    def __init__(self, root: Path, hosts: int = 3, durations: Durations = USUAL, **settings: Any) -> None:
+    def __init__(self, root: Path, hosts: int = 3, durations: Durations = ALONE, **settings: Any) -> None:
         self.root, self.names = root, [f"host{number}" for number in range(1, hosts + 1)]
         self.durations = durations
         (root / "hooks").mkdir(exist_ok=True)
@@ -148,9 +149,9 @@ class Client:
 
 def main(root: str, hosts: str, *options: str) -> int:
     settings = {name: int(value) for name, value in (option.split("=") for option in options)}
-    durations = USUAL
+    durations = ALONE
     if silence := settings.pop("client_silence", 0):  # a client that is awake speaks often enough
-        durations = USUAL._replace(client_silence=silence, heartbeat=silence / 10)
+        durations = ALONE._replace(client_silence=silence, heartbeat=silence / 10)
     fleet = LocalFleet(Path(root), int(hosts), durations, **settings)
     try:
         fleet.deploy(seconds=1)

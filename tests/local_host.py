@@ -14,6 +14,7 @@ from djdeploy import Settings
 from djdeploy.engine.session import Who
 from djdeploy.ssh.remote import Remote
 from djdeploy.terminal.progress import Report
+from tests.hurry import ALONE
 
 
 class PipeChannel:
@@ -80,7 +81,7 @@ class LocalConnection:
 
 def local_remote(settings: Settings, name: str = "here") -> Remote:
     """A host that is this machine."""
-    return Remote(LocalConnection(name), settings, name)
+    return Remote(LocalConnection(name), settings, name, durations=ALONE)
 
 
 def quiet_report() -> Report:
