@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
-import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -14,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import accepted
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     from .. import wire
 
     Table = dict[str, Any]
 
 OTHERS = "others"  # the kind of a failure to reach the one that is asked, among several
-ENOUGH = 1 << 20  # bytes of a body that are read to find a text in it
 
 MEANINGS = {
     400: "Django does not accept the Host {host!r}: give health a Host header that ALLOWED_HOSTS has",
@@ -79,25 +77,25 @@ def question(process: wire.Process) -> Table:
     return dict(asked, headers=headers, timeout=float(asked.get("timeout") or 5))
 
 
-Whose = Callable[[], Collection[int]]
-"""The processes of which one must answer."""
-
-
-def ask(where: Address, asked: Table, timeout: float | None = None, whose: Whose | None = None) -> Answer:
+def ask(
+    where: Address, asked: Table, timeout: float | None = None, whose: Callable[[], Collection[int]] | None = None
+) -> Answer:
     """One request over a new connection.
 
     Args:
         whose: for an address that others listen on too: their answers do not count.
     """
+    from . import request  # with Python's HTTP client, which takes as long to import as all the rest
+
     began = time.monotonic()
     limit = timeout or asked["timeout"]
-    connection = Connection(where, limit, whose)
+    connection = request.Connection(where.host, where.port, where.path, limit, whose)
     try:
         connection.request("GET", asked["path"], headers=asked["headers"])
         response = connection.getresponse()
-        body = read(response, began + limit)
+        body = request.read(response, began + limit)
         answer = judged(response, body, asked)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, request.HTTPException, ValueError) as error:
         answer = failure(error, where, limit)
     finally:
         connection.close()
@@ -117,72 +115,7 @@ class Asking(threading.Thread):
         self.answer = self.question()
 
 
-class Connection(http.client.HTTPConnection):
-    """A connection to any kind of address. Knows who listens on a unix socket."""
-
-    def __init__(self, where: Address, timeout: float, whose: Whose | None = None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.where, self.whose, self.limit = where, whose, timeout
-        self.peer: int | None = None
-
-    def connect(self) -> None:
-        self.sock = accepted.own(self.connected, self.whose, self.limit) if self.whose else self.connected()
-        if self.where.path:
-            self.peer = listener_of(self.sock)
-        else:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def connected(self) -> socket.socket:
-        if self.where.path:
-            return unix_connection(self.where.path, self.limit)
-        return socket.create_connection((self.where.host, self.where.port), self.limit)
-
-
-def listener_of(connection: socket.socket) -> int:
-    """Who made the unix socket a listening one."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid
-
-
-def listener(path: str) -> int | None:
-    """Who listens on a unix socket; None if nobody does."""
-    try:
-        with unix_connection(path, timeout=1) as connection:
-            return listener_of(connection)
-    except OSError:
-        return None
-
-
-def unix_connection(path: str, timeout: float) -> socket.socket:
-    """The address of a socket has 107 bytes: the name of its open directory is always short enough."""
-    directory = os.open(os.path.dirname(path), os.O_RDONLY)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        made.settimeout(timeout)
-        made.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    except BaseException:
-        made.close()
-        raise
-    finally:
-        os.close(directory)
-    return made
-
-
-def read(response: http.client.HTTPResponse, until: float) -> bytes:
-    """The whole body, within reason: an answer that breaks off is none."""
-    body = b""
-    while True:
-        chunk = response.read(65536)
-        if not chunk:
-            return body
-        if len(body) < ENOUGH:
-            body += chunk
-        if time.monotonic() > until:
-            raise TimeoutError
-
-
-def judged(response: http.client.HTTPResponse, body: bytes, asked: Table) -> Answer:
+def judged(response: HTTPResponse, body: bytes, asked: Table) -> Answer:
     status, wanted = response.status, asked.get("status")
     host = next(value for name, value in asked["headers"].items() if name.lower() == "host")
     location = response.getheader("Location") or ""
@@ -228,6 +161,6 @@ def failure(error: Exception, where: Address, limit: float) -> Answer:
         return Answer(False, why=f"{where} closed the connection without an answer", kind="reset")
     if isinstance(error, accepted.ByOthers):
         return Answer(False, why=f"other processes answer on {where}, and this one does not", kind=OTHERS)
-    if isinstance(error, http.client.HTTPException):
-        return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")
-    return Answer(False, why=f"{where}: {error}", kind="error")
+    if isinstance(error, (OSError, ValueError)):
+        return Answer(False, why=f"{where}: {error}", kind="error")
+    return Answer(False, why=f"{where} did not answer in HTTP, or not to the end", kind="broken")

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import launch
-from . import health, proc
+from . import health, proc, unix_sockets
 from .proc import Identity, Process
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Instance(NamedTuple):
         """Where this process alone listens: by its environment, or, if an older launcher started it, by the kernel."""
         path = os.path.join(self.home, "run", f"{self.name}.health")
         recorded = proc.environment_of(found.pid).get(launch.HEALTH)
-        listener = None if recorded or not self.is_launched(found) else health.listener(path)
+        listener = None if recorded or not self.is_launched(found) else unix_sockets.listener(path)
         return path if listener and self.listens(found, listener) else recorded
 
     def listens(self, found: Found, pid: int) -> bool:

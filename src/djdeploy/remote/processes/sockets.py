@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import health, proc
+from . import proc, unix_sockets
 from .proc import Process
 
 LISTEN = "0A"  # the state in /proc/net/tcp
@@ -94,7 +94,7 @@ def listens_on(server: Process, bind: str) -> bool | None:
     if any(each.covers(bind) for each in held):
         return True
     if bind.startswith("unix:"):  # one that was renamed into its place has another name in /proc
-        return health.listener(bind[5:]) in proc.family(server)
+        return unix_sockets.listener(bind[5:]) in proc.family(server)
     if any(each.port for each in held):
         return False
     return None if any(each.covers(bind) for each in everywhere(server.pid)) else False
