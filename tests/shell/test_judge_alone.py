@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from djdeploy.remote.judge.classes import KINDS
 
 from .projects import FIRST, PYMYSQL, Project, sqlite
+from .test_migrations import OPERATIONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/judge.md").read_text()
 
@@ -258,6 +260,51 @@ def test_what_is_so_on_several_databases_is_told_once(checkout: Checkout) -> Non
     checkout.configure(databases={"default": NOWHERE, "replica": NOWHERE})
     checkout.migration("0002_less", LESS)
     assert checkout.judge("--since=main").out.startswith("shop.0002_less on default, replica: destructive\n")
+
+
+def is_told_by_text(operations: str) -> bool:
+    """Whether it is judged without a database as with one, which tells whether the table of another's is there."""
+    return '"managed": False}), AlterModelOptions' not in operations and not is_of_later_django(operations)
+
+
+def is_of_later_django(operations: str) -> bool:
+    return django.VERSION < (5,) and "db_default" in operations
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "sqlite3"])
+def test_each_operation_is_judged_without_a_database_as_with_one(checkout: Checkout, engine: str) -> None:
+    database = NOWHERE if engine == "postgresql" else sqlite(checkout.path / "missing/db")
+    expected = {text: kind for text, (kind, _) in OPERATIONS.items() if is_told_by_text(text)}
+    labels = {f"shop{number}": text for number, text in enumerate(expected)}
+    checkout.configure(apps=list(labels), databases={"default": database})
+    for label in labels:
+        checkout.migration("0001_initial", FIRST.replace("shop.", f"{label}."), app=label)
+    checkout.commit()
+    for label, text in labels.items():
+        checkout.migration("0002_change", text.replace("shop.", f"{label}.").replace("shop_", f"{label}_"), app=label)
+    found = checkout.judge("--since=HEAD", "--format=json").json["migrations"]
+    place = -1 if engine == "postgresql" else 0
+    seen = {labels[one["app"]]: one["class"] for one in found}
+    assert seen == {text: kind.split("/")[place] for text, kind in expected.items()}
+
+
+ROUTER = """
+class Router:
+    def allow_migrate(self, db, app_label, **hints):
+        return db == "other"
+"""
+
+
+def test_routers_tell_which_database_a_migration_reaches(checkout: Checkout) -> None:
+    checkout.write("site_of/routers.py", ROUTER)
+    databases = {"default": NOWHERE, "other": sqlite(checkout.path / "missing/db")}
+    checkout.configure(databases=databases, more='DATABASE_ROUTERS = ["site_of.routers.Router"]')
+    checkout.migration("0002_less", LESS)
+    found = checkout.judge("--since=main", "--format=json").json["migrations"]
+    assert {one["database"]: one["class"] for one in found} == {"default": "additive", "other": "destructive"}
+    checkout.configure(databases={})
+    none = checkout.judge("--since=main")
+    assert (none.code, none.err) == (1, "djdeploy judge: the settings have no database, so nothing can be judged\n")
 
 
 RENAME = 'RenameIndex("note", "by_order", "by_rank")'

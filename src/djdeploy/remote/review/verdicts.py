@@ -17,7 +17,7 @@ from ..judge.acknowledged import named
 from ..judge.judging import Judged
 from ..judge.plans import Conflict, as_table, consistent, judged, planned, rows, to_apply
 from ..migrations.applied import disk_migrations, with_squashed
-from ..migrations.databases import Failed, explained, may_hold_tables, opened
+from ..migrations.databases import NO_DATABASE, Failed, explained, may_hold_tables, opened
 from .branch import Branch
 from .history import History, history, locks, missed
 from .lines import file_of, lines
@@ -109,7 +109,11 @@ def aliases(options: argparse.Namespace) -> list[str]:
     unknown = [alias for alias in options.database or () if alias not in connections]
     if unknown:
         raise Failed(f"the project's DATABASES have no {unknown[0]!r}, only {', '.join(connections)}")
-    return options.database or [alias for alias in connections if may_hold_tables(alias)]
+    real = [alias for alias in connections if connections.settings[alias]["ENGINE"] != NO_DATABASE]
+    if not real:
+        raise Failed("the settings have no database, so nothing can be judged")
+    # Where routers let no model of any app into any database, they are asked once more for each operation.
+    return options.database or [alias for alias in real if may_hold_tables(alias)] or real
 
 
 def connected_to(alias: str) -> Any:
