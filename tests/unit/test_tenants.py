@@ -28,6 +28,18 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     return Connection()
 
 
+def test_where_no_database_is_asked_a_migration_is_judged_for_the_public_schema_and_for_a_tenants() -> None:
+    one, asked = Connection(), []
+
+    def judge() -> list[dict[str, Any]]:
+        asked.append(one.schema_name)
+        kind = "additive" if one.schema_name == "public" else "destructive"
+        return [{"app": "shop", "name": "0002", "class": kind}]
+
+    [found] = tenants.in_any_schema(one, judge)
+    assert (found["class"], asked, one.schema_name) == ("destructive", ["public", "a_tenant"], "public")
+
+
 def judged(connection: Any, kinds: dict[str, str], **options: Any) -> list[dict[str, Any]]:
     asked: list[str] = []
 

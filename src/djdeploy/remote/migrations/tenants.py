@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,25 @@ def is_tenanted(connection: Any) -> bool:
 
 def in_each_schema(connection: Any, judge: Callable[[], list[Table]], only_shared: bool = False) -> list[Table]:
     """The verdicts on a database; where tenants have schemas of their own, the gravest of all schemas."""
+    return gravest(connection, judge, schemas(connection, only_shared)) if is_tenanted(connection) else judge()
+
+
+def in_any_schema(connection: Any, judge: Callable[[], list[Table]]) -> list[Table]:
+    """The same where no database is asked: for the public schema, and for a tenant's."""
     if not is_tenanted(connection):
         return judge()
+    connection.set_schema_to_public()
+    return gravest(connection, judge, [str(connection.schema_name), A_TENANT])
+
+
+A_TENANT = "a_tenant"
+
+
+def gravest(connection: Any, judge: Callable[[], list[Table]], names: Iterable[str]) -> list[Table]:
+    """Of the verdicts on a migration in these schemas the gravest."""
     found: dict[tuple[str, str], Table] = {}
     try:
-        for schema in schemas(connection, only_shared):
+        for schema in names:
             connection.set_schema(schema)
             for table in judge():
                 key = (table["app"], table["name"])

@@ -18,6 +18,7 @@ from ..judge.judging import Judged
 from ..judge.plans import Conflict, as_table, consistent, judged, planned, rows, to_apply
 from ..migrations.applied import disk_migrations, with_squashed
 from ..migrations.databases import NO_DATABASE, Failed, explained, may_hold_tables, opened
+from ..migrations.tenants import in_any_schema, in_each_schema
 from .branch import Branch
 from .history import History, history, locks, missed
 from .lines import file_of, lines
@@ -41,7 +42,8 @@ def since(options: argparse.Namespace, branch: Branch) -> Report:
     for alias in aliases(options):
         connection = connected_to(alias)
         servers[assume(connection, options.database_version)] = None
-        found += added(connection, changes, partial(placed, branch.top), options.allow)
+        judge = partial(added, connection, changes, partial(placed, branch.top), options.allow)
+        found += in_any_schema(connection, judge)
     squashed = {key for migration in on_disk.values() for key in migration.replaces} | changes.squashed
     notes = [*changes.notes, *missed(changes.gone, squashed, branch.ref), *locks(branch)]
     scope = f"since {branch.ref} ({branch.base[:8]}), for {' and '.join(servers) or 'no database'}"
@@ -81,7 +83,8 @@ def unapplied(options: argparse.Namespace, top: str) -> Report:
         try:
             here = opened(alias)
             with explained(alias), conflicts_told():
-                found += to_apply(here, (), named(options.allow), partial(placed, top))
+                judge = partial(to_apply, here, (), named(options.allow), partial(placed, top))
+                found += in_each_schema(here, judge)
                 if not rows(here):
                     notes.append(Note("note", f"nothing is applied to the database {alias!r}: {EMPTY}"))
         except (Failed, ImproperlyConfigured) as error:
