@@ -263,6 +263,7 @@ def update(apps, schema_editor):
     assert site.longest < QUARTER + BUSY
 
 
+@pytest.mark.slow
 def test_who_holds_a_table_may_be_hidden_from_the_account(on_postgres: Project, postgres: Postgres) -> None:
     name = on_postgres.databases["default"]["NAME"]
     connect = partial(connected, on_postgres)
@@ -309,6 +310,7 @@ def test_a_statement_that_keeps_a_table_for_too_long_is_ended(on_postgres: Proje
     assert on_postgres.run("migrate", "--noinput", DJDEPLOY_HOLD_TIMEOUT="0.5").status == 0
 
 
+@pytest.mark.slow
 def test_without_these_the_site_would_wait(on_postgres: Project) -> None:
     on_postgres.migration("0002_more", MORE)
     connect = partial(connected, on_postgres)
@@ -364,7 +366,7 @@ def test_an_index_that_was_finished_is_recorded_and_another_of_its_name_is_not(o
 # --- MariaDB ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sees", ["suspects", "nothing"])
+@pytest.mark.parametrize("sees", ["suspects", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_on_mariadb_the_site_never_waits_for_a_migration_that_waits(
     mariadb: MariaDB, tmp_path: Path, sees: str
 ) -> None:
@@ -411,6 +413,19 @@ def test_a_migration_on_mariadb_that_was_cut_off_goes_on_where_it_stopped(mariad
         assert "shop.0002_more was cut off by an earlier run: it goes on where it stopped" in done.output
         assert run(database, "SELECT called, size FROM shop_author") == (("Ann", 2),)
         assert not run(database, "SHOW TABLES LIKE 'djdeploy%'")
+
+
+def test_what_an_operation_has_done_is_not_taken_for_the_same_of_another(tmp_path: Path, first_database: Path) -> None:
+    shutil.copy(first_database, tmp_path / "db")
+    project = Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})
+    insert = """RunSQL("INSERT INTO shop_author (name) VALUES ('Ann')")"""
+    fails = 'RunPython(lambda apps, _: 1 / (not __import__("os").environ.get("FAILS")))'
+    twice = f"{insert}, SeparateDatabaseAndState(database_operations=[{fails}, {insert}])"
+    project.migration("0002_twice", twice, more="atomic = False")
+    assert project.run("migrate", "--noinput", FAILS="1").status == 1
+    project.migrate()
+    with contextlib.closing(connected(project)) as database:
+        assert asked(database, "SELECT name FROM shop_author") == [("Ann",), ("Ann",)]
 
 
 # --- killed anywhere --------------------------------------------------------------------------------------------------
@@ -551,7 +566,7 @@ def test_on_postgres_a_migration_that_was_killed_anywhere_needs_no_help(
     struck(make, connected, True, chosen)
 
 
-@pytest.mark.parametrize("chosen", KILLS)
+@pytest.mark.parametrize("chosen", KILLS[1:])
 def test_on_mariadb_a_migration_that_was_killed_anywhere_needs_no_help(
     tmp_path: Path, mariadb: MariaDB, chosen: Any
 ) -> None:
