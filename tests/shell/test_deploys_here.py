@@ -521,10 +521,13 @@ def test_a_failing_build_removes_the_release_and_leaves_the_site_as_it_was(site:
 
 def test_a_failing_migration_leaves_the_old_release_serving(site: Site) -> None:
     first = site.deploy()
-    site.change(env={"FAIL": "migrate"})
+    tells = """echo '{"backup": ["/backups/1"]}' >&"$DJDEPLOY_OUTPUT_FD\""""
+    site.change(env={"FAIL": "migrate"}, backup=tells)
     with pytest.raises(StepFailed) as caught:
         site.deploy()
     assert caught.value.code == 1
+    assert caught.value.site.splitlines()[-1] == "A backup from before the migrations: /backups/1"
+    assert site.history()[-1]["backup"] == ["/backups/1"]
     assert site.link("current") == first
     assert list(site.states().values()) == ["live", "failed"]
 

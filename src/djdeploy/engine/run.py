@@ -22,7 +22,7 @@ from ..ssh.step_run import StepRun, Watcher
 from ..terminal.progress import SILENT, Report, program_text
 from .failures import as_publish_failed, failure_of, raise_failure
 from .fleet import Fleet, as_deploy_error
-from .standing import Standing, met_by_users, of_the_site, where_some_are_unknown
+from .standing import Standing, backups_of, met_by_users, of_the_site, where_some_are_unknown
 
 
 class Run:
@@ -214,7 +214,8 @@ class Run:
         if stage == PUBLISH and began and not isinstance(error, Interrupted):
             error = as_publish_failed(error)
         standings = [self._standing(stage, r, r in began, failures.get(r)) for r in self.remotes]
-        error.site = "\n".join([of_the_site(standings), *met_by_users(self.deployments.values())])
+        tasks = self.deployments.values()
+        error.site = "\n".join([of_the_site(standings), *met_by_users(tasks), *backups_of(tasks)])
         self._record(f"failed in {stage.name}")
         self._run_on_failure(stage, error)
         raise error

@@ -103,3 +103,9 @@ def met_by_users(deployments: Iterable[Deployment]) -> Sequence[str]:
     probes = [d.outputs["probe"] for d in deployments if "probe" in d.outputs]
     sent, failed = (sum(probe[name] for probe in probes) for name in ("sent", "failed"))
     return [f"Until then, {failed} of {sent} requests failed."] if failed else []
+
+
+def backups_of(deployments: Iterable[Deployment]) -> Sequence[str]:
+    """What was backed up before the migrations, for whoever finds that they have to be undone by hand."""
+    paths = [path for d in deployments for path in d.outputs.get("backup", ())]
+    return [f"A backup from before the migrations: {path}" for path in paths]
