@@ -60,9 +60,9 @@ class Ran(NamedTuple):
         return "| " + " | ".join(map(str, (self.where, len(self.outcomes), *counts))) + " |"
 
 
-def ran(python: str, engine: str, database: dict[str, Any], every: int = 1) -> Ran:
-    """Runs the corpus on one database."""
-    command = [python, str(RUN), engine, json.dumps(database), str(every)]
+def ran(python: str, engine: str, database: dict[str, Any], every: int = 1, names: Sequence[str] = ()) -> Ran:
+    """Runs the corpus on one database: each Nth operation, and those that are named."""
+    command = [python, str(RUN), engine, json.dumps(database), json.dumps([every, *names])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     where, *found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     skipped = [f"{one['name']}: {one['skipped']}" for one in found if "skipped" in one]

@@ -1115,6 +1115,27 @@ def test_an_index_that_is_built_concurrently_is_additive(on_postgres: Project) -
     on_postgres.migrate()
 
 
+def test_what_waits_is_said_with_its_table_how_large_that_is_and_how_long(on_postgres: Project) -> None:
+    with connected(on_postgres) as database:
+        database.execute(
+            "INSERT INTO shop_note (title, rank, kept, price) SELECT n, n, 0, 0 FROM generate_series(1, 2000) n"
+        )
+        database.execute("ANALYZE shop_note")
+    on_postgres.migration("0002_index", 'AddIndex("note", models.Index(fields=["title"], name="by_title"))')
+    page = '("id", models.BigAutoField(primary_key=True)), ("note", models.ForeignKey("shop.Note", models.CASCADE))'
+    on_postgres.migration("0003_page", f'CreateModel("Page", [{page}])')
+    on_postgres.migration("0004_more", 'AddField("note", "more", models.TextField(null=True)), RunPython(change)')
+    done = on_postgres.run("plan", "--refuse")
+    assert done.status == 0
+    index, page, more = done.plan
+    size = "(about 2,000 rows, "
+    assert f"writes to shop_note wait while the index is built (AddIndexConcurrently avoids it) {size}" in done.output
+    assert index["operations"][0]["safe"].startswith("AddIndexConcurrently")
+    assert [(one["table"], one["what"]) for one in page["operations"][0]["waits"]] == [("shop_note", "writes")]
+    assert f"all queries of shop_note wait as long as it takes: this migration has locked it {size}" in done.output
+    assert more["operations"][1]["safe"] == "the code in a migration of its own, after this one"
+
+
 def test_a_server_that_does_not_answer_is_named(project: Project) -> None:
     known = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": "/nowhere"}
     project.configure(databases={"default": known})

@@ -38,8 +38,11 @@ def statements(sql: Any, vendor: str) -> Iterator[str]:
 
 
 def without_text(found: Any) -> str:
+    """Names stay, as one word; strings become empty, and comments a space."""
     text = str(found.group())
-    return text if text[0] in '"`' else "''" if text[0] in "'$" else " "
+    if text[0] in '"`':
+        return text[0] + re.sub(r"\W", "_", text[1:-1]) + text[0]
+    return "''" if text[0] in "'$" else " "
 
 
 def actions(statement: str) -> Iterator[str]:
