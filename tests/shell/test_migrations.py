@@ -593,6 +593,18 @@ def test_where_all_is_applied_no_migration_is_even_read(project: Project) -> Non
     assert done.outputs["migrations"]["applied"] == {"default": {"shop": ["0001_initial"]}}
 
 
+def test_apps_without_migrations_of_any_kind_hinder_that_not(project: Project) -> None:
+    project.write("metrics/__init__.py", "")
+    project.write("metrics/migrations.py", "")  # a module, and no package
+    project.write("bare/__init__.py", "")
+    project.write("bare/migrations/note.txt", "")  # a folder that is no package
+    project.configure(apps=["shop", "metrics", "bare"], more='MIGRATION_MODULES = {"shop": "shop.migrations"}')
+    project.write("shop/migrations/0001_initial.py", "raise RuntimeError('read')")
+    assert project.run("plan", "--refuse").status == 0
+    project.configure(more='MIGRATION_MODULES = {"shop": None}')  # switched off
+    assert project.run("plan", "--refuse").plan == []
+
+
 def test_a_table_that_only_the_state_has_is_new_where_the_database_does_not_have_it(project: Project) -> None:
     table = 'CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))])'
     project.migration("0002_tag", f"SeparateDatabaseAndState([RunSQL('CREATE TABLE shop_tag (id int)')], [{table}])")
@@ -1127,11 +1139,11 @@ def test_what_waits_is_said_with_its_table_how_large_that_is_and_how_long(on_pos
     on_postgres.migration("0004_more", 'AddField("note", "more", models.TextField(null=True)), RunPython(change)')
     done = on_postgres.run("plan", "--refuse")
     assert done.status == 0
-    index, page, more = done.plan
+    index, created, more = done.plan
     size = "(about 2,000 rows, "
     assert f"writes to shop_note wait while the index is built (AddIndexConcurrently avoids it) {size}" in done.output
     assert index["operations"][0]["safe"].startswith("AddIndexConcurrently")
-    assert [(one["table"], one["what"]) for one in page["operations"][0]["waits"]] == [("shop_note", "writes")]
+    assert [(one["table"], one["what"]) for one in created["operations"][0]["waits"]] == [("shop_note", "writes")]
     assert f"all queries of shop_note wait as long as it takes: this migration has locked it {size}" in done.output
     assert more["operations"][1]["safe"] == "the code in a migration of its own, after this one"
 

@@ -39,6 +39,7 @@ from djdeploy.recipe import (
     switch_links,
 )
 from djdeploy.script.deployment import files_named
+from djdeploy.script.fragments import history_line
 from djdeploy.script.promises import promise
 from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stage
 from djdeploy.script.steps import define
@@ -432,6 +433,33 @@ def test_the_history_line_is_json_on_one_line(tmp_path: Path) -> None:
     subprocess.run(["/bin/sh", "-euc", command], check=True)
     (line,) = (tmp_path / "log/deploys.jsonl").read_text().splitlines()
     assert json.loads(line)["timings"] == {"fetch_code": 12}
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, {"shop.0002_less": "nothing reads it since 1.4"}),
+        ({"allow_breaking": True}, {"shop.0002_less": "nothing reads it since 1.4", "shop.0003_x": "--allow-breaking"}),
+        (
+            {"allow_destructive": True},
+            {
+                "shop.0002_less": "nothing reads it since 1.4",
+                "shop.0003_x": "--allow-destructive",
+                "shop.0004_y": "--allow-destructive",
+            },
+        ),
+    ],
+)
+def test_the_history_keeps_why_a_migration_might_run(options: dict[str, Any], kept: dict[str, str]) -> None:
+    plan: list[dict[str, Any]] = [
+        {"app": "shop", "name": "0001_more", "class": "additive"},
+        {"app": "shop", "name": "0002_less", "class": "destructive", "allowed": "nothing reads it since 1.4"},
+        {"app": "shop", "name": "0003_x", "class": "breaking"},
+        {"app": "shop", "name": "0004_y", "class": "destructive"},
+    ]
+    d = deployment(outcome="done", outputs={"migrations": {"plan": plan}}, **options)
+    assert history_line(d)["allowed"] == kept
+    assert "allowed" not in history_line(deployment(outcome="done"))
 
 
 def test_every_step_has_a_title_for_people() -> None:

@@ -58,6 +58,20 @@ def history_line(d: Deployment) -> Mapping[str, Any]:
         "at": d.at,
         "timings": dict(d.timings),
         **{name: value for name, value in emitted(d, HistoryLine).items() if name not in in_the_manifest},
+        **({"allowed": allowed} if (allowed := let_through(d)) else {}),
+    }
+
+
+def let_through(d: Deployment) -> Mapping[str, str]:
+    """The migrations that break the old code, or lose data, each with why it might run: for longer than its release."""
+    by_option = {"destructive": d.allow_destructive, "breaking": d.allow_destructive or d.allow_breaking}
+    option = "--allow-destructive" if d.allow_destructive else "--allow-breaking"
+    plan = (d.outputs.get("migrations") or {}).get("plan") or []
+    grave = [(one, one.get("allowed")) for one in plan if one.get("class") in by_option]
+    return {
+        f"{one['app']}.{one['name']}": str(option if reason is None else reason)
+        for one, reason in grave
+        if reason is not None or by_option[one["class"]]
     }
 
 

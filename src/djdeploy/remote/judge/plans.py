@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ def tables(connection: Any) -> list[str]:
     return list(connection.introspection.table_names(include_views=True))
 
 
+@cache
 def names_on_disk() -> dict[str, set[str]] | None:
     """The names of each app's migrations, none of which is imported; None where files do not tell them."""
     found: dict[str, set[str]] = {}
@@ -61,11 +63,12 @@ def names_on_disk() -> dict[str, set[str]] | None:
             spec = find_spec(module) if module else None
         except ImportError:
             spec = None
-        if spec is None:
-            continue
-        if not spec.origin or not spec.submodule_search_locations:
+        if spec is None or not spec.origin or not spec.submodule_search_locations:
+            continue  # a `migrations.py`, or a folder without __init__.py: to Django it has none
+        try:
+            files = [name for folder in spec.submodule_search_locations for name in os.listdir(folder)]
+        except OSError:  # in an archive
             return None
-        files = [name for folder in spec.submodule_search_locations for name in os.listdir(folder)]
         found[config.label] = {name[:-3] for name in files if name.endswith(".py") and name[0] not in "_~"}
     return found
 

@@ -77,6 +77,8 @@ def of_values(was: Type, becomes: Type, vendor: str, is_cast: bool) -> str:
         return LOSSY if is_cast and vendor == "postgresql" else NARROWER
     if old == "varchar" and new == "text":
         return FREE if vendor == "postgresql" else REWRITE
+    if vendor == "mysql" and old == "char" and new in INEXACT:  # a UUID of digits becomes a number
+        return LOSSY
     if old in EXACT and new in EXACT and len(was.sizes) == len(becomes.sizes) == 2:
         return of_decimals(was.sizes, becomes.sizes, vendor)
     if old in EXACT and new in INEXACT and was.sizes and was.sizes[0] <= EXACT_DIGITS:
