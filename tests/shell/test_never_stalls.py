@@ -428,6 +428,17 @@ def test_what_an_operation_has_done_is_not_taken_for_the_same_of_another(tmp_pat
         assert asked(database, "SELECT name FROM shop_author") == [("Ann",), ("Ann",)]
 
 
+def test_what_was_left_for_the_end_and_done_before_is_not_done_again(tmp_path: Path, first_database: Path) -> None:
+    shutil.copy(first_database, tmp_path / "db")
+    project = Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})
+    anew = 'AlterField("note", "rank", models.{}Field(default=0))'
+    fails = 'RunPython(lambda apps, _: 1 / (not __import__("os").environ.get("FAILS")))'
+    operations = ", ".join([TAG, anew.format("BigInteger"), fails, anew.format("SmallInteger")])
+    project.migration("0002_more", operations, more="atomic = False")
+    assert project.run("migrate", "--noinput", FAILS="1").status == 1
+    project.migrate()
+
+
 # --- killed anywhere --------------------------------------------------------------------------------------------------
 
 KILLED = """

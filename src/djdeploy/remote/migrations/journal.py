@@ -114,7 +114,7 @@ class Journal:
     # --- operations
 
     def kept_for_later(self, number: int, operation: Any) -> list[str] | None:
-        """The statements that an operation has left for the end, if it was done; else None."""
+        """The statements that were left for the end after an operation, if it was done; else None."""
         return self.operations.get((number, of_operation(operation)))
 
     def finish(self, number: int, operation: Any, for_later: Sequence[str]) -> None:

@@ -60,14 +60,13 @@ class Steps:
         with self.own():
             later = self.journal.kept_for_later(number, operation)
         if later is not None:
-            self.editor.deferred_sql.extend(later)
+            self.editor.deferred_sql[:] = later  # one that makes a table anew on SQLite has run those before it
             return
-        kept = len(self.editor.deferred_sql)
         self.journal.operation = number
         with self.lenient(number in self.journal.interrupted):
             forwards(*words)
         with self.own():
-            self.journal.finish(number, operation, [str(sql) for sql in self.editor.deferred_sql[kept:]])
+            self.journal.finish(number, operation, [str(sql) for sql in self.editor.deferred_sql])
 
     @contextlib.contextmanager
     def lenient(self, is_again: bool) -> Iterator[None]:
