@@ -7,6 +7,7 @@ that fails ends it: one command a line, since in `a && b` the failure of `a` wou
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -21,9 +22,14 @@ from .script.management import (
     before_migrate,
     build_step,
     compile_while_collecting,
+    contract_step,
+    is_final,
     loses_data,
     manage_step,
     migrate_words,
+    names_waiting,
+    old_code,
+    waiting,
 )
 from .script.processes import (
     ask_gunicorn,
@@ -71,10 +77,13 @@ __all__ = [
     "ROLLBACK",
     "SECRETS",
     "SETUP",
+    "back_up_before_contract",
     "back_up_databases",
     "check_manager",
+    "contract_database",
     "create_release",
     "create_virtualenv",
+    "expect_old_code_gone",
     "fetch_code",
     "forget_old_secrets",
     "guard_migrations",
@@ -91,6 +100,7 @@ __all__ = [
     "mark_ready",
     "migrate_back",
     "migrate_database",
+    "note_contracted",
     "prepare_project",
     "probe_site",
     "record",
@@ -101,6 +111,9 @@ __all__ = [
     "smoke_test_migrated",
     "switch_links",
 ]
+
+PATIENCE_WITH_OLD_CODE = 60
+"""Seconds for which what ends may end, besides its `stop_timeout`, before what it used is removed."""
 
 # --- build: a failure here harms nothing -----------------------------------------------------------------------------
 
@@ -249,7 +262,7 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
     refuse = [] if d.allow_destructive else ["--refuse", *(["--allow-breaking"] if d.allow_breaking else [])]
     allow = [f"--allow={name}" for name in d.settings.allow]
     live = ["--live", str(d.departing.root)] if d.departing else []
-    return [d.migrations(d.target, "plan", *refuse, *allow, *live, *words)] if words else []
+    return [d.migrations(d.target, "plan", *refuse, *allow, *live, *old_code(d), *words)] if words else []
 
 
 @background
@@ -304,8 +317,12 @@ def probe_site(d: Deployment) -> Sequence[Shell]:
 @emits("backup")
 def back_up_databases(d: Deployment) -> Sequence[Shell]:
     """Back up the databases"""
-    when = d.settings.backup
-    if when == "never" or not migrate_words(d) or (when != "always" and not loses_data(d)):
+    return backup_of(d) if d.settings.backup == "always" or loses_data(d) else []
+
+
+def backup_of(d: Deployment) -> Sequence[Shell]:
+    """Backs up the databases, unless the settings want none."""
+    if d.settings.backup == "never" or not migrate_words(d):
         return []
     return backed_up(d, d.departing if d.task == "rollback" and d.departing else d.target)
 
@@ -387,6 +404,38 @@ def mark_published(d: Deployment) -> Sequence[Shell]:
     return [mark]
 
 
+# --- contract: the old code is gone, and the new release stays live whatever happens ----------------------------------
+
+
+def expect_old_code_gone(d: Deployment) -> Sequence[Shell]:
+    """Look once more at the processes, and that none runs the old code"""
+    if not waiting(d):
+        return []
+    seconds = f"{PATIENCE_WITH_OLD_CODE + max((p.stop_timeout or 0 for p in d.settings.processes), default=0):g}"
+    old = [d.snapshot.current] if d.snapshot.current else []
+    program, home = d.program("old_code"), d.layout.home
+    template = "{program} {home} {release} {seconds} {old}"
+    gone = sh(template, program=program, home=home, release=d.release, seconds=seconds, old=old)
+    return [*look_again(d), gone]
+
+
+@once
+@runs("django", "python")
+@emits("backup")
+def back_up_before_contract(d: Deployment) -> Sequence[Shell]:
+    """Back up the databases before what cannot be undone"""
+    plan = d.outputs.get("migrations", {}).get("plan")
+    is_last_chance = plan is None or any(is_final(one) for one in plan if one.get("waits"))
+    return backup_of(d) if waiting(d) and (d.settings.backup == "always" or is_last_chance) else []
+
+
+@group()
+def contract_database(settings: Settings) -> Sequence[StepDefinition]:
+    """Run the migrations that have waited for the end of the old code"""
+    commands = map(shlex.split, settings.manage_steps)
+    return [contract_step(words) for words in commands if words[0] == "migrate"]
+
+
 # --- finish: a failure here is a warning ------------------------------------------------------------------------------
 
 
@@ -396,6 +445,19 @@ def mark_bad(d: Deployment) -> Sequence[Shell]:
     if not left or not target or left.number <= target.number:
         return []
     return [d.mark_release(left.name, "withdrawn", state="bad", why=f"rolled back by {d.by}")]
+
+
+def note_contracted(d: Deployment) -> Sequence[Shell]:
+    """Note which migrations wait no more"""
+    known = d.outputs.get("migrations", {})
+    before = names_waiting(known.get("waiting") or {}, [])
+    if list(waiting(d)) == list(before):
+        return []
+    left = {
+        alias: {app: [name for name in names if f"{app}.{name}" in waiting(d)] for app, names in apps.items()}
+        for alias, apps in known["waiting"].items()
+    }
+    return [d.mark(also={"migrations": {"waiting": left, "applied": known["applied"]}})]
 
 
 def record(d: Deployment) -> Sequence[Shell]:
@@ -461,8 +523,10 @@ DEPLOY = Recipe(
     migrate=(back_up_databases, migrate_database, smoke_test_migrated),
     # A failure here puts the links back and brings the old release up again, on every host that had switched.
     publish=(switch_links, restart_processes, mark_published),
+    # Nothing that fails from here on takes the new release back: what waited removes what the old code used.
+    contract=(expect_old_code_gone, back_up_before_contract, contract_database),
     # A failure here is a warning.
-    finish=(record, forget_old_secrets, remove_old_releases, look_again),
+    finish=(note_contracted, record, forget_old_secrets, remove_old_releases, look_again),
 )
 
 ROLLBACK = Recipe(

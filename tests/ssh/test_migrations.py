@@ -90,3 +90,41 @@ def test_a_rollback_that_fails_after_migrating_back_migrates_forward_again(live:
     live.fab("rollback", "--migrate-back", code=5)
     assert live.answering() == second
     assert "0003_note_color" in applied(live)
+
+
+def test_a_column_goes_in_the_deploy_of_the_code_that_does_without_it_and_no_request_fails(live: Site) -> None:
+    first = live.link("current")
+    live.repository.drop_column(contract="the list shows the newest first")
+    live.push()
+    with Load(live.url.replace("/health/", "/"), rate=20) as load:
+        shown = live.fab("deploy")
+    assert load.summary().failures == {}
+    second = live.link("current")
+    assert "to apply once the old code is gone: notes.0003_remove_note_pinned: destructive" in shown
+    assert shown.index("publish:") < shown.index("contract: the old code is gone") < shown.index("finish:")
+    assert applied(live)[-1] == "0003_remove_note_pinned"
+    known = json.loads(live.target.look("cat", f"{HOME}/{second}/release.json"))["migrations"]
+    assert (known["waiting"], known["applied"]["default"]["notes"][-1]) == (
+        {"default": {"notes": []}},
+        "0003_remove_note_pinned",
+    )
+    assert "notes.0003_remove_note_pinned" in live.fab("rollback", code=1)
+    assert live.answering() == second != first
+
+
+def test_what_waits_for_the_next_deploy_leaves_the_way_back_open_and_a_failure_leaves_the_release(live: Site) -> None:
+    first = live.link("current")
+    live.repository.drop_column(contract="the list shows the newest first")
+    live.repository.add_migration("broken", "migrations.RunSQL('DROP TABLE nowhere')", contract="it is only a test")
+    live.push()
+    shown = live.fab("deploy", contract_after="next-deploy")
+    assert "2 migrations wait (notes.0003_remove_note_pinned, notes.0004_broken)" in " ".join(shown.split())
+    assert "2 migrations wait" in live.fab("status")
+    live.fab("rollback", contract_after="next-deploy")
+    assert live.answering() == first
+    failed = live.fab("deploy", code=6)
+    second = live.link("current")
+    assert f"{second} is live, and stays so. 1 migration waits (notes.0004_broken)" in failed
+    assert live.answering() == second != first
+    assert live.states()[second] == "live"
+    assert applied(live)[-1] == "0003_remove_note_pinned"

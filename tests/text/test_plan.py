@@ -40,8 +40,9 @@ from djdeploy.recipe import (
 )
 from djdeploy.script.deployment import files_named
 from djdeploy.script.fragments import history_line
+from djdeploy.script.plan import Plan
 from djdeploy.script.promises import promise
-from djdeploy.script.stages import BUILD, FINISH, MIGRATE, PUBLISH, STAGES, Stage
+from djdeploy.script.stages import BUILD, CONTRACT, FINISH, MIGRATE, PUBLISH, STAGES, Stage
 from djdeploy.script.steps import define
 from djdeploy.script.undo import UNDO
 from djdeploy.server.snapshot import Snapshot
@@ -93,6 +94,7 @@ def test_the_recipe_reads_top_to_bottom() -> None:
         ],
         "migrate": ["migrate_database"],
         "publish": ["switch_links", "restart_processes", "mark_published"],  # likewise
+        "contract": [],  # unless something waits
         "finish": ["record", "remove_old_releases"],
     }
 
@@ -326,6 +328,7 @@ def test_stages_say_in_which_batches_their_hosts_go_through_them() -> None:
     assert batches(BUILD) == [hosts]
     assert batches(MIGRATE) == [["b"], ["a", "c", "d"]]
     assert batches(PUBLISH) == [["a"], ["b", "c"], ["d"]]
+    assert batches(CONTRACT) == [["a", "c", "d"], ["b"]]
 
 
 def test_uv_is_used_where_the_server_has_it() -> None:
@@ -561,3 +564,59 @@ def test_a_rollback_that_unapplies_migrations_backs_up_first() -> None:
     back = deployment(settings, task="rollback", migrate_back=True, release="r1")
     assert "back_up_databases" not in names(ROLLBACK.plan(MIGRATE, replace(back, migrate_back=False)))
     assert names(ROLLBACK.plan(MIGRATE, back))[:1] == ["back_up_databases"]
+
+
+# --- expand, publish, contract ----------------------------------------------------------------------------------------
+
+
+def waits(*names: str, applied: Sequence[str] = (), **changes: Any) -> Deployment:
+    known = {"waiting": {"default": {"shop": list(names)}}, "applied": {"default": {"shop": list(applied)}}}
+    return deployment(outputs={"migrations": known}, **changes)
+
+
+def test_what_waits_runs_when_the_old_code_is_gone_and_only_on_one_host() -> None:
+    plan = DEPLOY.plan(CONTRACT, waits("0002_less"))
+    assert names(plan) == ["expect_old_code_gone", "contract_database"]
+    assert plan[1].script.endswith("migrations migrate --noinput")
+    assert names(DEPLOY.plan(CONTRACT, waits("0002_less", runs_once_steps=False))) == ["expect_old_code_gone"]
+    for d in (deployment(), waits(), waits("0002_less", applied=["0002_less"])):
+        assert DEPLOY.plan(CONTRACT, d) == []
+
+
+def test_what_serves_until_the_release_is_live_is_told_to_migrate() -> None:
+    assert "migrations expand '--served-by=/srv/my site/r1' -- migrate --noinput" in text(
+        DEPLOY.plan(MIGRATE, deployment())
+    )
+    differs = text(DEPLOY.plan(MIGRATE, deployment(replace(SETTINGS, contract="removals"), old_code_differs=True)))
+    assert "migrations expand --served-by= --removals -- migrate" in differs
+    nothing: Any = {**FACTS, "current": {"kind": "missing", "target": None}}
+    first = Snapshot.parse(nothing, "/x")
+    assert "migrations migrate --noinput" in text(DEPLOY.plan(MIGRATE, deployment(snapshot=first)))
+    joins = deployment(snapshot=first, old_code_differs=True)  # a new host beside others that serve
+    assert "expand --served-by= --" in text(DEPLOY.plan(MIGRATE, joins))
+
+
+def test_from_contract_on_nothing_takes_the_release_back() -> None:
+    undone = undone_by(lambda d: [sh("undo")])(lambda d: [sh("do")])
+    plan = Plan(DEPLOY.after(record, undone).before(switch_links, undone).expanded(SETTINGS), UNDO["deploy"])
+    d = waits("0002_less")
+    for stage in (MIGRATE, PUBLISH, CONTRACT, FINISH):
+        for step in plan.steps(stage, d):
+            plan.note(stage, step, begun=True)
+    assert plan.if_lost(CONTRACT, d) == plan.restore(CONTRACT, d) == plan.if_lost(FINISH, d) == []
+
+
+def test_a_backup_is_taken_before_what_loses_data_and_not_before_what_waits() -> None:
+    table = {"class": "destructive", "reversible": True, "app": "shop", "name": "0002_less", "waits": True}
+    settings = replace(SETTINGS, backup="before-destructive")
+    known = {"waiting": {"default": {"shop": ["0002_less"]}}, "applied": {"default": {"shop": []}}, "plan": [table]}
+    d = deployment(settings, outputs={"migrations": {**known, "applied": {"default": {"shop": ["0001"]}}}})
+    assert "back_up_databases" not in names(DEPLOY.plan(MIGRATE, d))
+    assert names(DEPLOY.plan(CONTRACT, d))[1] == "back_up_before_contract"
+
+
+def test_what_has_run_is_noted() -> None:
+    (note, *_) = DEPLOY.plan(FINISH, waits("0002_less", "0003_less", applied=["0002_less"]))
+    assert note.name == "note_contracted"
+    assert '"waiting": {"default": {"shop": ["0003_less"]}}' in note.script
+    assert "note_contracted" not in names(DEPLOY.plan(FINISH, waits("0002_less")))

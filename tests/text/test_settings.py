@@ -350,7 +350,7 @@ IN_THE_OPEN: dict[type, set[str]] = {
         *("project", "home", "branch", "hosts", "source_dir", "requirements", "python", "installer", "host_keys"),
         *("system_site_packages", "shared_dirs", "shared_files", "keep_releases", "release_name", "static_dir"),
         *("smoke_test", "forward_agent", "connect_timeout", "step_timeout", "lock_timeout", "parallel", "batch"),
-        *("source", "probe", "lock_patience", "hold_timeout"),
+        *("source", "probe", "lock_patience", "hold_timeout", "contract", "contract_after"),
     },
     Process: {"name", "bind", "instances", "pid_file", "health", "timeout", "stop_timeout", "server"},
     Health: {"path", "status", "contains", "timeout"},

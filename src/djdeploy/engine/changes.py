@@ -21,6 +21,7 @@ from ..ssh.opening import Look
 from ..ssh.remote import Remote
 from ..terminal.progress import Headline, Report
 from .conclusion import conclude, hosts_of
+from .contract import say_waiting
 from .fleet import Fleet, Snapshots
 from .neighbours import Neighbours
 from .preflight import (
@@ -94,11 +95,14 @@ def deploy(
         task = begun(fleet.remotes[0], snapshots, who, "deploy")
         task = replace(task, release=name, ref=ref, commit=code.commit, subject=code.subject, author=code.author)
         task = replace(task, secrets=secrets, allow_breaking=allow_breaking, allow_destructive=allow_destructive)
+        left_out_names, differs = [remote.host for remote in left_out], bool(left_out) or serve_other_code(snapshots)
+        task = replace(task, left_out=left_out_names, old_code_differs=differs)
         deployments = on_each(fleet.remotes, snapshots, task)
         run = Run(fleet, deployments, recipe, UNDO["deploy"], report, skip=skips, batch=settings.batch)
         run.go(dry_run)
     if not dry_run:
         say_left_out(report, left_out, f"fab deploy --only={{}} --branch={code.commit[:12]}")
+        say_waiting(run.deployments, report)
         conclude(run, report, f"{name} is live on {hosts_of(remotes)}, after {report.elapsed()}")
     return name
 
@@ -280,6 +284,12 @@ def names_of(targets: Targets) -> str:
     for remote, release in targets.items():
         hosts.setdefault(release.name, []).append(remote)
     return "; ".join(f"{name} is live again on {hosts_of(remotes)}" for name, remotes in hosts.items())
+
+
+def serve_other_code(snapshots: Snapshots) -> bool:
+    """Whether the hosts do not all serve the same code."""
+    live = {s.live.commit if s.live and s.live.commit else s.current for s in snapshots.values()}
+    return len(live) > 1
 
 
 def say_live_already(report: Report, snapshots: Snapshots, commit: str) -> None:

@@ -20,6 +20,7 @@ from ..ssh.step_run import NOTE
 from ..terminal import tables
 from ..terminal.progress import SILENT, Report
 from .commit_checkup import CommitCheckup, unreadable
+from .contract import finding_of
 from .failures import code_of, raise_failure
 from .fleet import Fleet
 from .job import Job
@@ -98,7 +99,8 @@ def problems_of(remote: Remote, d: Deployment, outputs: Outputs, report: Report,
     """What is wrong with a host, whatever the commit."""
     differs = manager_differs(remote, d, report)
     lacks = bool(differs)
-    return [*findings(d.settings, d.snapshot, outputs, now, host=remote.host, lacks_programs=lacks), *differs]
+    waits = finding_of(d.snapshot) if d.runs_once_steps else []
+    return [*waits, *findings(d.settings, d.snapshot, outputs, now, host=remote.host, lacks_programs=lacks), *differs]
 
 
 def rows_elsewhere(remote: Remote, first: Remote, outputs: Outputs) -> Sequence[str]:

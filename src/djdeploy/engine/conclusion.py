@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RequestsFailed
-from ..script.deployment import Deployment
 from ..ssh.remote import Remote
 from ..terminal.progress import Report
 from .run import Run
+from .standing import beyond_the_limit
 
 
 def conclude(run: Run, report: Report, done: str) -> None:
@@ -29,12 +29,6 @@ def conclude(run: Run, report: Report, done: str) -> None:
     error = RequestsFailed(f"more requests failed than the settings allow: {lines}", site=f"{done}.")
     error.failed_steps = [f"{sentence}, too many of {places(beyond)}"]
     raise error
-
-
-def beyond_the_limit(d: Deployment) -> Sequence[Mapping[str, Any]]:
-    """The addresses of a host where too much failed."""
-    limits, seen = d.settings.probe, d.outputs.get("probe")
-    return [site for site in seen["sites"] if site["worst_share"] > limits.max_share] if limits and seen else []
 
 
 def described(remote: Remote, site: Mapping[str, Any]) -> str:

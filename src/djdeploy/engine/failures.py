@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from ..errors import DeployError, Interrupted, PublishFailed, StepFailed
+from ..errors import ContractFailed, DeployError, Interrupted, PublishFailed, StepFailed
 from ..errors.catalogue import CATALOGUE
 from ..errors.foreign import recognised
 from ..script.deployment import Failure
@@ -63,6 +63,14 @@ def code_of(run: StepRun) -> str:
 def as_publish_failed(error: DeployError) -> PublishFailed:
     """The same error, with the exit code of one that users may have noticed."""
     failed = PublishFailed(error.what, code=error.error_code, host=error.host, output=error.output, remedy=error.remedy)
+    failed.is_aggregate, failed.failed_steps = error.is_aggregate, error.failed_steps
+    return failed
+
+
+def as_contract_failed(error: DeployError) -> ContractFailed:
+    """The same error, of what came after publishing: the release is live, and stays so."""
+    failed = ContractFailed(error.what, code=error.error_code, host=error.host, output=error.output, site=error.site)
+    failed.remedy = error.remedy
     failed.is_aggregate, failed.failed_steps = error.is_aggregate, error.failed_steps
     return failed
 

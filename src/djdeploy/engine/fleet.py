@@ -218,12 +218,15 @@ class Fleet:
                     self.say(f"waiting: {error.message.splitlines()[0]}")
                 told = True
                 self.each(Remote.leave)
-                self._pause(min(self.durations.lock_retry * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311
+                self.pause(min(self.durations.lock_retry * random.uniform(0.5, 1.5), until - time.monotonic()))  # noqa: S311
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Waits, at most until Ctrl-C."""
         until = time.monotonic() + seconds
         while not self._signals and time.monotonic() < until:
             time.sleep(min(TICK, max(0.0, until - time.monotonic())))
+        if self._signals:
+            raise Interrupted("interrupted")
 
     def _leave_out(self, errors: Mapping[Remote, DeployError]) -> None:
         self.missing.update(errors)

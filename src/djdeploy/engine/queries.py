@@ -24,6 +24,7 @@ from ..ssh.remote import Remote
 from ..terminal import overview, tables
 from ..terminal.progress import SILENT, Report
 from .commit_checkup import CommitCheckup
+from .contract import still_waiting
 from .failures import raise_failure
 from .fleet import Fleet
 from .job import Job
@@ -71,6 +72,7 @@ def status(job: Job, *, json: bool) -> Sequence[Mapping[str, Any]]:
             "host": host,
             "current": snapshot.current,
             **live_now(snapshot),
+            "waiting": still_waiting(snapshot),
             "processes": run.outputs.get("processes", []),
         }
         for host, (snapshot, run) in answers.items()
@@ -158,7 +160,8 @@ def difference(
     """Compares two commits on the first host.
 
     Returns:
-        `release` (live), `from` and `to` (commits), `commits`, `gone`, `requirements`, `migrations`, `settings`
+        `release` (live), `waiting` (migrations that it has left for later), `from` and `to` (commits), `commits`,
+        `gone`, `requirements`, `migrations`, `settings`
         (names in templates of settings files), `fabfile` (what the fabfile has changed), `secrets` (the secret files
         that a deploy would install, each with its state) and `not_compared` (those whose contents are not at hand).
     """
@@ -179,6 +182,7 @@ def difference(
         secrets = runs[-1].outputs["secrets"] if at_hand else {}
         return {
             "release": live.name,
+            "waiting": still_waiting(found[remote]),
             "from": live.commit,
             "to": commit,
             **with_packages(runs[0].outputs["diff"], CommitCheckup(remote, d, commit, report).plan()),

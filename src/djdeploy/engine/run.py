@@ -11,18 +11,24 @@ from typing import NoReturn
 from ..errors import ConnectionFailed, DeployError, Interrupted
 from ..errors.several import together
 from ..recipe import record as history
+from ..remote.wire import Migrations
 from ..script.deployment import Deployment
+from ..script.management import as_if_one_waits, waiting
 from ..script.plan import Plan
 from ..script.promises import promise
 from ..script.recipes import Recipe
-from ..script.stages import BUILD, FINISH, MIGRATE, ON_FAILURE, PUBLISH, STAGES, Stage
+from ..script.stages import BUILD, CONTRACT, FINISH, MIGRATE, ON_FAILURE, PUBLISH, STAGES, Stage
 from ..script.steps import Step, define
 from ..ssh.remote import Remote
 from ..ssh.step_run import StepRun, Watcher
 from ..terminal.progress import SILENT, Report, program_text
-from .failures import as_publish_failed, failure_of, raise_failure
+from .contract import site_after_contract, what_waits, why_later
+from .failures import as_contract_failed, as_publish_failed, failure_of, raise_failure
 from .fleet import Fleet, as_deploy_error
 from .standing import Standing, backups_of, met_by_users, of_the_site, where_some_are_unknown
+
+COUNTDOWN = 30.0
+"""Seconds between two words on how long it is still waited."""
 
 
 class Run:
@@ -66,6 +72,8 @@ class Run:
     def show(self) -> None:
         """Prints what would run, for a dry run."""
         for stage in STAGES:
+            if stage == CONTRACT and not why_later(self.deployments):
+                self.deployments = {remote: as_if_one_waits(d) for remote, d in self.deployments.items()}
             for remote, d in self.deployments.items():
                 if steps := self._steps(remote, stage):
                     self.report.write(program_text(self._as_told(stage), remote.host, d.environment, steps) + "\n")
@@ -88,6 +96,7 @@ class Run:
                 self._restore(stage, as_deploy_error(error))
         self._commit()
         self.fleet.if_abandoned = "The release is live; what comes after that was not done everywhere."
+        failed = self._contract()
         try:
             self.stage(FINISH)
         except Interrupted as error:
@@ -95,6 +104,8 @@ class Run:
             raise
         except Exception as error:
             self.report.warn(f"the release is live, but: {as_deploy_error(error).message}")
+        if failed:
+            raise failed
 
     def _see_all_alive(self) -> None:
         """A host that has died since it was built is met before anything is published on another."""
@@ -115,7 +126,7 @@ class Run:
         self.report.stage_began(self._as_told(stage), [remote.host for remote in self.remotes])
         for batch in stage.batches(self.remotes, self._runs_once_steps, self.batch):
             self.fleet.each(lambda remote: self._run(remote, stage), batch, all_or_none=stage != FINISH)
-        if stage == MIGRATE:
+        if stage in (MIGRATE, CONTRACT):
             self._share("migrations")
 
     def _as_told(self, stage: Stage) -> Stage:
@@ -124,7 +135,8 @@ class Run:
 
     def _share(self, name: str) -> None:
         """What one host has found out holds for all: the database is one."""
-        found = next((d.outputs[name] for d in self.deployments.values() if name in d.outputs), None)
+        first = sorted(self.deployments.values(), key=lambda d: not d.runs_once_steps)
+        found = next((d.outputs[name] for d in first if name in d.outputs), None)
         if found is not None:
             self.deployments = {r: replace(d, outputs={**d.outputs, name: found}) for r, d in self.deployments.items()}
 
@@ -195,6 +207,44 @@ class Run:
             code="not-acknowledged",
             site=where_some_are_unknown(self.deployments.values(), hosts),
         )
+
+    # --- when the old code is gone
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """The migrations that wait for the end of the old code."""
+        return waiting(next(iter(self.deployments.values())))
+
+    def _contract(self) -> DeployError | None:
+        """Runs what waits for the end of the old code, which may not come back afterwards.
+
+        Returns:
+            Why it was not done. The release stays live, and what waits runs with the next deploy.
+        """
+        if not self.waiting or why_later(self.deployments):
+            return None
+        try:
+            self._let_it_prove_itself()
+            self.stage(CONTRACT)
+        except Exception as error:
+            self._share("migrations")
+            failed = as_deploy_error(error)
+            failed.site = site_after_contract(self.deployments.values())
+            self.deployments = {r: replace(d, outcome="failed in contract") for r, d in self.deployments.items()}
+            self._run_on_failure(CONTRACT, failed)
+            if isinstance(error, Interrupted):
+                self._record("interrupted in contract")
+                raise
+            return as_contract_failed(failed)
+        return None
+
+    def _let_it_prove_itself(self) -> None:
+        """The pause of the settings, with a word now and then."""
+        until = time.monotonic() + float(self.deployments[self.remotes[0]].settings.contract_after)
+        while (left := until - time.monotonic()) > 0:
+            release = self._target(self.remotes[0])
+            self.report.say(f"{release} is live; {what_waits(self.waiting)}, {left:.0f} s more (Ctrl-C: until later)")
+            self.fleet.pause(min(left, COUNTDOWN))
 
     # --- when a stage fails
 
@@ -329,8 +379,14 @@ def learned(d: Deployment, runs: Sequence[StepRun]) -> Deployment:
         timings[run.step.name] = timings.get(run.step.name, 0) + run.milliseconds
         outputs |= {name: value for name, value in run.outputs.items() if name != "error"}
         if "migrations" in d.outputs and "migrations" in run.outputs:  # the plan is one half, what was applied another
-            outputs["migrations"] = {**d.outputs["migrations"], **run.outputs["migrations"]}
+            outputs["migrations"] = both(d.outputs["migrations"], run.outputs["migrations"])
     return replace(d, timings=timings, outputs=outputs)
+
+
+def both(known: Migrations, more: Migrations) -> Migrations:
+    """What is known of migrations, and what a later step has found. Each `migrate` tells what waits in its database."""
+    left = {**known.get("waiting", {}), **more.get("waiting", {})}
+    return {**known, **more, **({"waiting": left} if left else {})}
 
 
 def lost_this_client(remotes: Sequence[Remote]) -> DeployError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import DeployError
 from ..script.deployment import Deployment
@@ -109,3 +110,9 @@ def backups_of(deployments: Iterable[Deployment]) -> Sequence[str]:
     """What was backed up before the migrations, for whoever finds that they have to be undone by hand."""
     paths = [path for d in deployments for path in d.outputs.get("backup", ())]
     return [f"A backup from before the migrations: {path}" for path in paths]
+
+
+def beyond_the_limit(d: Deployment) -> Sequence[Mapping[str, Any]]:
+    """The addresses of a host where too much failed."""
+    limits, seen = d.settings.probe, d.outputs.get("probe")
+    return [site for site in seen["sites"] if site["worst_share"] > limits.max_share] if limits and seen else []

@@ -2,6 +2,7 @@
 
 from .kinds import (
     ConnectionFailed,
+    ContractFailed,
     DeployError,
     Interrupted,
     Locked,
@@ -13,6 +14,7 @@ from .kinds import (
 
 __all__ = [
     "ConnectionFailed",
+    "ContractFailed",
     "DeployError",
     "Interrupted",
     "Locked",

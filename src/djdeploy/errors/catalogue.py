@@ -352,6 +352,24 @@ DJANGO = {
         "Do it as the message above says. If the old code does not do what would fail, say so in the fabfile, for "
         "this migration alone (settings: allow), or once: fab deploy --allow-breaking",
     ),
+    "old-code-runs": Entry(
+        "A process of an earlier release still runs: a worker that ends slowly, a command, or somebody's shell in its "
+        "directory. What it may use is not removed under it. The new release is live.",
+        "End what the message above names, or let it end; then: fab deploy. If it may take so long: "
+        "Process(stop_timeout=...)",
+    ),
+    "depends-on-waiting": Entry(
+        "A migration that is marked as `djdeploy_contract` runs after its release is published, when the code that may "
+        "use what it removes is gone. What depends on it cannot run before it.",
+        "Mark the one that depends on it as well, if the new code does without it until then (djdeploy_contract = True "
+        "in its class); or have it depend on an earlier migration; or deploy first without it, and then with it.",
+    ),
+    "new-code-cannot-wait": Entry(
+        "A migration that is marked as `djdeploy_contract`, or only removes, runs after its release is published. "
+        "Until then the new code serves with the schema as it was, and this code fails with it.",
+        "Do it as the message above says: make a column that goes nullable first, in a migration that does not wait; "
+        "both then belong to one deploy. If the new code does not do what would fail: fab deploy --allow-breaking",
+    ),
     "older-code": Entry(
         "The commit is older than the live release, or lacks a migration that is applied: a branch without it, or a "
         "git revert. Its code does not work with what that migration has made.",

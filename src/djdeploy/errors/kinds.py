@@ -150,6 +150,12 @@ class RequestsFailed(DeployError):
     error_code = "requests-failed"
 
 
+class ContractFailed(DeployError):
+    """The release is live and stays so, but what was to be removed after that was not. `fab` exits with 6."""
+
+    exit_code = 6
+
+
 class Interrupted(DeployError):
     """Ctrl-C or SIGTERM; `site` says what was restored. `fab` exits with 130."""
 

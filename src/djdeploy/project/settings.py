@@ -181,6 +181,17 @@ class Settings(Checked):
         "migrations that may run although they are destructive or breaking, each with a reason: "
         '`"shop.0042_drop_legacy: nothing reads it since 1.4"`',
     )
+    contract: Literal["marked", "removals"] = setting(
+        "marked",
+        Choice("marked", "removals"),
+        "which migrations run after their release is published, when the old code is gone: those with a "
+        "`djdeploy_contract`, or any that only removes as well",
+    )
+    contract_after: int | Literal["next-deploy"] = setting(
+        0,
+        Either(Count(), Choice("next-deploy")),
+        "when they run: so many seconds after all hosts have published, or with the next deploy",
+    )
     parallel: int = setting(16, Count(minimum=1), "how many hosts are worked on at once")
     batch: int = setting(16, Count(minimum=1), "how many hosts are published at once, after the first one alone")
 

@@ -28,7 +28,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = (("notes", "{after}"),)
     operations = ({operation},)
-"""
+{more}"""
 
 
 class SampleRepository:
@@ -141,7 +141,9 @@ class SampleRepository:
         """One more line in the lock file, right or wrong."""
         return self.commit({REQUIREMENTS: f"{self.read(REQUIREMENTS)}{line}\n"}, f"Require {line.split()[0]}")
 
-    def add_migration(self, name: str, operation: str, *, above: str = "", models: str | None = None) -> str:
+    def add_migration(
+        self, name: str, operation: str, *, above: str = "", models: str | None = None, contract: str = ""
+    ) -> str:
         """One more migration after the last.
 
         Args:
@@ -149,10 +151,12 @@ class SampleRepository:
             operation: Python text of the operation.
             above: Python text above the class, such as a function for `RunPython`.
             models: the new text of the app's models, where they change.
+            contract: why it runs when the old code is gone.
         """
         folder = self.files / "src/notes/migrations"
         last = max(path.stem for path in folder.glob("0*.py"))
-        text = MIGRATION.format(above=above and f"\n\n{above}\n", after=last, operation=operation)
+        more = f"    djdeploy_contract = {contract!r}\n" if contract else ""
+        text = MIGRATION.format(above=above and f"\n\n{above}\n", after=last, operation=operation, more=more)
         path = f"src/notes/migrations/{int(last[:4]) + 1:04}_{name}.py"
         return self.commit({path: text, MODELS: models or self.read(MODELS)}, f"Migrate: {name}")
 
@@ -163,7 +167,7 @@ class SampleRepository:
         field = "models.CharField(max_length=20, null=True)"
         return self.add_migration("note_color", f'migrations.AddField("note", "color", {field})', models=models)
 
-    def drop_column(self) -> str:
+    def drop_column(self, contract: str = "") -> str:
         """A destructive migration: the old code needs what it removes."""
         kept = [line for line in self.read(MODELS).splitlines() if "pinned =" not in line]
         models = "\n".join(kept).replace('("-pinned", "-written")', '("-written",)') + "\n"
@@ -171,7 +175,7 @@ class SampleRepository:
             'migrations.AlterModelOptions(name="note", options={"ordering": ("-written",)}),\n'
             '        migrations.RemoveField("note", "pinned")'
         )
-        return self.add_migration("remove_note_pinned", drop, models=models)
+        return self.add_migration("remove_note_pinned", drop, models=models, contract=contract)
 
     # --- what goes wrong in real projects -----------------------------------------------------------------------------
 

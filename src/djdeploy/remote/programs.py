@@ -22,6 +22,7 @@ PROGRAMS = {
     "look_again": "processes.look_again",  # looks once more at what was ready when publishing ended
     "manifest": "release.manifest",  # changes a release's manifest
     "migrations": "migrations.program",  # judges and applies migrations, in a release's own environment
+    "old_code": "processes.old_code",  # waits until nothing runs another release
     "orphans": "agent.orphans",  # ends what outlived its deploy
     "probe": "processes.probe",  # asks the site while a task may hurt it
     "remove": "release.remove",  # removes old releases

@@ -371,6 +371,7 @@ class Migrations(TypedDict, total=False):
 
     plan: list[dict[str, Any]]
     applied: dict[str, dict[str, list[str]]]
+    waiting: dict[str, dict[str, list[str]]]  # what was left for when the old code is gone
     back: list[dict[str, Any]] | None
     database_files: dict[str, str]  # the databases that are files in the release, and where
 

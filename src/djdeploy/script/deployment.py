@@ -66,6 +66,8 @@ class Deployment:
         secrets: the contents of secret files, by their paths.
         allow_breaking: whether migrations may break the old code.
         allow_destructive: whether they may lose data as well.
+        left_out: the project's hosts that the task leaves out: what they run is not changed.
+        old_code_differs: whether what serves is not the same code on all hosts, or none on some.
         migrate_back: whether a rollback unapplies the migrations that the older release does not have.
         failure: what went wrong, for the steps of `on_failure`; None for all others.
     """
@@ -90,6 +92,8 @@ class Deployment:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     allow_breaking: bool = False
     allow_destructive: bool = False
+    left_out: Sequence[str] = ()
+    old_code_differs: bool = False
     migrate_back: bool = False
     failure: Failure | None = None
 

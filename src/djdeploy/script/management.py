@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Any
 
 from ..server.layout import ReleasePaths
 from ..server.shell import Shell, sh
@@ -36,7 +37,56 @@ def loses_data(d: Deployment) -> bool:
     known = d.outputs.get("migrations", {})
     if not any(known.get("applied", {"unknown": True}).values()):  # an empty database
         return False
-    return any(one["class"] == "destructive" or not one["reversible"] for one in known["plan"]) if known else True
+    plan = known.get("plan")
+    return plan is None or any(is_final(one) for one in plan if not one.get("waits"))
+
+
+def is_final(migration: Mapping[str, Any]) -> bool:
+    return migration["class"] == "destructive" or not migration["reversible"]
+
+
+def is_sparing(d: Deployment) -> bool:
+    """Whether old code serves somewhere until the release is live, which some migrations have to spare."""
+    return d.task == "deploy" and (d.departing is not None or d.old_code_differs)
+
+
+def old_code(d: Deployment) -> Sequence[str]:
+    """The options that tell the program `migrations` what serves until the release is live."""
+    if not is_sparing(d):
+        return []
+    root = "" if d.old_code_differs or not d.departing else str(d.departing.root)
+    return [f"--served-by={root}", *(["--removals"] if d.settings.contract == "removals" else [])]
+
+
+def waiting(d: Deployment) -> Sequence[str]:
+    """The migrations that this deploy has left for later, and that have not run since."""
+    known = d.outputs.get("migrations", {})
+    return names_waiting(known.get("waiting") or {}, [known.get("applied") or {}])
+
+
+UNKNOWN = "?.?"
+"""A migration that may wait, or not."""
+
+
+def as_if_one_waits(d: Deployment) -> Deployment:
+    """For who only reads what would be done: whether a migration waits is known when they are judged."""
+    if not is_sparing(d):
+        return d
+    return replace(d, outputs={**d.outputs, "migrations": {"waiting": {"default": {"?": ["?"]}}}})
+
+
+Applied = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def names_waiting(waiting: Applied, applied: Sequence[Applied]) -> Sequence[str]:
+    """What waits of this, after that was applied."""
+    return [
+        f"{app}.{name}"
+        for alias, apps in waiting.items()
+        for app, names in apps.items()
+        for name in names
+        if not any(name in known.get(alias, {}).get(app, ()) for known in applied)
+    ]
 
 
 def backed_up(d: Deployment, release: ReleasePaths) -> Sequence[Shell]:
@@ -66,7 +116,7 @@ def manage_step(command: str) -> StepDefinition:
     words = shlex.split(command)
 
     def run(d: Deployment) -> Sequence[Shell]:
-        run = d.migrations(d.target, *words) if words[0] == "migrate" else d.manage(*words)
+        run = migrate(d, words) if words[0] == "migrate" else d.manage(*words)
         return [compile_messages(d, run) if words[0] == "compilemessages" else run]
 
     return StepDefinition(
@@ -77,6 +127,28 @@ def manage_step(command: str) -> StepDefinition:
         programs=("django", "python"),
         emits=("migrations",) if words[0] == "migrate" else (),
         aliases=(words[0],),
+    )
+
+
+def migrate(d: Deployment, words: Sequence[str]) -> Shell:
+    if not is_sparing(d):
+        return d.migrations(d.target, *words)
+    return d.migrations(d.target, "expand", *old_code(d), "--", *words)
+
+
+def contract_step(words: Sequence[str]) -> StepDefinition:
+    """A `migrate` that leaves nothing out any more."""
+
+    def run(d: Deployment) -> Sequence[Shell]:
+        return [d.migrations(d.target, *words)] if waiting(d) else []
+
+    return StepDefinition(
+        run,
+        "contract_database",
+        f"manage.py {shlex.join(words)}, with what has waited",
+        once=True,
+        programs=("django", "python"),
+        emits=("migrations",),
     )
 
 

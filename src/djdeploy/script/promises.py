@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .deployment import Deployment
-from .stages import MIGRATE, PUBLISH, Stage
+from .management import UNKNOWN, waiting
+from .stages import CONTRACT, MIGRATE, PUBLISH, Stage
 
 
 def promise(stage: Stage, deployments: Collection[Deployment]) -> str:
@@ -20,6 +21,8 @@ def promise(stage: Stage, deployments: Collection[Deployment]) -> str:
         return of_migrating(task, is_first)
     if stage == PUBLISH:
         return of_publishing(task, is_first)
+    if stage == CONTRACT and waiting(task) == [UNKNOWN]:  # a dry run
+        return f"if a migration waits: {stage.promise}"
     return stage.promise
 
 

@@ -48,7 +48,8 @@ class Recipe:
     `DEPLOY.before("collectstatic", build_assets)`, `DEPLOY.after(migrate_database, warm_cache)`.
 
     Args:
-        build, migrate, publish, finish: the steps of a stage, in order.
+        build, migrate, publish, contract, finish: the steps of a stage, in order. From `contract` on no failure takes
+            the release back.
         on_failure: steps that run when a stage other than `finish` has failed, and what it promised was restored. They
             find in `d.failure` what went wrong; with `once` they run on the first host that can still be reached. One
             that fails is a warning.
@@ -58,6 +59,7 @@ class Recipe:
     build: tuple[Entry, ...] = ()
     migrate: tuple[Entry, ...] = ()
     publish: tuple[Entry, ...] = ()
+    contract: tuple[Entry, ...] = ()
     finish: tuple[Entry, ...] = ()
     on_failure: tuple[Entry, ...] = ()
     edits: tuple[Edit, ...] = field(default=(), repr=False, kw_only=True)

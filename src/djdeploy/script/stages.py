@@ -26,6 +26,12 @@ def once_steps_first(hosts: Sequence[T], runs_once_steps: Callable[[T], bool], s
     return [first, [host for host in hosts if host not in first]]
 
 
+def once_steps_last(hosts: Sequence[T], runs_once_steps: Callable[[T], bool], size: int) -> Sequence[Sequence[T]]:
+    """What is done once waits for what is true on all hosts: that no old code runs."""
+    once = [host for host in hosts if runs_once_steps(host)]
+    return [[host for host in hosts if host not in once], once]
+
+
 def one_then_batches(hosts: Sequence[T], runs_once_steps: Callable[[T], bool], size: int) -> Sequence[Sequence[T]]:
     """The first host alone: a release that does not serve meets one host."""
     return [hosts[:1], *(hosts[i : i + size] for i in range(1, len(hosts), size))]
@@ -49,9 +55,10 @@ class Stage:
 BUILD = Stage("build", "a failure here harms nothing")
 MIGRATE = Stage("migrate", "the old code still serves, on the new schema", once_steps_first)
 PUBLISH = Stage("publish", "a failure here brings the old release up again", one_then_batches)
+CONTRACT = Stage("contract", "the old code is gone; a failure here leaves the new release live", once_steps_last)
 FINISH = Stage("finish", "a failure here is a warning")
 
-STAGES = (BUILD, MIGRATE, PUBLISH, FINISH)
+STAGES = (BUILD, MIGRATE, PUBLISH, CONTRACT, FINISH)
 """In the order in which a task goes through them."""
 
 ON_FAILURE = Stage(

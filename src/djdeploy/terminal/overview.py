@@ -102,12 +102,23 @@ def live_lines(group: Sequence[Row], hosts: Sequence[str], now: datetime) -> Seq
         f"from {row['ref']}" if row.get("ref") else "",
     ]
     code = f"{row['commit'][:COMMIT]} {row.get('subject') or ''}".strip()
+    waiting = row.get("waiting") or ()
     cut_off = "not published: its deploy still runs, or was cut off, which the next `fab deploy` repairs"
-    more = [went_back(row), "" if row.get("mark") in (None, "", "published") else cut_off]
+    more = [
+        what_waits(waiting) if waiting else "",
+        went_back(row),
+        "" if row.get("mark") in (None, "", "published") else cut_off,
+    ]
     return [
         f"{row['current']} is live{where}",
         *(f"  {line}" for line in (code, ", ".join(filter(None, facts)), *more) if line),
     ]
+
+
+def what_waits(names: Sequence[str]) -> str:
+    """The migrations that a release has left for later."""
+    verb = "migration waits" if len(names) == 1 else "migrations wait"
+    return f"{len(names)} {verb} ({listed(names, 4)}); until fab deploy runs what waits, a rollback is possible"
 
 
 def went_back(row: Row) -> str:

@@ -139,6 +139,8 @@ def print_diff(found: Mapping[str, Any]) -> None:
         say("Which migrations these packages bring is known once they are installed; fab check then asks Django.")
     for migration in found["migrations"]:
         say(f"migration: {migration['app']}.{migration['name']}: {', '.join(map(judged, migration['operations']))}")
+    if waiting := found.get("waiting"):
+        say(f"a deploy runs what has waited: {', '.join(waiting)}")
     for migration in found["migrations_gone"]:
         say(f"migration: {migration['app']}.{migration['name']} is NOT in what would be deployed")
     if found.get("unknown"):

@@ -19,6 +19,7 @@ from . import sizes
 from .acknowledged import reason_of
 from .backwards import Backwards
 from .classes import KINDS
+from .contract import NONE, Contract, all_due, failing_meanwhile
 from .judging import Judge, Judged
 from .own_commands import planned_by_itself
 from .packages import package_of, with_upgrade
@@ -87,8 +88,14 @@ def to_apply(
     commands: Sequence[Any] = (),
     allow: Mapping[str, str] | None = None,
     tell: Callable[..., Table] | None = None,
+    contract: Callable[[Any, Sequence[Step]], Contract] | None = None,
 ) -> list[Table]:
-    """What these `migrate` commands would do, judged; without any, all that is not applied."""
+    """What these `migrate` commands would do, judged; without any, all that is not applied.
+
+    Args:
+        tell: as for `judged`.
+        contract: finds those that are meant to run when the old code is gone.
+    """
     goes_on = not any(getattr(command, "migration_name", None) for command in commands)
     if goes_on and nothing_to_apply(rows(connection)):
         return []
@@ -97,7 +104,8 @@ def to_apply(
     steps = list(planned(executor, commands))
     if not there and is_empty(connection):
         return [unjudged(connection.alias, migration) for migration, _ in steps]
-    return list(judged(executor, steps, there, tables(connection), allow or {}, tell))
+    later = contract(executor, steps) if contract else all_due(steps)
+    return list(judged(executor, steps, there, tables(connection), allow or {}, tell, later))
 
 
 def consistent(connection: Any) -> MigrationExecutor:
@@ -152,6 +160,7 @@ def judged(
     existing: Sequence[str] | None,
     allow: Mapping[str, str],
     tell: Callable[..., Table] | None = None,
+    contract: Contract = NONE,
 ) -> Iterator[Table]:
     """These migrations, judged, in the order in which they run.
 
@@ -159,6 +168,7 @@ def judged(
         there: the migrations that have made the schema on which they work.
         existing: the tables of the database before they run; None if they have run, or nobody can ask.
         tell: makes a table of a judged migration, as `as_table` does.
+        contract: those of them that are meant to run when the old code is gone.
     """
     loader, connection = executor.loader, executor.connection
     judge, known = Judge(connection, existing), sizes.Sizes(connection)
@@ -171,8 +181,12 @@ def judged(
     for migration in plan:
         key = (migration.app_label, migration.name)
         if key in chosen:
+            meanwhile = dict(failing_meanwhile(migration, state.clone())) if key in contract.waiting else {}
             found = judge.migration(migration, state)
-            yield (tell or as_table)(connection.alias, migration, found, known, allow)
+            table = (tell or as_table)(connection.alias, migration, found, known, allow)
+            if contract.reason(key) is not None:
+                table.setdefault("allowed", contract.reason(key))
+            yield dict(table, waits=True, meanwhile=meanwhile) if key in contract.waiting else table
             chosen.discard(key)
             if not chosen:
                 return

@@ -65,10 +65,13 @@ def back(options: argparse.Namespace) -> int:
     return 0
 
 
-def files_of(manifest: str) -> Callable[[Any], bool] | None:
+def files_of(manifest: str, *, of_all: bool = True) -> Callable[[Any], bool] | None:
     """Tells whether the release of a manifest has a migration's file; None where its files are not beside it.
 
     A release that was not migrated by us, or when it was deployed, has no record of it, or one that is too short.
+
+    Args:
+        of_all: what is said of the system's packages, which are every release's, in a version that nobody knows.
     """
     older = os.path.dirname(os.path.realpath(manifest))
     if not os.path.isdir(os.path.join(older, "repository")):
@@ -83,7 +86,7 @@ def files_of(manifest: str) -> Callable[[Any], bool] | None:
         if path.startswith(environment):  # perhaps of another version of Python
             inside = re.sub("^lib/python3[^/]*", "lib/python3*", glob.escape(path[len(environment) :]))
             return bool(glob.glob(os.path.join(glob.escape(older), "virtualenv", inside)))
-        return True  # the system's packages are every release's
+        return of_all
 
     return has
 

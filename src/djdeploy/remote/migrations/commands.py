@@ -7,14 +7,17 @@
                                                              what lies between an older release and the databases
     migrations backup --to DIRECTORY --release NAME --keep N [-- WORDS...]...
                                                              backs up the databases that are migrated
+    migrations expand --served-by PATH [--removals] -- WORDS...
+                                                             `manage.py WORDS...`, such as `migrate --noinput`, without
+                                                             what waits until the code of that release is gone
     migrations COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
                                                              so that the site never queues behind it for long
 
 `-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
 database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
-a reason to refuse. `--refuse` exits with 1 when the old code would not work with the new schema, or data is lost, and
-nobody has allowed that migration by its name.
-Only `back --run` and COMMAND change anything.
+a reason to refuse. `plan` takes `--served-by` and `--removals`, too. Its `--refuse` exits with 1 when the old code
+would not work with the new schema, or data is lost, and nobody has allowed that migration by its name.
+Only `back --run`, `expand` and COMMAND change anything.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError
+from django.db import DatabaseError
 
 from ..durations import of_environment
 from ..emit import Others, emit, emit_error
@@ -40,22 +44,37 @@ from .in_manage import in_manage
 from .left_behind import in_release
 from .patience import patience
 from .plan import plan
+from .waiting import old_code
 
 # --- the subcommands --------------------------------------------------------------------------------------------------
 
 
 def applied(options: argparse.Namespace) -> int:
-    targets, files = migrated(options.commands), in_release()
-    emit({"migrations": {"applied": all_applied(targets), "database_files": files}})
+    tell_applied(options.commands, {})
     return 0
 
 
-def manage(commands: Sequence[Sequence[str]], real: Callable[[], object]) -> int:
-    """Runs a management command, and again when it did not get a lock: it goes on where it stopped."""
-    with read_aloud():
-        politely(real)
-    with contextlib.suppress(Failed, CommandError):  # it is done; what is applied is only for the record
-        applied(argparse.Namespace(commands=commands))
+def tell_applied(commands: Sequence[Sequence[str]], more: Mapping[str, object]) -> None:
+    targets, files = migrated(commands), in_release()
+    emit({"migrations": {"applied": all_applied(targets), "database_files": files, **more}})
+
+
+def manage(words: Sequence[str], old: argparse.Namespace | None, real: Callable[[], object]) -> int:
+    """Runs a management command, and again when it did not get a lock: it goes on where it stopped.
+
+    Args:
+        old: says what serves meanwhile, where something has to wait for its end.
+    """
+    with contextlib.ExitStack() as stack:
+        waiting = stack.enter_context(old_code(old).spared()) if old else {}
+
+        def tell() -> None:  # it is done, or has failed half-way; what is applied is only for the record
+            with contextlib.suppress(Failed, CommandError, DatabaseError):
+                tell_applied([words], {"waiting": waiting} if old else {})
+
+        stack.callback(tell)
+        with read_aloud():
+            politely(real)
     return 0
 
 
@@ -69,6 +88,7 @@ def backup(options: argparse.Namespace) -> int:
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
+EXPAND = "expand"
 SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back, "backup": backup}
 
 
@@ -76,13 +96,15 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     """Our own options, and `commands`: the words of each `migrate`."""
     own, *commands = split(words)
     parser = argparse.ArgumentParser()
-    parser.add_argument("subcommand", choices=SUBCOMMANDS)
+    parser.add_argument("subcommand", choices=[*SUBCOMMANDS, EXPAND])
     parser.add_argument("--refuse", action="store_true")
     parser.add_argument("--allow-breaking", action="store_true")
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--to-json", default="{}")
     parser.add_argument("--from-json", default="{}")
     parser.add_argument("--live", default="")
+    parser.add_argument("--served-by")
+    parser.add_argument("--removals", action="store_true")
     parser.add_argument("--run", action="store_true")
     parser.add_argument("--to", default="")
     parser.add_argument("--release", default="")
@@ -113,9 +135,11 @@ def errors_heard_last() -> Iterator[None]:
 
 
 def run(words: Sequence[str]) -> int:
-    if words[0] not in SUBCOMMANDS:
-        return in_manage(words, partial(manage, [words])) or 0
+    if words[0] not in (*SUBCOMMANDS, EXPAND):
+        return in_manage(words, partial(manage, words, None)) or 0
     options = options_of(words)
+    if options.subcommand == EXPAND:
+        return in_manage(options.commands[0], partial(manage, options.commands[0], options)) or 0
     first = options.commands[0][1:] if options.commands else []
     # A command that changes nothing, should an unusual manage.py run it and not us.
     with errors_heard_last():

@@ -14,6 +14,7 @@ from ..emit import emit, emit_error
 from ..judge import text
 from ..judge.acknowledged import named
 from ..judge.classes import GRAVE
+from ..judge.contract import nothing_waits
 from ..judge.packages import with_upgrade
 from ..judge.plans import Conflict, migration_table, names_on_disk, rows, to_apply
 from .applied import applied_names, disk_migrations, of_this_code, with_squashed
@@ -22,6 +23,7 @@ from .left_behind import in_release, left_behind
 from .other_releases import releases, replaced, verdicts
 from .shown import explain, line, title, why_no_code_goes_back
 from .tenants import in_each_schema
+from .waiting import old_code
 
 if TYPE_CHECKING:
     Table = dict[str, Any]
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def plan(options: argparse.Namespace) -> int:
-    targets = migrated(options.commands)
+    targets, old = migrated(options.commands), old_code(options)
     warn_of_files(databases_in_release(connections))
     files, lost = in_release(), list(left_behind(options.live)) if options.live else []  # before any is opened
     everything: list[Table] = []
@@ -39,7 +41,8 @@ def plan(options: argparse.Namespace) -> int:
         connection = opened(alias)
         names = applied_names(connection)
         now[alias] = of_this_code(names) if names else {}
-        here = [with_upgrade(one, options.live) for one in judged_plan(connection, commands, options.allow)]
+        found = judged_plan(connection, commands, options.allow, old.contract)
+        here = [with_upgrade(one, options.live) for one in found]
         show_plan(alias, here, is_empty=not names, stopped={title(one) for one, _ in refused(here, options)})
         everything += here
         unknown += ahead(connection, options.live) if names else []
@@ -54,14 +57,19 @@ def plan(options: argparse.Namespace) -> int:
     if lost and options.refuse:
         emit_error(code="database-in-release")
         return 1
-    return refuse_old_code(unknown, options) or refuse_plan(everything, options)
+    return refuse_old_code(unknown, options) or refuse_new_code(everything, options) or refuse_plan(everything, options)
 
 
-def judged_plan(connection: Any, commands: Sequence[Any] = (), allow: Sequence[str] = ()) -> list[Table]:
+def judged_plan(
+    connection: Any, commands: Sequence[Any] = (), allow: Sequence[str] = (), contract: Any = None
+) -> list[Table]:
     """What these `migrate` commands would apply, judged; without any, all that is not applied."""
     with explained(connection.alias):
         try:
-            judge = partial(to_apply, connection, commands, named(allow))
+            of_tenants = any(not command.words for command in commands)
+            judge = partial(
+                to_apply, connection, commands, named(allow), contract=nothing_waits if of_tenants else contract
+            )
             only_shared = bool(commands) and all(getattr(command, "shared", False) for command in commands)
             return in_each_schema(connection, judge, only_shared)
         except Conflict as error:
@@ -108,7 +116,8 @@ def show_plan(alias: str, plan: Sequence[Table], is_empty: bool, stopped: Collec
         return
     for migration in plan:
         if title(migration) not in stopped:
-            print(f"djdeploy: to apply: {line(migration)}")
+            when = "to apply once the old code is gone" if migration.get("waits") else "to apply"
+            print(f"djdeploy: {when}: {line(migration)}")
 
 
 def show_other(now: Applied, connection: Any) -> None:
@@ -146,6 +155,21 @@ def refuse_plan(everything: Sequence[Table], options: argparse.Namespace) -> int
     print("The old code serves while migrations run, and comes back with a rollback.")
     is_lost = any(operation["class"] == "destructive" for _, operation in stopped)
     emit_error(code="destructive-migration" if is_lost else "breaking-migration")
+    return 1
+
+
+def refuse_new_code(everything: Sequence[Table], options: argparse.Namespace) -> int:
+    """Stops a migration that waits though the new code cannot do without it."""
+    found = [(one, *each) for one in everything for each in one.get("meanwhile", {}).items()]
+    is_stopped = options.refuse and not options.allow_breaking
+    for migration, why, safe in found:
+        print(f"{'' if is_stopped else 'djdeploy: let through: '}{title(migration)}: {why}")
+        if is_stopped:
+            print(f"  Instead: {safe}")
+    if not found or not is_stopped:
+        return 0
+    print("The new code serves while these migrations wait.")
+    emit_error(code="new-code-cannot-wait")
     return 1
 
 

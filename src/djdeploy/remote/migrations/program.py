@@ -24,4 +24,5 @@ def main(words: Sequence[str]) -> int:
         print("djdeploy: there is no Django in the virtualenv, so migrations are not judged")
         return 0
     # Some other project that has a manage.py: it is run as it is.
-    return os.execv(sys.executable, [sys.executable, "manage.py", *words])
+    own = words[words.index("--") + 1 :] if words[0] == "expand" else words
+    return os.execv(sys.executable, [sys.executable, "manage.py", *own])

@@ -1,7 +1,8 @@
 """What the manifests of two releases say about migrations: known without Django, and without a database.
 
-`applied` has the migrations that were applied when a release was deployed, by database and app. `back` has those that
-it was gone back to across: judged then, they are in the database of a release that may not have their files.
+`applied` has the migrations that were applied when a release was deployed, by database and app; `waiting` those that
+were left for when the code before it is gone. `back` has those that it was gone back to across: judged then, they are
+in the database of a release that may not have their files.
 """
 
 from __future__ import annotations
@@ -42,13 +43,26 @@ def accepted(record: Table) -> list[Table]:
 
 
 def known(record: Table) -> Applied | None:
-    """All migrations that a release has served with; None if it does not say."""
+    """All migrations that a release has served with, or may have: what waited has run since, as far as it knows.
+
+    None if it does not say.
+    """
     if record.get("applied") is None:
         return None
-    found = {alias: {app: list(names) for app, names in apps.items()} for alias, apps in record["applied"].items()}
+    found: Applied = {alias: {} for alias in record["applied"]}
+    for alias, app, name in sorted(pairs(record["applied"]) | pairs(record.get("waiting") or {})):
+        found.setdefault(alias, {}).setdefault(app, []).append(name)
     for one in accepted(record):
         found.setdefault(one["database"], {}).setdefault(one["app"], []).append(one["name"])
     return found
+
+
+def left_waiting(manifest: str) -> set[tuple[str, str, str]]:
+    """What a release has left for later: (database, app, name)."""
+    try:
+        return pairs(record_of(manifest).get("waiting") or {})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return set()
 
 
 def nothing_lies_between(newer: str, older: str) -> bool:

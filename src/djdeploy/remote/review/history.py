@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
+from ..judge import contract
 from ..judge.acknowledged import MARKER
 from ..release.diff import MIGRATION
 from ..release.unapplied import replaced
@@ -30,7 +31,7 @@ LOCKS = re.compile(
     r"(?:^|/)(?:[\w.-]*requirements[\w.-]*\.txt|requirements/[\w.-]+\.txt|constraints[\w.-]*\.txt"
     r"|pylock(?:\.[\w-]+)?\.toml|(?:uv|poetry|pdm)\.lock|Pipfile\.lock)$"
 )
-WITHOUT_EFFECT = (MARKER, "dependencies", "run_before", "replaces", "initial")
+WITHOUT_EFFECT = (MARKER, contract.MARKER, "dependencies", "run_before", "replaces", "initial")
 """What a migration says of itself, and not of the database."""
 
 
