@@ -30,6 +30,7 @@ from .script.management import (
     names_waiting,
     old_code,
     waiting,
+    waits_briefly,
 )
 from .script.processes import (
     ask_gunicorn,
@@ -262,7 +263,8 @@ def guard_migrations(d: Deployment) -> Sequence[Shell]:
     refuse = [] if d.allow_destructive else ["--refuse", *(["--allow-breaking"] if d.allow_breaking else [])]
     allow = [f"--allow={name}" for name in d.settings.allow]
     live = ["--live", str(d.departing.root)] if d.departing else []
-    return [d.migrations(d.target, "plan", *refuse, *allow, *live, *old_code(d), *words)] if words else []
+    old = [*old_code(d), *(["--briefly"] if waits_briefly(d) else [])]
+    return [d.migrations(d.target, "plan", *refuse, *allow, *live, *old, *words)] if words else []
 
 
 @background

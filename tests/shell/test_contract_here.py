@@ -83,9 +83,14 @@ def test_where_it_fails_the_release_stays_live_and_all_else_is_done(site: Site) 
     assert migrations(site, second)["waiting"] == {"default": {"shop": ["0002_less"]}}
 
 
-def test_it_is_left_to_the_next_deploy_and_said(site: Site) -> None:
+def test_it_is_left_to_the_next_deploy_and_said_and_a_dry_run_shows_what_would_follow(site: Site) -> None:
     site.deploy()
+    site.deploy(dry_run=True)
+    assert "# here, contract: if a migration waits: the old code is gone" in site.shown
     site.change(contract_after="next-deploy")
+    before = len(site.shown)
+    site.deploy(dry_run=True)
+    assert ", contract: " not in site.shown[before:]
     second = site.deploy(recipe=recipe(REMOVED))
     assert migrations(site, second)["waiting"] == {"default": {"shop": ["0002_less"]}}
     said = "1 migration waits (shop.0002_less): the settings leave it to the next deploy (contract_after)"
@@ -114,7 +119,7 @@ def interrupt_when(is_so: Callable[[], bool]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("struck", ["the agent", "the connection"])
+@pytest.mark.parametrize("struck", [pytest.param("the agent", marks=pytest.mark.slow), "the connection"])
 def test_a_loss_after_publishing_never_takes_the_release_back(site: Site, struck: str) -> None:
     site.deploy()
 
@@ -142,12 +147,3 @@ def test_old_code_that_still_runs_is_named_and_nothing_is_removed_under_it(site:
             old.kill()
     assert caught.value.error_code == "old-code-runs"
     assert f"pid {old.pid} still runs {first}: sleep 600" in str(caught.value)
-
-
-def test_a_dry_run_shows_what_would_follow(site: Site) -> None:
-    site.deploy()
-    site.deploy(dry_run=True)
-    assert "# here, contract: if a migration waits: the old code is gone" in site.shown
-    site.change(contract_after="next-deploy")
-    site.deploy(dry_run=True)
-    assert ", contract: " not in site.shown

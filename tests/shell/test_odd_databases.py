@@ -129,9 +129,10 @@ def test_the_schemas_of_tenants_are_judged_as_they_are(postgres: Postgres, tmp_p
     for name in ("t1", "t2"):
         manage("shell", "-c", f"from customers.models import Client; Client(schema_name='{name}').save()")
     before = json.dumps(project.run("applied").outputs["migrations"])
-    project.migration("0002_less", 'RemoveField("note", "body")')
-    done = project.run("plan", "--refuse", "--", command, "--noinput")
+    project.migration("0002_less", 'RemoveField("note", "body")', more="djdeploy_contract = True")
+    done = project.run("plan", "--refuse", "--served-by=", "--", command, "--noinput")
     assert (done.status, done.code) == (1, "destructive-migration")
+    assert done.output.count("shop.0002_less runs at once, with the old code serving") == 1
     assert "shop.0002_less in the schema t1: Remove field body from note: the column shop_note.body" in done.output
     assert "judged for 2 tenants by what has the same migrations applied: t1" in done.output
     assert project.run(command, "--noinput").status == 0

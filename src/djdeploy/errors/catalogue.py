@@ -367,8 +367,9 @@ DJANGO = {
     "new-code-cannot-wait": Entry(
         "A migration that is marked as `djdeploy_contract`, or only removes, runs after its release is published. "
         "Until then the new code serves with the schema as it was, and this code fails with it.",
-        "Do it as the message above says: make a column that goes nullable first, in a migration that does not wait; "
-        "both then belong to one deploy. If the new code does not do what would fail: fab deploy --allow-breaking",
+        "Do it as the message above says: a column that goes becomes nullable first, a key that goes loses its "
+        "constraint, in a migration that does not wait; both belong to one deploy. If the new code does not do what "
+        "would fail: fab deploy --allow-breaking",
     ),
     "older-code": Entry(
         "The commit is older than the live release, or lacks a migration that is applied: a branch without it, or a "

@@ -58,6 +58,11 @@ def old_code(d: Deployment) -> Sequence[str]:
     return [f"--served-by={root}", *(["--removals"] if d.settings.contract == "removals" else [])]
 
 
+def waits_briefly(d: Deployment) -> bool:
+    """Whether what waits runs as soon as the release is live, as far as is known before."""
+    return d.settings.contract_after == 0 and not d.left_out
+
+
 def waiting(d: Deployment) -> Sequence[str]:
     """The migrations that this deploy has left for later, and that have not run since."""
     known = d.outputs.get("migrations", {})

@@ -6,14 +6,12 @@ class Migration(migrations.Migration):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db.migrations import operations as django
 from django.db.migrations.operations.models import AlterTogetherOptionOperation
 
-from .columns import needs_value
-from .models import model_of
 from .operations import owner
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ MARKER = "djdeploy_contract"
 REMOVALS = (django.RemoveField, django.DeleteModel)
 BESIDE = (django.RemoveIndex, django.RemoveConstraint, django.AlterModelOptions, django.AlterModelManagers)
 """What `makemigrations` writes along with removals."""
-
-NEEDED = (django.AddField, django.CreateModel, django.RenameField, django.RenameModel, django.AlterModelTable)
-"""What the new code cannot do without."""
 
 
 class DependsOnWaiting(Exception):
@@ -77,11 +72,6 @@ class Contract(NamedTuple):
 NONE = Contract({}, {})
 
 
-def nothing_waits(*_: Any) -> Contract:
-    """Where nobody leaves anything out, what is marked runs at once, and is not the less grave for its marker."""
-    return NONE
-
-
 def all_due(steps: Iterable[Step]) -> Contract:
     """Where no old code serves, or nobody knows which: what is marked is meant to run some time."""
     reasons = {(one.app_label, one.name): reason_to_wait(one, removals=False) for one, is_back in steps if not is_back}
@@ -113,25 +103,3 @@ def contract(graph: Any, steps: Iterable[Step], has: Callable[[Any], bool], remo
         elif reason is not None:
             due[key] = reason
     return Contract(waiting, due)
-
-
-# --- what the new code meets until they have run ----------------------------------------------------------------------
-
-NULLABLE = "before it, in a migration that does not wait: AlterField(..., null=True)"
-
-
-def failing_meanwhile(migration: Any, state: Any) -> Iterator[tuple[str, str]]:
-    """What fails in the new code while a migration waits, and how it would not. Moves the state behind it."""
-    app = migration.app_label
-    for operation in migration.operations:
-        if owner(operation) is django.RemoveField:
-            model = model_of(state, app, operation.model_name_lower)
-            field = model._meta.get_field(operation.name)
-            if model._meta.managed and not field.many_to_many and needs_value(field):
-                column = f"{model._meta.db_table}.{field.column}"
-                why = f"until it has run, the new code's inserts fail: {column} is not null and has no database default"
-                yield f"{operation.describe()}: {why}", NULLABLE
-        elif owner(operation) in NEEDED:
-            yield f"{operation.describe()}: the new code needs it at once", "in a migration that does not wait"
-        operation.state_forwards(app, state)
-        state.__dict__.pop("apps", None)

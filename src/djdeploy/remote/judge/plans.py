@@ -19,8 +19,9 @@ from . import sizes
 from .acknowledged import reason_of
 from .backwards import Backwards
 from .classes import KINDS
-from .contract import NONE, Contract, all_due, failing_meanwhile
+from .contract import NONE, Contract, all_due
 from .judging import Judge, Judged
+from .meanwhile import deleted, failing, undeletable
 from .own_commands import planned_by_itself
 from .packages import package_of, with_upgrade
 
@@ -178,20 +179,27 @@ def judged(
         yield from in_turn(plan, steps, judge, known, there, allow, loader.unmigrated_apps)
         return
     state = ProjectState(real_apps=loader.unmigrated_apps)
+    gone = deleted(one for one in plan if (one.app_label, one.name) in contract.waiting)
     for migration in plan:
         key = (migration.app_label, migration.name)
         if key in chosen:
-            meanwhile = dict(failing_meanwhile(migration, state.clone())) if key in contract.waiting else {}
+            later = until_run(migration, state, connection, gone) if key in contract.waiting else {}
             found = judge.migration(migration, state)
             table = (tell or as_table)(connection.alias, migration, found, known, allow)
             if contract.reason(key) is not None:
                 table.setdefault("allowed", contract.reason(key))
-            yield dict(table, waits=True, meanwhile=meanwhile) if key in contract.waiting else table
+            yield {**table, **later}
             chosen.discard(key)
             if not chosen:
                 return
         elif key in there:
             migration.mutate_state(state, preserve=False)
+
+
+def until_run(migration: Any, state: Any, connection: Any, gone: Collection[Key]) -> Table:
+    """What is told of a migration that waits."""
+    rows = undeletable(migration, state.clone(), connection, gone)
+    return {"waits": True, "meanwhile": dict(failing(migration, state.clone())), "undeletable": dict(rows)}
 
 
 def in_turn(

@@ -15,7 +15,8 @@
 
 `-- WORDS` is a `migrate` as a deploy runs it, as often as there are some: the first chooses the settings, and each its
 database. What no `migrate` of a deploy touches may be another project's: it is shown as far as it is known, and never
-a reason to refuse. `plan` takes `--served-by` and `--removals`, too. Its `--refuse` exits with 1 when the old code
+a reason to refuse. `plan` takes `--served-by` and `--removals`, too; and `--briefly` where what waits runs right after
+publishing. Its `--refuse` exits with 1 when the old code
 would not work with the new schema, or data is lost, and nobody has allowed that migration by its name.
 Only `back --run`, `expand` and COMMAND change anything.
 """
@@ -105,6 +106,7 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--live", default="")
     parser.add_argument("--served-by")
     parser.add_argument("--removals", action="store_true")
+    parser.add_argument("--briefly", action="store_true")
     parser.add_argument("--run", action="store_true")
     parser.add_argument("--to", default="")
     parser.add_argument("--release", default="")

@@ -14,7 +14,6 @@ from ..emit import emit, emit_error
 from ..judge import text
 from ..judge.acknowledged import named
 from ..judge.classes import GRAVE
-from ..judge.contract import nothing_waits
 from ..judge.packages import with_upgrade
 from ..judge.plans import Conflict, migration_table, names_on_disk, rows, to_apply
 from .applied import applied_names, disk_migrations, of_this_code, with_squashed
@@ -66,10 +65,7 @@ def judged_plan(
     """What these `migrate` commands would apply, judged; without any, all that is not applied."""
     with explained(connection.alias):
         try:
-            of_tenants = any(not command.words for command in commands)
-            judge = partial(
-                to_apply, connection, commands, named(allow), contract=nothing_waits if of_tenants else contract
-            )
+            judge = partial(to_apply, connection, commands, named(allow), contract=contract)
             only_shared = bool(commands) and all(getattr(command, "shared", False) for command in commands)
             return in_each_schema(connection, judge, only_shared)
         except Conflict as error:
@@ -159,8 +155,14 @@ def refuse_plan(everything: Sequence[Table], options: argparse.Namespace) -> int
 
 
 def refuse_new_code(everything: Sequence[Table], options: argparse.Namespace) -> int:
-    """Stops a migration that waits though the new code cannot do without it."""
+    """Stops a migration that waits though the new code cannot do without it, or for long."""
+    held = [(one, *each) for one in everything for each in one.get("undeletable", {}).items()]
     found = [(one, *each) for one in everything for each in one.get("meanwhile", {}).items()]
+    if options.briefly:
+        for migration, why, safe in held:
+            print(f"djdeploy: warning: {title(migration)}: {why}. If the new code deletes such rows: {safe}")
+    else:
+        found += held
     is_stopped = options.refuse and not options.allow_breaking
     for migration, why, safe in found:
         print(f"{'' if is_stopped else 'djdeploy: let through: '}{title(migration)}: {why}")

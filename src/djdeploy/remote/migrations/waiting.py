@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.migrations.executor import MigrationExecutor
 
-from ..judge.contract import Contract, DependsOnWaiting, all_due, contract
+from ..judge.contract import NONE, Contract, DependsOnWaiting, all_due, contract
 from .applied import by_app
 from .back import files_of
 from .databases import Failed
 from .giving_way import around
 from .records import left_waiting
+from .tenants import is_tenanted
 
 if TYPE_CHECKING:
     Key = tuple[str, str]  # app, name
@@ -36,6 +37,7 @@ class OldCode:
         self.manifest = os.path.join(root, "release.json") if root else ""
         self._has = files_of(self.manifest, of_all=False) if root else None
         self._waited = left_waiting(self.manifest) if root else set()
+        self._told: set[str] = set()
 
     def has(self, alias: str, migration: Any) -> bool:
         """Whether it has a migration, and so does without what that one removes."""
@@ -46,11 +48,20 @@ class OldCode:
         """Which steps are meant to run when this code is gone. In an empty database it has nothing to lose."""
         if self.root is None or not executor.loader.applied_migrations:
             return all_due(steps)
+        if is_tenanted(executor.connection):
+            self._say_at_once(all_due(steps))
+            return NONE
         alias = executor.connection.alias
         try:
             return contract(executor.loader.graph, steps, lambda migration: self.has(alias, migration), self.removals)
         except DependsOnWaiting as error:
             raise Failed(str(error), code="depends-on-waiting") from error
+
+    def _say_at_once(self, marked: Contract) -> None:
+        """Each schema has migrations of its own, so nothing is left out: a marker makes none of them less grave."""
+        for name in [".".join(key) for key in marked.due if ".".join(key) not in self._told]:
+            print(f"djdeploy: {name} runs at once, with the old code serving: nothing waits in the schemas of tenants")
+            self._told.add(name)
 
     @contextlib.contextmanager
     def spared(self) -> Iterator[Waiting]:
