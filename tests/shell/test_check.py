@@ -230,6 +230,31 @@ def test_a_destructive_migration_is_found_by_django_or_by_its_text(site: Site, e
     assert "notes.0003_remove_note_pinned" in what
 
 
+@pytest.mark.parametrize("environment", [True, False])
+def test_a_removal_that_waits_is_no_reason_to_stop(site: Site, environment: bool) -> None:
+    site.publish()
+    site.repository.add_migration("optional", 'migrations.AlterField("note", "pinned", models.BooleanField(null=True))')
+    site.repository.drop_column(contract="nothing reads it")
+    if not environment:
+        site.repository.add_requirement("six==1.16.0")
+    checkup = site.check()
+    assert [finding.what for finding in checkup.findings if finding.fatal] == []
+    said = "notes.0004_remove_note_pinned, which waits until the old code is gone"
+    assert any(said in finding.what for finding in checkup.findings) is not environment
+
+
+@pytest.mark.parametrize(
+    ("contract", "code"), [("it is only a test", "new-code-cannot-wait"), ("", "depends-on-waiting")]
+)
+def test_what_cannot_wait_is_found_by_django(site: Site, contract: str, code: str) -> None:
+    site.publish()
+    if not contract:
+        site.repository.add_migration("rule", "migrations.RunSQL('SELECT 1')", contract="it is only a test")
+    field = "models.CharField(max_length=20, null=True)"
+    site.repository.add_migration("color", f'migrations.AddField("note", "color", {field})', contract=contract)
+    assert [found for found, _ in site.fatal(build_steps=["true"])] == [code]
+
+
 def test_a_migration_that_is_applied_already_is_not_judged_again(site: Site) -> None:
     site.repository.drop_column()
     site.publish()

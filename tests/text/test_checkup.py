@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ from djdeploy import Host, Settings, collection
 from djdeploy.engine.preflight import differing_commits
 from djdeploy.errors import SettingsError
 from djdeploy.project.checkup import Checkup, Finding
-from djdeploy.project.commit_findings import by_text, of_settings
+from djdeploy.project.commit_findings import by_text, of_settings, waits
 from djdeploy.remote.wire import ReadOperation
 from djdeploy.terminal.tables import print_findings
 
 from .test_targets import fleet
 
 SETTINGS = Settings(project="demo", repository="x.git", home="/srv/demo", shared_dirs=["src/data"])
+REMOVAL: ReadOperation = {"operation": "RemoveField", "class": "destructive"}
 
 
 def test_what_several_hosts_share_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,9 +81,35 @@ def test_hosts_that_run_different_commits_are_named() -> None:
     ],
 )
 def test_of_migrations_only_what_their_text_says_is_said(operation: ReadOperation, fatal: list[bool]) -> None:
-    found = list(by_text([{"app": "notes", "name": "0004_x", "operations": [operation]}]))
+    found = list(by_text([{"app": "notes", "name": "0004_x", "operations": [operation]}], SETTINGS))
     assert [finding.fatal for finding in found] == fatal
     assert all("notes.0004_x: " in finding.what for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "said"),
+    [
+        ({"waits": True}, {}, ["notes.0004_x, which waits until the old code is gone"]),
+        ({}, {"contract": "removals"}, ["notes.0004_x, which waits until the old code is gone"]),
+        ({"allowed": True}, {}, []),
+        ({}, {"allow": ["notes.0004_x: nothing reads it"]}, []),
+        ({}, {"allow": ["notes.0004: nothing reads it"]}, ["notes.0004_x: RemoveField is destructive"]),
+    ],
+)
+def test_what_waits_or_is_allowed_is_no_finding_by_its_text(
+    more: dict[str, Any], settings: dict[str, Any], said: list[str]
+) -> None:
+    migration: Any = {"app": "notes", "name": "0004_x", "operations": [REMOVAL], **more}
+    found = list(by_text([migration], replace(SETTINGS, **settings)))
+    assert [finding.fatal for finding in found] == ["destructive" in text for text in said]
+    assert all(text in finding.what for text, finding in zip(said, found, strict=True))
+
+
+def test_a_migration_that_does_more_than_remove_does_not_wait_by_itself() -> None:
+    removals = replace(SETTINGS, contract="removals")
+    assert not waits({"operations": [REMOVAL, {"operation": "AddField", "class": "additive"}]}, removals)
+    assert not waits({"operations": []}, removals)
+    assert not waits({"operations": [REMOVAL]}, SETTINGS)
 
 
 @pytest.mark.parametrize(

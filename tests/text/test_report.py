@@ -146,6 +146,33 @@ def test_nothing_that_is_printed_commands_the_users_terminal(capsys: pytest.Capt
     assert not commands(text)
 
 
+def test_a_migration_that_waits_says_so_in_what_would_be_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = dict.fromkeys(
+        (
+            "ahead",
+            "behind",
+            "gone",
+            "commits",
+            "requirements",
+            "migrations_gone",
+            "settings",
+            "fabfile",
+            "not_compared",
+        ),
+        (),
+    )
+    operation = {"operation": "RemoveField", "class": "destructive"}
+    less = {"app": "shop", "name": "0002_less", "operations": [operation], "waits": True}
+    more = {**less, "name": "0003_more", "waits": False}
+    names = {"release": "r1", "from": "a", "to": "b", "ahead": 0, "behind": 0, "secrets": {}}
+    print_diff({**found, **names, "migrations": [less, more], "waiting": ["shop.0001_least"]})
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "migration: shop.0002_less (waits until the old code is gone): RemoveField (destructive)",
+        "migration: shop.0003_more: RemoveField (destructive)",
+        "a deploy runs what has waited: shop.0001_least",
+    ]
+
+
 def test_json_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": HOSTILE})
     assert json.loads(capsys.readouterr().out) == {"a": HOSTILE}

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from djdeploy.remote.judge import acknowledged, contract
+from djdeploy.remote.release import migration_text
+
 from .program import run
 
 MIGRATION = (
@@ -128,6 +131,33 @@ def test_an_operation_has_its_class_where_the_source_says_it(
     found = repository.diff(repository.first, new)["migrations"][0]["operations"][-1]
     assert found["class"] == kind
     assert why in found.get("why", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "marks"),
+    [
+        ("djdeploy_contract = True", {"waits"}),
+        ("djdeploy_contract: str = 'nothing reads it'", {"waits"}),
+        ("djdeploy_allow = REASON", {"allowed"}),
+        ("djdeploy_contract = False", set()),
+        ("djdeploy_contract = ''", set()),
+        ("djdeploy_contract = True\n    djdeploy_contract = None", set()),
+        ("# djdeploy_contract = True", set()),
+    ],
+)
+def test_the_class_of_a_migration_says_that_it_waits_or_may_run(
+    repository: Repository, line: str, marks: set[str]
+) -> None:
+    text = (
+        f"{MIGRATION.format('migrations.RemoveField(1, 2)')}    {line}\n\ndjdeploy_allow = 'it is not in the class'\n"
+    )
+    new = repository.commit({"shop/migrations/0001_x.py": text}, "One")
+    (found,) = repository.diff(repository.first, new)["migrations"]
+    assert set(found) - {"app", "name", "operations"} == marks
+
+
+def test_the_markers_are_those_that_django_is_asked_for() -> None:
+    assert (migration_text.ALLOW, migration_text.CONTRACT) == (acknowledged.MARKER, contract.MARKER)
 
 
 def test_state_operations_alone_are_no_operations(repository: Repository) -> None:

@@ -34,6 +34,8 @@ DECISIVE = (
     "destructive-migration",
     "breaking-migration",
     "older-code",
+    "depends-on-waiting",
+    "new-code-cannot-wait",
     "conflicting-migrations",
     "database-unreachable",
     "database-in-release",
@@ -206,7 +208,7 @@ fi"""
 
     def _by_text(self, said: CommitFacts, *, by_django: bool) -> Iterator[Finding]:
         if not by_django:
-            yield from by_text(said["migrations"])
+            yield from by_text(said["migrations"], self.d.settings)
         if not self.d.snapshot.live:  # else what is live says it more truly
             yield from of_settings(said["settings"], self.d.settings)
 

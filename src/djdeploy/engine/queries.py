@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import Interrupted, SettingsError, catalogue
 from ..project import reference
+from ..project.commit_findings import waits
 from ..project.secret_files import secrets_at_hand
 from ..project.settings import Settings
 from ..project.supervisor_conf import supervisor_conf as conf_of
@@ -185,7 +186,9 @@ def difference(
             "waiting": still_waiting(found[remote]),
             "from": live.commit,
             "to": commit,
-            **with_packages(runs[0].outputs["diff"], CommitCheckup(remote, d, commit, report).plan()),
+            **with_packages(
+                with_waiting(runs[0].outputs["diff"], d.settings), CommitCheckup(remote, d, commit, report).plan()
+            ),
             "fabfile": unapplied(fleet, {remote: d})[remote],
             "secrets": {name: state for name, state in secrets.items() if state != "same"},
             "not_compared": [name for name in settings.secret_files if name not in at_hand],
@@ -215,12 +218,19 @@ def with_packages(found: Mapping[str, Any], plan: Sequence[Mapping[str, Any]] | 
     if plan is None:
         return {**found, "unknown": UNKNOWN if found["requirements"] else ""}
     known = {(one["app"], one["name"]) for one in found["migrations"]}
+    later = {(one["app"], one["name"]) for one in plan if one.get("waits")}
+    own = [{**one, "waits": (one["app"], one["name"]) in later} for one in found["migrations"]]
     packages = [
         {**one, "operations": [{**part, "operation": part["describe"]} for part in one["operations"]]}
         for one in plan
         if (one["app"], one["name"]) not in known
     ]
-    return {**found, "migrations": [*found["migrations"], *packages], "unknown": ""}
+    return {**found, "migrations": [*own, *packages], "unknown": ""}
+
+
+def with_waiting(found: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
+    """The same, with each migration that waits for the end of the old code, as far as its text tells."""
+    return {**found, "migrations": [{**one, "waits": waits(one, settings)} for one in found["migrations"]]}
 
 
 # --- what needs no server ---------------------------------------------------------------------------------------------

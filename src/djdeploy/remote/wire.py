@@ -417,10 +417,15 @@ class MigrationName(TypedDict):
     name: str
 
 
-class ReadMigration(MigrationName):
-    """A migration that was read, not run."""
-
+class ReadMigrationBasics(MigrationName):
     operations: list[ReadOperation]
+
+
+class ReadMigration(ReadMigrationBasics, total=False):
+    """A migration that was read, not run; and whether its class says that it waits, or may run."""
+
+    waits: bool
+    allowed: bool
 
 
 class CommitFacts(TypedDict):

@@ -138,7 +138,9 @@ def print_diff(found: Mapping[str, Any]) -> None:
     if found["requirements"]:
         say("Which migrations these packages bring is known once they are installed; fab check then asks Django.")
     for migration in found["migrations"]:
-        say(f"migration: {migration['app']}.{migration['name']}: {', '.join(map(judged, migration['operations']))}")
+        later = " (waits until the old code is gone)" if migration.get("waits") else ""
+        operations = ", ".join(map(judged, migration["operations"]))
+        say(f"migration: {migration['app']}.{migration['name']}{later}: {operations}")
     if waiting := found.get("waiting"):
         say(f"a deploy runs what has waited: {', '.join(waiting)}")
     for migration in found["migrations_gone"]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..emit import emit
+from .migration_text import ALLOW, CONTRACT, assigned, is_marked, migration_class
 
 if TYPE_CHECKING:
     from ..wire import (
@@ -114,8 +115,9 @@ class Repository:
     def migrations(self) -> list[ReadMigration]:
         """The migrations that only the new commit has, each with its operations."""
         tables: set[tuple[str, str]] = set()
-        parsed = [(path, operations(self.text(self.new, path), app_of(path), tables)) for path in self.paths("A")]
-        return [with_operations(named(path), found) for path, found in parsed if found is not None]
+        texts = {path: self.text(self.new, path) for path in self.paths("A")}
+        parsed = [(path, text, operations(text, app_of(path), tables)) for path, text in texts.items()]
+        return [with_operations(named(path), found, text) for path, text, found in parsed if found is not None]
 
     def gone(self) -> list[MigrationName]:
         """The migrations that only the live commit has."""
@@ -130,8 +132,13 @@ def named(path: str) -> MigrationName:
     return {"app": app_of(path), "name": path.rpartition("/")[2][:-3]}
 
 
-def with_operations(migration: MigrationName, found: list[ReadOperation]) -> ReadMigration:
-    return {"app": migration["app"], "name": migration["name"], "operations": found}
+def with_operations(migration: MigrationName, found: list[ReadOperation], text: str) -> ReadMigration:
+    made: ReadMigration = {"app": migration["app"], "name": migration["name"], "operations": found}
+    if is_marked(text, CONTRACT):
+        made["waits"] = True
+    if is_marked(text, ALLOW):
+        made["allowed"] = True
+    return made
 
 
 # --- migrations, as their source says it ------------------------------------------------------------------------------
@@ -147,19 +154,13 @@ def operations(text: str, app: str, tables: set[tuple[str, str]]) -> list[ReadOp
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return [undecided("?", "the file cannot be read as Python")]
-    migration = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Migration"), None)
+    migration = migration_class(tree)
     if migration is None:
         return None
     values = [node.value for node in migration.body if "operations" in assigned(node)]  # type: ignore[attr-defined]
     if any(not isinstance(value, (ast.List, ast.Tuple)) for value in values):
         return [undecided("?", "its operations are not a plain list")]
     return [judged(item, app, tables) for value in values for item in reaching_database(value)]
-
-
-def assigned(node: ast.stmt) -> list[str]:
-    """The names that a statement gives a value."""
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def reaching_database(value: ast.expr) -> Iterator[ast.expr]:

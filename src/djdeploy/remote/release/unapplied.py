@@ -6,9 +6,10 @@ import ast
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .diff import MIGRATION, app_of, argument, assigned, name_of, named, operations, reaching_database, with_operations
+from .diff import MIGRATION, app_of, argument, name_of, named, operations, reaching_database, with_operations
+from .migration_text import values
 from .settings_text import entries
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def migrations(root: str, live: str) -> list[ReadMigration]:
         key = (names["app"], names["name"])
         judged = operations(texts[path], app_of(path), unknown)
         if judged is not None and key not in applied and not are_all(replaced(texts[path]), applied):
-            found.append(with_operations(names, judged))
+            found.append(with_operations(names, judged, texts[path]))
     return found
 
 
@@ -65,21 +66,6 @@ def paths(root: str) -> Iterator[str]:
 def text_of(path: str) -> str:
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
-
-
-def body(text: str) -> list[ast.stmt]:
-    """The statements of a migration's class; none if it is no migration."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return []
-    found = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Migration")
-    return next((node.body for node in found), [])
-
-
-def values(text: str, name: str) -> Iterator[Any]:
-    """What a migration's class gives a name."""
-    yield from (node.value for node in body(text) if name in assigned(node))  # type: ignore[attr-defined]
 
 
 def replaced(text: str) -> set[Key]:

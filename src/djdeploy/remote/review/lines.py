@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..release.unapplied import text_of, values
+from ..release.migration_text import values
+from ..release.unapplied import text_of
 
 NESTED = ("database_operations", "state_operations")
 """What `SeparateDatabaseAndState` takes, in this order; `RunSQL` takes the second one by its name."""
