@@ -28,6 +28,7 @@ __all__ = [
     "check",
     "cleanup",
     "collection",
+    "debt",
     "deploy",
     "diff",
     "explain",
@@ -202,6 +203,12 @@ def diff(job: Job, branch: str | None = None, json: bool = False) -> Mapping[str
     return engine.queries.diff(job, branch=branch, json=json)
 
 
+@task(help={"json": JSON})
+def debt(job: Job, json: bool = False) -> Mapping[str, Any]:
+    """List tables and columns that no release needs"""
+    return engine.debt.debt(job, json=json)
+
+
 @task(
     help={"follow": "keep printing what is added, until Ctrl-C", "lines": "how many lines of each log; 20 by default"}
 )
@@ -242,6 +249,7 @@ TASKS = (
     status,
     check,
     diff,
+    debt,
     secrets,
     setup,
     supervisor_conf,

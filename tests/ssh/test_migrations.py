@@ -60,6 +60,7 @@ def test_a_rollback_does_not_cross_a_destructive_migration_unless_it_is_told_to(
     assert len(live.target.look("ls", f"{HOME}/shared/backups").split()) == 2
     assert f"The site still runs {second}. Nothing was changed." in refused
     assert live.answering() == second
+    assert f"Nothing: each table and column that migrations have made is in the models of {second}." in live.fab("debt")
     shown = live.fab("rollback", "--migrate-back")
     assert "migrate notes 0002_note_pinned" in shown
     assert live.answering() == first

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import changes, checkup, queries, upkeep
+    from . import changes, checkup, debt, queries, upkeep
 
-__all__ = ["changes", "checkup", "queries", "upkeep"]
+__all__ = ["changes", "checkup", "debt", "queries", "upkeep"]
 
 
 def __getattr__(name: str) -> Any:

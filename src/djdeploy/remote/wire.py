@@ -376,6 +376,22 @@ class Migrations(TypedDict, total=False):
     database_files: dict[str, str]  # the databases that are files in the release, and where
 
 
+class LeftOverBasics(TypedDict):
+    table: Line
+    column: Line  # empty: the table as a whole
+    made_by: Line  # the migration; empty: none of the release's
+
+
+class LeftOver(LeftOverBasics, total=False):
+    """What a database has and the models of a release have not."""
+
+    removed_by: Line  # a migration that is not applied
+    size: Line
+    sql: list[Line]  # what removes it
+    field: list[Line]  # the model and the field that it was, where no statement can
+    app: Line  # one that the release does not have, and whose it may be
+
+
 class CodedErrorBasics(TypedDict):
     code: str
 
@@ -530,6 +546,7 @@ class Outputs(TypedDict, total=False):
     instances: list[InstanceResult]
     migrations: Migrations
     backup: list[Line]  # paths
+    debt: dict[str, list[LeftOver]]  # by database
     removed: list[ReleaseName]
     environments: int
     processes: list[ProcessStatus]

@@ -5,6 +5,7 @@
     migrations applied [-- WORDS...]...                   what is applied now
     migrations back --to-json FILE_OR_JSON [--from-json FILE] [--refuse | --run] [-- WORDS...]...
                                                              what lies between an older release and the databases
+    migrations debt [-- WORDS...]...                      what the databases have, and the models have not
     migrations backup --to DIRECTORY --release NAME --keep N [-- WORDS...]...
                                                              backs up the databases that are migrated
     migrations expand --served-by PATH [--removals] -- WORDS...
@@ -40,6 +41,7 @@ from .applied import all_applied
 from .back import back
 from .backup import back_up, rotate
 from .databases import BRIEFLY, Failed, migrated, opened, read_aloud
+from .debt import debt
 from .giving_way import politely
 from .in_manage import in_manage
 from .left_behind import in_release
@@ -90,7 +92,7 @@ def backup(options: argparse.Namespace) -> int:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 EXPAND = "expand"
-SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back, "backup": backup}
+SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back, "backup": backup, "debt": debt}
 
 
 def options_of(words: Sequence[str]) -> argparse.Namespace:

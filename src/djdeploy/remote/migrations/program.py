@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from .records import is_known_by_records
 
-QUESTIONS = ("plan", "applied", "back", "backup")
+QUESTIONS = ("plan", "applied", "back", "backup", "debt")
 
 
 def main(words: Sequence[str]) -> int:
