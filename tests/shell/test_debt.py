@@ -92,7 +92,7 @@ def test_what_only_a_state_has_removed_is_found_and_its_statements_work(project:
         "shop_note.body": "shop.0001_initial",
         "shop_note_readers": "shop.0001_initial",
     }
-    assert {one["removed_by"] for one in found.values()} == {""}
+    assert {(one["removed_by"], one["is_package"]) for one in found.values()} == {("", False)}
     execute(project, *(statement for one in found.values() for statement in one["sql"]))
     assert debt(project) == {}
 
@@ -114,6 +114,27 @@ def test_what_no_migration_has_made_is_told_apart(project: Project) -> None:
     )
     found = {name: (one["made_by"], one["app"]) for name, one in debt(project).items()}
     assert found == {"shop_note.by_hand": ("", ""), "blog_post": ("", "blog"), "other_program": ("", "")}
+
+
+SWAPPED = """
+from django.contrib.auth.models import AbstractBaseUser
+
+
+class User(AbstractBaseUser):
+    USERNAME_FIELD = "id"
+"""
+
+
+def test_the_tables_of_a_model_that_was_swapped_are_a_packages(tmp_path: Path) -> None:
+    apps = ["django.contrib.contenttypes", "django.contrib.auth", "people"]
+    project = Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")}, apps=apps[:2])
+    project.migrate()
+    project.write("people/__init__.py", "")
+    project.write("people/models.py", SWAPPED)
+    project.configure(apps=apps, more='AUTH_USER_MODEL = "people.User"')
+    found = debt(project)
+    assert list(found) == ["auth_user_groups", "auth_user_user_permissions", "auth_user"]
+    assert all(one["is_package"] for one in found.values())
 
 
 OTHERS = """

@@ -150,6 +150,13 @@ def test_a_migration_that_waits_is_named_and_one_to_write_is_shown() -> None:
     assert [ast.literal_eval(call.args[0]) for call in listing.value.elts] == [odd["sql"]]  # type: ignore[attr-defined]
 
 
+def test_what_a_package_has_made_is_removed_by_an_app_of_ones_own() -> None:
+    text = shown(compare(r2=[left("auth_user", made_by="auth.0001_initial", is_package=True)]))
+    assert (
+        "what auth has made. `manage.py makemigrations APP --empty` begins one, in an app of your own; in it:" in text
+    )
+
+
 def test_what_no_statement_can_drop_is_put_back_and_removed() -> None:
     text = shown(compare(r2=[left("note", "author_id", sql=[], field=["note", "author"])]))
     assert "migrations.AddField('note', 'author', ...)" in text

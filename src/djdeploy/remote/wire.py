@@ -389,6 +389,7 @@ class LeftOver(LeftOverBasics, total=False):
     size: Line
     sql: list[Line]  # what removes it
     field: list[Line]  # the model and the field that it was, where no statement can
+    is_package: bool  # whether the migration is not the project's own
     app: Line  # one that the release does not have, and whose it may be
 
 

@@ -71,11 +71,12 @@ def print_ways(rows: Sequence[Row]) -> None:
 
     left = sorted((row for row in rows if not row["removed_by"]), key=place)  # stable: columns stay before tables
     for (database, app), own in groupby(left, place):
+        rows_of_app = list(own)
         on = "" if database == "default" else f", for the database {database}"
-        say(
-            f"No migration removes what {app} has made{on}. `manage.py makemigrations {app} --empty` begins one; in it:"
-        )
-        print_code([ALLOW, "operations = [", *(f"    {line}" for row in own for line in operations(row)), "]"])
+        where = "APP" if rows_of_app[0].get("is_package") else app  # a package's folder is no place for it
+        begins = f"`manage.py makemigrations {where} --empty` begins one{', in an app of your own' * (where != app)}"
+        say(f"No migration removes what {app} has made{on}. {begins}; in it:")
+        print_code([ALLOW, "operations = [", *(f"    {line}" for row in rows_of_app for line in operations(row)), "]"])
 
 
 def operations(row: Row) -> Sequence[str]:

@@ -13,6 +13,7 @@ from django.apps import apps
 from django.db.migrations.executor import MigrationExecutor
 
 from ..emit import emit
+from ..judge.packages import package_of
 from ..judge.plans import OF_EXTENSIONS
 from ..judge.sizes import Sizes
 from .databases import Failed, explained, migrated, opened
@@ -103,6 +104,7 @@ def told(executor: Any, part: Part, made: EverMade, sizes: Sizes) -> Table:
         "removed_by": ".".join(remover) if remover and waits else "",
         "size": sizes.told(part.table).strip(" ()"),
         **how(connection, part, origin),
+        "is_package": bool(package_of(executor.loader.graph.nodes[tuple(origin.migration.split(".", 1))])),
     }
 
 
