@@ -13,6 +13,7 @@ import pytest
 
 from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.remote.migrations.records import nothing_lies_between
+from djdeploy.script.management import names_waiting
 
 from .projects import Done, Project, connected, on_mariadb, sqlite
 
@@ -233,9 +234,12 @@ def test_what_is_applied_is_told_also_when_a_later_one_fails(home: Home) -> None
     home.deploy()
     code = copy.copy(home.first)
     code.path = Path(home.live) / "repository"
-    done = code.run("migrate", "--noinput")
+    manifest = f"{home.live}/release.json"
+    done = code.run("contract", "--manifest", manifest, "--", "migrate", "--noinput")
     assert done.status != 0
     assert done.outputs["migrations"]["applied"]["default"]["shop"][-1] == "0002_less"
+    known = json.loads(Path(manifest).read_text())["migrations"]  # though nobody has heard it
+    assert names_waiting(known["waiting"], [known["applied"]]) == ["shop.0003_less"]
 
 
 # --- the new code, until it has run -----------------------------------------------------------------------------------

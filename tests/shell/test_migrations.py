@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from djdeploy.errors.catalogue import CATALOGUE
+from djdeploy.remote.judge.safe_ways import REMOVAL
 from djdeploy.remote.migrations.records import nothing_lies_between
 
 from ..database_servers import Postgres
@@ -287,7 +288,7 @@ def test_a_destructive_migration_is_refused_with_the_operation_the_reason_and_wh
         "djdeploy: to apply: shop.0002_more: additive",
         "shop.0003_less: Remove field body from note: "
         "the column shop_note.body and what it holds are lost, and the old code uses it",
-        "  Instead: in two deploys: first the code that does without it, then the migration",
+        f"  Instead: {REMOVAL}",
     ]
     assert done.code == "destructive-migration"
     assert "fab deploy --allow-destructive" in CATALOGUE[done.code].remedy

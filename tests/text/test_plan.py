@@ -577,7 +577,8 @@ def waits(*names: str, applied: Sequence[str] = (), **changes: Any) -> Deploymen
 def test_what_waits_runs_when_the_old_code_is_gone_and_only_on_one_host() -> None:
     plan = DEPLOY.plan(CONTRACT, waits("0002_less"))
     assert names(plan) == ["expect_old_code_gone", "contract_database"]
-    assert plan[1].script.endswith("migrations migrate --noinput")
+    assert "migrations contract --manifest " in plan[1].script
+    assert plan[1].script.endswith("/release.json' -- migrate --noinput")
     assert names(DEPLOY.plan(CONTRACT, waits("0002_less", runs_once_steps=False))) == ["expect_old_code_gone"]
     for d in (deployment(), waits(), waits("0002_less", applied=["0002_less"])):
         assert DEPLOY.plan(CONTRACT, d) == []

@@ -220,6 +220,20 @@ def test_a_host_that_is_done_says_that_it_waits_for_the_others(monkeypatch: pyte
     assert re.search(r"  web2  waiting for the other hosts", text)
 
 
+def test_a_countdown_is_one_live_line_and_elsewhere_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    report, out = TerminalReport(Terminal(), project="demo"), io.StringIO()
+    with report.task("deploy main", ["web1"]):
+        seconds = [report.countdown(f"1 migration waits, {left} s more") for left in (20, 19)]
+        Console(file=out, width=80).print(report.lines())
+        report.stage_began(PUBLISH, ["web1"])
+        assert "waits" not in report.lines().plain
+    assert (seconds, re.findall(r"\d+ s more", out.getvalue())) == ([1.0, 1.0], ["19 s more"])
+    plain = io.StringIO()
+    assert Report(plain, project="demo").countdown("1 migration waits, 90 s more") == 30.0
+    assert plain.getvalue() == "demo: 1 migration waits, 90 s more\n"
+
+
 HEADLINE = Headline("deploy main", "4be0efa1" * 5, "A subject", ["20261127-090000"], "20261128-101500")
 LONG = "Downloading a-package-with-a-very-long-name-1.2.3-cp311-manylinux_2_17_x86_64.whl " * 3
 BUSY = re.compile(r"^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] .* \d+:\d\d$")

@@ -27,9 +27,6 @@ from .failures import as_contract_failed, as_publish_failed, failure_of, raise_f
 from .fleet import Fleet, as_deploy_error
 from .standing import Standing, backups_of, met_by_users, of_the_site, where_some_are_unknown
 
-COUNTDOWN = 30.0
-"""Seconds between two words on how long it is still waited."""
-
 
 class Run:
     """One task over its hosts: stage by stage, with a barrier between stages.
@@ -239,12 +236,12 @@ class Run:
         return None
 
     def _let_it_prove_itself(self) -> None:
-        """The pause of the settings, with a word now and then."""
+        """The pause of the settings, counted down."""
         until = time.monotonic() + float(self.deployments[self.remotes[0]].settings.contract_after)
         while (left := until - time.monotonic()) > 0:
             release = self._target(self.remotes[0])
-            self.report.say(f"{release} is live; {what_waits(self.waiting)}, {left:.0f} s more (Ctrl-C: until later)")
-            self.fleet.pause(min(left, COUNTDOWN))
+            said = f"{release} is live; {what_waits(self.waiting)}, {left:.0f} s more (Ctrl-C: until later)"
+            self.fleet.pause(min(left, self.report.countdown(said)))
 
     # --- when a stage fails
 

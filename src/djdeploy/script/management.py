@@ -145,7 +145,8 @@ def contract_step(words: Sequence[str]) -> StepDefinition:
     """A `migrate` that leaves nothing out any more."""
 
     def run(d: Deployment) -> Sequence[Shell]:
-        return [d.migrations(d.target, *words)] if waiting(d) else []
+        record = ["--manifest", str(d.target.manifest)]
+        return [d.migrations(d.target, "contract", *record, "--", *words)] if waiting(d) else []
 
     return StepDefinition(
         run,

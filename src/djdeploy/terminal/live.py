@@ -64,6 +64,7 @@ class TerminalReport(Report):
         self.rows: dict[str, Row] = {}
         self._headline = Headline("")
         self._stage = ""
+        self._countdown = ""
         self._live: Live | None = None
 
     def write(self, text: str) -> None:
@@ -87,7 +88,7 @@ class TerminalReport(Report):
             self._show(f"  {line}", style="dim")
 
     def stage_began(self, stage: Stage, hosts: Sequence[str]) -> None:
-        self._stage = stage.name
+        self._stage, self._countdown = stage.name, ""
         self._show(f"  {stage.name}", style="bold", then=f": {stage.promise}")
 
     def step_began(self, host: str, step: Step) -> None:
@@ -116,6 +117,10 @@ class TerminalReport(Report):
 
     def say(self, text: str) -> None:
         self._show(as_typed(f"{self.project}: {text}"), style="bold green")
+
+    def countdown(self, text: str) -> float:
+        self._countdown = printable(text)
+        return 1.0
 
     def warn(self, text: str) -> None:
         self._show(as_typed(f"{self.project}: warning: {text}"), style="yellow")
@@ -158,10 +163,12 @@ class TerminalReport(Report):
         from rich.text import Text
 
         width, rows = self.console.width, list(self.rows.values())
-        shown, others = fitting(rows, lambda row: bool(row.running), self.console.height - 2)
+        shown, others = fitting(rows, lambda row: bool(row.running), self.console.height - 2 - bool(self._countdown))
         drawn = [self._top(width), *(self._row(row, width) for row in shown)]
         if not self.is_for_many and rows and rows[0].newest:
             drawn.append(Text(cut(f"  {rows[0].newest}", width), style="dim"))
+        if self._countdown:
+            drawn.append(Text(cut(f"  {self._countdown}", width), style="bold green"))
         if others:
             busy = sum(bool(row.running) for row in others)
             counts = f"  {len(others)} other hosts: {busy} at work, {len(others) - busy} waiting"

@@ -152,6 +152,11 @@ class Report(Watcher):
         self._unfold()
         self.write(as_typed(f"{self.project}: warning: {text}"))
 
+    def countdown(self, text: str) -> float:
+        """Says for how long it is still waited; returns the seconds after which that is worth another word."""
+        self.say(text)
+        return 30.0
+
     def elapsed(self) -> str:
         return seconds((time.monotonic() - self.began) * 1000)
 

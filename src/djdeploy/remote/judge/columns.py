@@ -81,7 +81,7 @@ def moved(old: Any, new: Any) -> Finding | None:
     if before == after or not before:
         return None
     if not after:
-        return destructive(f"{before} and what it holds are lost, and the old code uses it", safe_ways.TWO_DEPLOYS)
+        return destructive(f"{before} and what it holds are lost, and the old code uses it", safe_ways.REMOVAL)
     return breaking(f"the old code still asks for {before}, which is {after} then", safe_ways.RENAME)
 
 
@@ -165,7 +165,7 @@ def remove_field(change: Change) -> Iterator[Finding]:
     if lost and is_generated(field):
         yield breaking(f"the old code uses the generated column {model._meta.db_table}.{field.column}")
     elif lost:
-        yield destructive(f"{lost} lost, and the old code uses it", safe_ways.TWO_DEPLOYS)
+        yield destructive(f"{lost} lost, and the old code uses it", safe_ways.REMOVAL)
 
 
 def rename_field(change: Change) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import django
 
 TWO_DEPLOYS = "in two deploys: first the code that does without it, then the migration"
+REMOVAL = f"{TWO_DEPLOYS}; or in one, with djdeploy_contract = True in the migration's class"
 CODE_ALONE = "the code in a migration of its own, after this one"
 RENAME = "keep the old name: db_column, db_table; or in three deploys: a new one, both written, the old one removed"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .classes import Finding, Wait, additive, breaking, destructive, locking, opaque
-from .safe_ways import RENAME, TWO_DEPLOYS, check, index, rewrite
+from .safe_ways import REMOVAL, RENAME, check, index, rewrite
 
 # --- statements -------------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ def judge_one(statement: str, vendor: str) -> Iterator[Finding]:
 
 def grave(said: Text, vendor: str) -> Iterator[Finding]:
     for why in said.matches(LOSES):
-        yield destructive(why, TWO_DEPLOYS)
+        yield destructive(why, REMOVAL)
     for why in said.matches(RENAMES):
         yield breaking(why, RENAME)
     for why in said.matches(BREAKS):

@@ -23,9 +23,7 @@ def create_model(change: Change) -> Iterator[Finding]:
 
 
 def delete_model(change: Change) -> Iterator[Finding]:
-    yield destructive(
-        f"the table {change.table} and its rows are lost, and the old code uses it", safe_ways.TWO_DEPLOYS
-    )
+    yield destructive(f"the table {change.table} and its rows are lost, and the old code uses it", safe_ways.REMOVAL)
 
 
 def rename_model(change: Change) -> Iterator[Finding]:
@@ -46,7 +44,7 @@ def alter_order(change: Change) -> Iterator[Finding]:
         yield breaking(why, safe_ways.TWO_DEPLOYS)
     elif old and not new:
         why = "the column _order and what it holds are lost, and the old code uses it"
-        yield destructive(why, safe_ways.TWO_DEPLOYS)
+        yield destructive(why, safe_ways.REMOVAL)
 
 
 # --- indexes ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
     migrations expand --served-by PATH [--removals] -- WORDS...
                                                              `manage.py WORDS...`, such as `migrate --noinput`, without
                                                              what waits until the code of that release is gone
+    migrations contract --manifest FILE -- WORDS...       the same with what has waited; it is recorded at once
     migrations COMMAND WORDS...                           `manage.py COMMAND WORDS...`, such as `migrate --noinput`,
                                                              so that the site never queues behind it for long
 
@@ -19,7 +20,7 @@ database. What no `migrate` of a deploy touches may be another project's: it is 
 a reason to refuse. `plan` takes `--served-by` and `--removals`, too; and `--briefly` where what waits runs right after
 publishing. Its `--refuse` exits with 1 when the old code
 would not work with the new schema, or data is lost, and nobody has allowed that migration by its name.
-Only `back --run`, `expand` and COMMAND change anything.
+Only `back --run`, `expand`, `contract` and COMMAND change anything.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from .in_manage import in_manage
 from .left_behind import in_release
 from .patience import patience
 from .plan import plan
+from .records import note_applied
 from .waiting import old_code
 
 # --- the subcommands --------------------------------------------------------------------------------------------------
@@ -57,23 +59,27 @@ def applied(options: argparse.Namespace) -> int:
     return 0
 
 
-def tell_applied(commands: Sequence[Sequence[str]], more: Mapping[str, object]) -> None:
+def tell_applied(commands: Sequence[Sequence[str]], more: Mapping[str, object], manifest: str = "") -> None:
     targets, files = migrated(commands), in_release()
-    emit({"migrations": {"applied": all_applied(targets), "database_files": files, **more}})
+    now = all_applied(targets)
+    emit({"migrations": {"applied": now, "database_files": files, **more}})
+    if manifest:
+        note_applied(manifest, now)
 
 
-def manage(words: Sequence[str], old: argparse.Namespace | None, real: Callable[[], object]) -> int:
+def manage(words: Sequence[str], old: argparse.Namespace | None, manifest: str, real: Callable[[], object]) -> int:
     """Runs a management command, and again when it did not get a lock: it goes on where it stopped.
 
     Args:
         old: says what serves meanwhile, where something has to wait for its end.
+        manifest: where what is applied then is recorded, whether or not the client still lives.
     """
     with contextlib.ExitStack() as stack:
         waiting = stack.enter_context(old_code(old).spared()) if old else {}
 
         def tell() -> None:  # it is done, or has failed half-way; what is applied is only for the record
-            with contextlib.suppress(Failed, CommandError, DatabaseError):
-                tell_applied([words], {"waiting": waiting} if old else {})
+            with contextlib.suppress(Failed, CommandError, DatabaseError, OSError, ValueError):
+                tell_applied([words], {"waiting": waiting} if old else {}, manifest)
 
         stack.callback(tell)
         with read_aloud():
@@ -91,7 +97,7 @@ def backup(options: argparse.Namespace) -> int:
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
-EXPAND = "expand"
+EXPAND, CONTRACT = "expand", "contract"
 SUBCOMMANDS = {"plan": plan, "applied": applied, "back": back, "backup": backup, "debt": debt}
 
 
@@ -99,13 +105,14 @@ def options_of(words: Sequence[str]) -> argparse.Namespace:
     """Our own options, and `commands`: the words of each `migrate`."""
     own, *commands = split(words)
     parser = argparse.ArgumentParser()
-    parser.add_argument("subcommand", choices=[*SUBCOMMANDS, EXPAND])
+    parser.add_argument("subcommand", choices=[*SUBCOMMANDS, EXPAND, CONTRACT])
     parser.add_argument("--refuse", action="store_true")
     parser.add_argument("--allow-breaking", action="store_true")
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--to-json", default="{}")
     parser.add_argument("--from-json", default="{}")
     parser.add_argument("--live", default="")
+    parser.add_argument("--manifest", default="")
     parser.add_argument("--served-by")
     parser.add_argument("--removals", action="store_true")
     parser.add_argument("--briefly", action="store_true")
@@ -139,11 +146,12 @@ def errors_heard_last() -> Iterator[None]:
 
 
 def run(words: Sequence[str]) -> int:
-    if words[0] not in (*SUBCOMMANDS, EXPAND):
-        return in_manage(words, partial(manage, words, None)) or 0
+    if words[0] not in (*SUBCOMMANDS, EXPAND, CONTRACT):
+        return in_manage(words, partial(manage, words, None, "")) or 0
     options = options_of(words)
-    if options.subcommand == EXPAND:
-        return in_manage(options.commands[0], partial(manage, options.commands[0], options)) or 0
+    if options.subcommand in (EXPAND, CONTRACT):
+        old, command = options if options.subcommand == EXPAND else None, options.commands[0]
+        return in_manage(command, partial(manage, command, old, options.manifest)) or 0
     first = options.commands[0][1:] if options.commands else []
     # A command that changes nothing, should an unusual manage.py run it and not us.
     with errors_heard_last():

@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..release.manifest import change
+
 if TYPE_CHECKING:
     Table = dict[str, Any]
     Applied = dict[str, dict[str, list[str]]]  # database: app: names
@@ -63,6 +65,12 @@ def left_waiting(manifest: str) -> set[tuple[str, str, str]]:
         return pairs(record_of(manifest).get("waiting") or {})
     except (OSError, ValueError, TypeError, AttributeError):
         return set()
+
+
+def note_applied(manifest: str, applied: Applied) -> None:
+    """Records what is applied now: what has waited does so no more, though its task may be cut off before its end."""
+    before = record_of(manifest).get("applied") or {}
+    change(os.path.dirname(manifest), {"migrations": {"applied": {**before, **applied}}})
 
 
 def nothing_lies_between(newer: str, older: str) -> bool:
