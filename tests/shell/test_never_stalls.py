@@ -428,6 +428,24 @@ def test_what_an_operation_has_done_is_not_taken_for_the_same_of_another(tmp_pat
         assert asked(database, "SELECT name FROM shop_author") == [("Ann",), ("Ann",)]
 
 
+def test_a_migration_that_was_cut_off_does_not_go_on_over_what_somebody_has_changed(
+    tmp_path: Path, first_database: Path
+) -> None:
+    shutil.copy(first_database, tmp_path / "db")
+    project = Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})
+    fails = 'RunPython(lambda apps, _: 1 / (not __import__("os").environ.get("FAILS")))'
+    project.migration("0002_more", f"{MORE}, {fails}", more="atomic = False")
+    assert project.run("migrate", "--noinput", FAILS="1").status == 1
+    with contextlib.closing(connected(project)) as database:
+        database.execute("ALTER TABLE shop_note DROP COLUMN more")
+        refused = project.run("migrate", "--noinput")
+        assert refused.code == "migration-cut-off"
+        assert "the table shop_note was changed since, not by it" in refused.output
+        database.execute("DELETE FROM djdeploy_unfinished")  # as it says
+    project.migrate()
+    assert applied(project)[-1] == "0002_more"
+
+
 def test_what_was_left_for_the_end_and_done_before_is_not_done_again(tmp_path: Path, first_database: Path) -> None:
     shutil.copy(first_database, tmp_path / "db")
     project = Project(tmp_path / "code", {"default": sqlite(tmp_path / "db")})

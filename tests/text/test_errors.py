@@ -37,6 +37,7 @@ from djdeploy.ssh.channel import Channel
 from djdeploy.ssh.remote import Remote
 from djdeploy.ssh.step_run import StepRun
 
+from ..ssh.test_errors import ELSEWHERE, PROVOKED
 from .test_plan import SETTINGS, deployment
 
 PACKAGE = Path(djdeploy.__file__).parent
@@ -598,3 +599,9 @@ def test_no_part_of_an_error_commands_the_users_terminal() -> None:
     for each in (error, together([error, Locked(HOSTILE, host="web2", site=HOSTILE)])):
         assert not [c for c in each.message if not c.isprintable() and c != "\n"]
         assert "\\x1b]0;title\\x07\\x9b2J\\u202e[/red]" in each.message
+
+
+def test_each_error_of_the_table_is_provoked_by_a_test() -> None:
+    assert set(CATALOGUE) == {*PROVOKED, *ELSEWHERE}
+    files = {where.partition(":")[0] for where in ELSEWHERE.values()}
+    assert [name for name in sorted(files) if not (Path(__file__).parents[2] / name).exists()] == []
