@@ -107,6 +107,20 @@ def test_what_a_branch_adds_is_judged_committed_or_not_and_no_database_is_asked(
     assert 'djdeploy_allow = "why it may run"        or here: --allow "shop.0003_less: why it may run"' in done.out
 
 
+def test_what_runs_after_publishing_is_said_so_and_what_needs_it_before_is_refused(checkout: Checkout) -> None:
+    checkout.migration("0002_less", 'RemoveField("note", "author")', more='djdeploy_contract = "since 1.4"')
+    done = checkout.judge("--since=main")
+    assert done.code == 0
+    assert "shop.0002_less: destructive (runs after publishing: since 1.4)" in done.out
+    assert (
+        "  warning: Remove field author from note: until it has run, no row of shop_author can be deleted" in done.out
+    )
+    checkout.migration("0003_more", MORE)
+    done = checkout.judge("--since=main")
+    assert done.code == 1
+    assert "shop.0003_more depends on shop.0002_less, which waits until the old code is gone" in done.out + done.err
+
+
 def test_nothing_that_was_added_is_said_to_be_nothing(checkout: Checkout) -> None:
     done = checkout.judge("--since=main")
     assert (done.code, done.err) == (0, "")

@@ -47,10 +47,14 @@ def told(operation: Table) -> str:
 def as_text(report: Report, code: int) -> Iterator[str]:
     for migration in merged(report):
         reason = migration.get("allowed")
-        allowed = "" if reason is None else f" (allowed: {reason})" if reason else " (allowed)"
+        how = "runs after publishing" if migration.get("waits") else "allowed"
+        allowed = "" if reason is None else f" ({how}: {reason})" if reason else f" ({how})"
         yield f"{title(report, migration)}: {migration['class']}{allowed}"
         for operation in findings(migration):
             yield from of_operation(migration, operation)
+        for why, safe in {**migration.get("meanwhile", {}), **migration.get("undeletable", {})}.items():
+            yield f"  warning: {why}"
+            yield f"    Instead: {safe}"
     for note in report.notes:
         yield f"{note.kind}: {note.text}"
     yield summary(report)

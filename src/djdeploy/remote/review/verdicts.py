@@ -14,6 +14,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from ..judge.acknowledged import named
+from ..judge.contract import DependsOnWaiting, contract
 from ..judge.judging import Judged
 from ..judge.plans import Conflict, as_table, consistent, judged, planned, rows, to_apply
 from ..migrations.applied import disk_migrations, with_squashed
@@ -56,8 +57,12 @@ def added(connection: Any, changes: History, tell: Any, allow: Sequence[str]) ->
     there = with_squashed((set(disk_migrations()) - changes.added) | set(changes.gone), disk_migrations())
     with explained(connection.alias), conflicts_told(), applied_are(there):
         executor = consistent(connection)
-        applied = set(executor.loader.applied_migrations)
-        return list(judged(executor, list(planned(executor, ())), applied, None, named(allow), tell))
+        applied, steps = set(executor.loader.applied_migrations), list(planned(executor, ()))
+        try:
+            later = contract(executor.loader.graph, steps, lambda _: False)  # the other branch has none of them
+        except DependsOnWaiting as error:
+            raise Failed(str(error), code="depends-on-waiting") from error
+        return list(judged(executor, steps, applied, None, named(allow), tell, later))
 
 
 @contextlib.contextmanager
