@@ -500,6 +500,7 @@ def test_a_branch_that_cannot_be_compared_is_said_and_why(checkout: Checkout, tm
     subprocess.run(["git", "clone", "-q", checkout.path, tmp_path / "clone"], check=True)
     assert "there is no main here: --since=origin/main" in checkout.judge("--since=main", cwd=tmp_path / "clone").err
     checkout.git("checkout", "--quiet", "--orphan", "other")
+    checkout.write("other.txt", "else it may be the very same commit, in the same second")
     checkout.commit()
     assert "have no commit in common" in checkout.judge("--since=main").err
     shutil.rmtree(checkout.path / ".git")
