@@ -104,7 +104,7 @@ def test_what_a_branch_adds_is_judged_committed_or_not_and_no_database_is_asked(
         "3 migrations since main (" in line and line.endswith(": 1 destructive, 1 breaking, 1 additive")
         for line in lines
     )
-    assert 'djdeploy_allow = "why it may run"        or here: --allow "shop.0003_less: why it may run"' in done.out
+    assert 'djdeploy_allow = "why it may run"    or pass: --allow "shop.0003_less: why it may run"' in done.out
 
 
 def test_what_runs_after_publishing_is_said_so_and_what_needs_it_before_is_refused(checkout: Checkout) -> None:
@@ -491,14 +491,16 @@ def test_a_manage_py_that_runs_nothing_is_never_a_clean_bill(checkout: Checkout,
 
 
 def test_a_branch_that_cannot_be_compared_is_said_and_why(checkout: Checkout, tmp_path: Path) -> None:
-    assert "there is no nope here" in checkout.judge("--since=nope").err
+    assert "git does not know nope" in checkout.judge("--since=nope").err
     checkout.commit()
     subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{checkout.path}", tmp_path / "shallow"], check=True)
     shallow = checkout.judge("--since=origin/main", cwd=tmp_path / "shallow")
     assert shallow.code == 1
     assert "the clone is shallow; actions/checkout takes `fetch-depth: 0`" in shallow.err
     subprocess.run(["git", "clone", "-q", checkout.path, tmp_path / "clone"], check=True)
-    assert "there is no main here: --since=origin/main" in checkout.judge("--since=main", cwd=tmp_path / "clone").err
+    assert (
+        "git does not know main here: --since=origin/main" in checkout.judge("--since=main", cwd=tmp_path / "clone").err
+    )
     checkout.git("checkout", "--quiet", "--orphan", "other")
     checkout.write("other.txt", "else it may be the very same commit, in the same second")
     checkout.commit()

@@ -81,5 +81,5 @@ def summary(report: Report) -> str:
 
 def how_to_allow(report: Report, code: int) -> Iterator[str]:
     name = next(f"{one['app']}.{one['name']}" for one in report.migrations if report.fails(one))
-    yield f"Exit code {code}: {report.worst}. Who has looked at it, and knows that it may run, writes into its class:"
-    yield f'  djdeploy_allow = "why it may run"        or here: --allow "{name}: why it may run"'
+    yield f"Exit code {code}: {report.worst}. If you have reviewed it and it may run, write into its class:"
+    yield f'  djdeploy_allow = "why it may run"    or pass: --allow "{name}: why it may run"'

@@ -67,9 +67,13 @@ class Branch:
     def unknown(self) -> str:
         remotes = self.line("for-each-ref", "--format=%(refname:short)", f"refs/remotes/*/{self.ref}").split()
         if remotes:
-            return f"there is no {self.ref} here: --since={remotes[0]}"
-        why = f"there is no {self.ref} here"
-        return f"{why}: {DEEPER}" if self.is_shallow() else f"{why}: git fetch, and its name as git takes it"
+            return f"git does not know {self.ref} here: --since={remotes[0]}"
+        why = f"git does not know {self.ref}"
+        return (
+            f"{why}: {DEEPER}"
+            if self.is_shallow()
+            else f"{why}. Run git fetch, or name the branch as git does: --since=origin/main"
+        )
 
     def unrelated(self) -> str:
         if self.is_shallow():
