@@ -121,6 +121,17 @@ def test_what_runs_after_publishing_is_said_so_and_what_needs_it_before_is_refus
     assert "shop.0003_more depends on shop.0002_less, which waits until the old code is gone" in done.out + done.err
 
 
+def test_what_the_new_code_cannot_wait_for_fails_though_it_is_marked(checkout: Checkout) -> None:
+    checkout.migration("0002_less", 'RemoveField("note", "title")', more="djdeploy_contract = True")
+    done = checkout.judge("--since=main")
+    assert done.code == 13
+    assert "  breaking: Remove field title from note: until it has run, the new code's inserts fail" in done.out
+    assert "Exit code 13: breaking. The new code cannot wait for what is marked to run after publishing." in done.out
+    github = checkout.judge("--since=main", "--format=github").out
+    assert "::error file=shop/migrations/0002_less.py,line=1,title=shop.0002_less%3A breaking::Remove field" in github
+    assert checkout.judge("--since=main", "--fail-on=destructive").code == 0
+
+
 def test_nothing_that_was_added_is_said_to_be_nothing(checkout: Checkout) -> None:
     done = checkout.judge("--since=main")
     assert (done.code, done.err) == (0, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .as_text import findings, merged, summary, title, told
+from .as_text import findings, merged, summary, title, told, until_it_runs
 from .report import Report
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ def as_github(report: Report, code: int) -> Iterator[str]:
         for operation in findings(migration):
             name = f"{title(report, migration)}: {operation['class']}"
             yield annotation(level(report, migration, operation), told(operation), migration, operation["line"], name)
+        for kind, why, safe in until_it_runs(migration):
+            grade = "error" if kind == "breaking" and report.cannot_wait(migration) else "warning"
+            yield annotation(grade, f"{why}. Instead: {safe}", migration, 1, f"{title(report, migration)}: {kind}")
     for note in report.notes:
         yield annotation("warning" if note.kind == "warning" else "notice", note.text, {"file": note.path}, 1, "")
     yield summary(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from .as_text import findings, merged, title, told
+from .as_text import findings, merged, title, told, until_it_runs
 from .report import Report
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def as_gitlab(report: Report, code: int) -> list[Table]:
             kind, is_allowed = operation["class"], migration.get("allowed") is not None
             place = (migration["file"], operation["line"], "info" if is_allowed else SEVERITIES[kind])
             found.append(issue(f"djdeploy-{kind}", f"{name}: {kind}: {told(operation)}", *place))
+        for kind, why, safe in until_it_runs(migration):
+            text = f"{name}: {kind}: {why}. Instead: {safe}"
+            found.append(issue(f"djdeploy-{kind}", text, migration["file"], 1, SEVERITIES.get(kind, "minor")))
     for note in report.notes:
         if note.path:
             found.append(issue("djdeploy-note", note.text, note.path, 1, "info"))

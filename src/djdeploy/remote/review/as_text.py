@@ -52,14 +52,20 @@ def as_text(report: Report, code: int) -> Iterator[str]:
         yield f"{title(report, migration)}: {migration['class']}{allowed}"
         for operation in findings(migration):
             yield from of_operation(migration, operation)
-        for why, safe in {**migration.get("meanwhile", {}), **migration.get("undeletable", {})}.items():
-            yield f"  warning: {why}"
+        for kind, why, safe in until_it_runs(migration):
+            yield f"  {kind}: {why}"
             yield f"    Instead: {safe}"
     for note in report.notes:
         yield f"{note.kind}: {note.text}"
     yield summary(report)
     if code:
         yield from how_to_allow(report, code)
+
+
+def until_it_runs(migration: Table) -> Iterator[tuple[str, str, str]]:
+    """(kind, why, safe way) of what the new code meets until a migration has run that waits for its publishing."""
+    for kind, name in (("breaking", "meanwhile"), ("warning", "undeletable")):
+        yield from ((kind, why, safe) for why, safe in migration.get(name, {}).items())
 
 
 def of_operation(migration: Table, operation: Table) -> Iterator[str]:
@@ -80,6 +86,9 @@ def summary(report: Report) -> str:
 
 
 def how_to_allow(report: Report, code: int) -> Iterator[str]:
-    name = next(f"{one['app']}.{one['name']}" for one in report.migrations if report.fails(one))
+    name = next((f"{one['app']}.{one['name']}" for one in report.migrations if report.fails(one)), "")
+    if not name:
+        yield f"Exit code {code}: {report.worst}. The new code cannot wait for what is marked to run after publishing."
+        return
     yield f"Exit code {code}: {report.worst}. If you have reviewed it and it may run, write into its class:"
     yield f'  djdeploy_allow = "why it may run"    or pass: --allow "{name}: why it may run"'

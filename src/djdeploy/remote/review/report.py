@@ -37,14 +37,20 @@ class Report(NamedTuple):
     scope: str
     fail_on: str
 
+    def counts(self, kind: str) -> bool:
+        return self.fail_on != "never" and KINDS.index(kind) >= KINDS.index(self.fail_on)
+
     def fails(self, migration: Table, kind: str = "") -> bool:
         """Whether a migration, or what it does that is of this class, must be looked at."""
-        if self.fail_on == "never" or migration.get("allowed") is not None:
-            return False
-        return KINDS.index(kind or migration["class"]) >= KINDS.index(self.fail_on)
+        return migration.get("allowed") is None and self.counts(kind or migration["class"])
+
+    def cannot_wait(self, migration: Table) -> bool:
+        """Whether one that runs after publishing would break the new code until then. No marker allows that."""
+        return bool(migration.get("meanwhile")) and self.counts("breaking")
 
     @property
     def worst(self) -> str:
         """The gravest class that fails it; empty if none does."""
         found = [one["class"] for one in self.migrations if self.fails(one)]
+        found += ["breaking" for one in self.migrations if self.cannot_wait(one)]
         return max(found, key=KINDS.index, default="")
