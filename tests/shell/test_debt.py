@@ -202,6 +202,7 @@ def test_sqlite_drops_no_column_that_refers_to_another_table(tmp_path: Path, fir
     assert debt(project) == {}
 
 
+@pytest.mark.slow
 def test_mariadb_drops_the_keys_first(mariadb: MariaDB, tmp_path: Path) -> None:
     project = on_mariadb(mariadb, tmp_path / "code")
     rule = 'AlterUniqueTogether("note", set())'

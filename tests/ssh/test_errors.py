@@ -325,10 +325,10 @@ PROVOKED: Mapping[str, Provoke] = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Half of the errors are provoked, as the faults are chosen: by a seed that is printed. With `--all` all are."""
+    """A third of the errors is provoked, as the faults are chosen: by a seed that is printed. With `--all` all are."""
     if "code" in metafunc.fixturenames:
         option = metafunc.config.option
-        some = random.Random(option.fault_seed).sample(sorted(PROVOKED), len(PROVOKED) // 2)
+        some = random.Random(option.fault_seed).sample(sorted(PROVOKED), len(PROVOKED) // 3)
         metafunc.parametrize("code", list(PROVOKED) if option.all else sorted(some))
 
 
