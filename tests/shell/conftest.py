@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +45,13 @@ def first_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("first")
     Project(folder / "code", {"default": sqlite(folder / "db")}).migrate()
     return folder / "db"
+
+
+@pytest.fixture(scope="session")
+def older_django(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with the oldest Django that is supported."""
+    folder = tmp_path_factory.mktemp("django")
+    uv = str(Path(sys.prefix, "bin/uv"))
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", str(folder), "django==4.2.*"], check=True)
+    return str(folder / "bin/python")

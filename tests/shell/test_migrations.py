@@ -236,16 +236,6 @@ def is_broken(project: Project, label: str) -> bool:
     return False
 
 
-@pytest.fixture(scope="session")
-def older_django(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python with the oldest Django that is supported."""
-    folder = tmp_path_factory.mktemp("django")
-    uv = str(Path(sys.prefix, "bin/uv"))
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-    subprocess.run([uv, "pip", "install", "-q", "--python", str(folder), "django==4.2.*"], check=True)
-    return str(folder / "bin/python")
-
-
 @pytest.mark.parametrize("where", ["SQLite", "PostgreSQL", pytest.param("Django 4.2", marks=pytest.mark.slow)])
 def test_each_operation_is_judged_by_what_it_does_to_the_old_code(
     tmp_path: Path, where: str, request: pytest.FixtureRequest
