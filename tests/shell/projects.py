@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -170,6 +172,21 @@ class Project:
     def migrate(self, *words: str) -> None:
         done = self.run("migrate", "--noinput", *words)
         assert done.status == 0, done.output
+
+
+class Releases:
+    """Releases of a project beside each other, on one database."""
+
+    def __init__(self, first: Project, root: Path) -> None:
+        self.first, self.root, self.number = first, root, 0
+
+    def release(self) -> Project:
+        self.number += 1
+        path = self.root / f"r{self.number}/repository"
+        shutil.copytree(self.first.path, path)
+        code = copy.copy(self.first)
+        code.path = path
+        return code
 
 
 def sqlite(path: Path) -> dict[str, str]:

@@ -15,26 +15,17 @@ from djdeploy.errors.catalogue import CATALOGUE
 from djdeploy.remote.migrations.records import nothing_lies_between
 from djdeploy.script.management import names_waiting
 
-from .projects import Done, Project, connected, on_mariadb, sqlite
+from .projects import Done, Project, Releases, connected, on_mariadb, sqlite
 
 DROP = 'RemoveField("note", "body")'
 ADD = 'AddField("note", "{}", models.TextField(null=True))'
 MARKED = 'djdeploy_contract = "nothing has read it since 1.4"'
 
 
-class Home:
-    """Releases beside each other, on one database: each is deployed as a deploy does it, and is live then."""
+class Home(Releases):
+    """Each is deployed as a deploy does it, and is live then."""
 
-    def __init__(self, first: Project, root: Path) -> None:
-        self.first, self.root, self.live, self.number = first, root, "", 0
-
-    def release(self) -> Project:
-        self.number += 1
-        path = self.root / f"r{self.number}/repository"
-        shutil.copytree(self.first.path, path)
-        code = copy.copy(self.first)
-        code.path = path
-        return code
+    live = ""
 
     def served(self, *options: str) -> list[str]:
         return [f"--served-by={self.live}", *options] if self.live else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from djdeploy.remote.judge.safe_ways import REMOVAL
 from djdeploy.remote.migrations.records import nothing_lies_between
 
 from ..database_servers import Postgres
-from .projects import CONCURRENTLY, FIRST, MANAGE, Done, Project, connected, sqlite
+from .projects import CONCURRENTLY, FIRST, MANAGE, Done, Project, Releases, connected, sqlite
 
 
 @pytest.fixture
@@ -857,19 +856,8 @@ def test_two_rollbacks_in_a_row_are_judged_by_what_the_first_has_found(project: 
 # --- older code over a newer schema, by a deploy ----------------------------------------------------------------------
 
 
-class Home:
-    """Releases of a project beside each other, on one database; the newest is live."""
-
-    def __init__(self, project: Project, root: Path) -> None:
-        self.first, self.root, self.number = project, root, 0
-
-    def release(self) -> Project:
-        self.number += 1
-        path = self.root / f"r{self.number}/repository"
-        shutil.copytree(self.first.path, path)
-        code = copy.copy(self.first)
-        code.path = path
-        return code
+class Home(Releases):
+    """The newest is live."""
 
     def deploy(self, code: Project, *options: str) -> Done:
         """As a deploy does it: judged, migrated, recorded."""
